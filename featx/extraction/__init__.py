@@ -13,6 +13,7 @@ from typing import Any, Unpack
 from featx.data import SKIP_HINT, Dataset, load_dataset, suffix_notes
 from featx.data.features import Failure, Features
 from featx.errors import DatasetError, SourceError
+from featx.extraction.cached_rows import find_cached_rows
 from featx.extraction.embedder import Embedder, network_embedder
 from featx.extraction.embedder_run import Rows
 from featx.extraction.matching import backbone_arguments, matching_embedder
@@ -34,6 +35,7 @@ __all__ = [
     "embed_together",
     "extract",
     "extract_features",
+    "find_cached_rows",
     "forget_reused",
     "matching_embedder",
     "network_embedder",

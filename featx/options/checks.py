@@ -129,6 +129,11 @@ def check_share(name: str, value: Any) -> None:
         raise InputError(f"{name} must lie between 0 and 1 (a share), got {shown(value)}")
 
 
+def check_optional_share(name: str, value: Any) -> None:
+    if value is not None:
+        check_share(name, value)
+
+
 def check_contamination(name: str, value: Any) -> None:
     check_share(name, value)
     if value > 0.5:

@@ -96,6 +96,8 @@ _ALL = (
            form="names", metavar="C", table="methods"),
     Option("classifier", "a probe, as in compare --classifiers (default: logreg); head, finetune-last, "
            "finetune-gradual or finetune-full; or ensemble", checks.check_text, "logreg", metavar="C"),
+    Option("sure", "mark answers as unsure so that this share of the others is right (default: 0.95)",
+           checks.check_optional_share, 0.95, form="share", metavar="F"),
     Option("regressors", "what predicts the --target (default: all four)", checks.check_names,
            form="names", metavar="R", table="methods", kinds=("compare",)),
     Option("baseline", "finetune (head, last and full), none, or some of: head last gradual full (default: "

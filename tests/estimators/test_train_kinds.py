@@ -123,8 +123,8 @@ def test_a_head_is_that_of_the_comparison_from_images_features_and_a_file(photos
 
 def test_a_probe_from_features_is_the_one_from_images_in_the_old_format(photos, tmp_path):
     features = extract(photos, **QUICK)
-    train(photos, classifier="lda", **QUICK).save(tmp_path / "a")
-    train(features, classifier="lda").save(tmp_path / "b")
+    train(photos, classifier="lda", sure=None, **QUICK).save(tmp_path / "a")
+    train(features, classifier="lda", sure=None).save(tmp_path / "b")
     assert same(tmp_path / "a", tmp_path / "b")
     assert version_of(tmp_path / "a") == 2
     features.splits = np.array(["test", *["train"] * (len(features) - 1)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import featx
 from featx.cli.flags import DATA_HELP, add_flag, add_network, add_output, add_run, keywords
@@ -11,6 +11,9 @@ from featx.cli.output import list_failures, show_profile
 from featx.errors import InputError
 from featx.options import is_features
 from featx.terminal import say
+
+if TYPE_CHECKING:
+    from featx.methods.abstention import UnsureRule
 
 HELP = "train a classifier and save it"
 
@@ -30,6 +33,7 @@ def add(parser: ArgumentParser) -> None:
     add_flag(parser, "backbone", nargs="+", help=several)
     add_flag(parser, "epochs", help="epochs of finetune-last, -gradual and -full (default: the recipe's)")
     add_flag(parser, "seed", help=None)
+    add_flag(parser, "sure")
     add_network(parser)
     add_run(parser)
 
@@ -47,9 +51,30 @@ def run(args: Namespace) -> None:
     name = info["classifier"] + (f" ({', '.join(members)})" if members else "")
     score = "" if found["score"] is None else f", {found['what']} {found['score']:.3f}"
     say(f"{args.output}: {name} on {info['n_train']} images, {len(model.classes)} classes{score}")
+    if model.unsure is not None:
+        say(_when_unsure(model.unsure))
     list_failures(model.failures)
     if args.profile:
         show_profile(model.extraction)
+
+
+def _when_unsure(rule: UnsureRule) -> str:
+    """Say which answers of the model are marked as unsure."""
+    found, when = rule.confidence, []
+    if found is not None and found.guaranteed and found.right is not None:
+        when.append(
+            f"below a probability of {found.threshold:.2f} (of the held-out images {found.answered:.0%} are "
+            f"above it, and {found.right:.1%} of these were right)"
+        )
+    elif found is not None:
+        when.append(
+            f"below a probability of {found.threshold:.2f} (there are too few images, or too many wrong "
+            f"answers, to show from which one on {found.sure:.0%} are right)"
+        )
+    when += [] if rule.familiarity is None else ["unlike the training images"]
+    return (
+        f"unsure answers: {', or '.join(when)}" if when else "no answer is marked as unsure: too few images"
+    )
 
 
 def _data_of(given: list[str]) -> Any:

@@ -8,13 +8,14 @@ import numpy as np
 
 from featx.estimators.model.model import Model
 from featx.estimators.model.training_set import TrainingSet
+from featx.methods.abstention import UnsureRule, fit_confidence, fit_familiarity
 from featx.options import Run
 from featx.terminal import tell
 
 
-def fit_probe_model(rows: TrainingSet, name: str, run: Run, seed: int) -> Model:
+def fit_probe_model(rows: TrainingSet, name: str, run: Run, seed: int, sure: float | None) -> Model:
     """Fit one probe; its settings are chosen by cross-validation."""
-    from featx.methods.probes import fit_probe
+    from featx.methods.probes import fit_probe, held_out_probabilities
 
     features = rows.first
     fitted = fit_probe(
@@ -22,10 +23,19 @@ def fit_probe_model(rows: TrainingSet, name: str, run: Run, seed: int) -> Model:
     )
     validation = _validation(fitted.cv_score, "cross-validated score", len(features))
     info = _info(rows, name, fitted.params, fitted.cv_score, validation, seed)
-    return Model(classifier=fitted.estimator, info=info, **rows.parts_of_model())
+    held_out = None
+    if sure is not None:
+        held_out = held_out_probabilities(
+            fitted, features.embeddings, rows.labels, groups=features.groups, seed=seed
+        )
+    return _marking_unsure(
+        Model(classifier=fitted.estimator, info=info, **rows.parts_of_model()), rows, held_out, sure, seed
+    )
 
 
-def fit_network(rows: TrainingSet, mode: str, run: Run, seed: int, epochs: int | None) -> Model:
+def fit_network(
+    rows: TrainingSet, mode: str, run: Run, seed: int, epochs: int | None, sure: float | None
+) -> Model:
     """Train a head on frozen rows, or the network itself, by the recipe of `featx.compare`."""
     from featx.backbones import TunedBackbone
     from featx.data.splits import validation_part
@@ -62,10 +72,12 @@ def fit_network(rows: TrainingSet, mode: str, run: Run, seed: int, epochs: int |
         values = tuned.network_values()
         trained = TunedBackbone.of(net, values)
         parts |= {"space": network_embedder(trained, run).space.fields, "values": values}
-    return Model(classifier=LinearHead.of(*tuned.head_weights()), info=info, **parts)
+    model = Model(classifier=LinearHead.of(*tuned.head_weights()), info=info, **parts)
+    # A network that was trained on all images has no rows that are new to it.
+    return model if mode != "head" else _marking_unsure(model, rows, None, sure, seed)
 
 
-def fit_ensemble(rows: TrainingSet, run: Run, seed: int) -> Model:
+def fit_ensemble(rows: TrainingSet, run: Run, seed: int, sure: float | None) -> Model:
     """Average the best probe of each backbone by weight, as `featx.compare` does.
 
     The weights minimise the log loss of out-of-fold probabilities of the training rows; where none can be
@@ -84,19 +96,21 @@ def fit_ensemble(rows: TrainingSet, run: Run, seed: int) -> Model:
         about = {"classifier": best.name, "params": best.params, "cv_score": best.cv_score}
         members.append(Model(classifier=best.estimator, info=about, **parts))
     weights, score, n = np.full(len(members), 1 / len(members)), None, 0
+    held_out = None
     known = [found for found in held if found is not None]
     if len(known) == len(members):
         at, n = known[0][0], len(known[0][0])
         out_of_fold = np.stack([probabilities for _, probabilities in known])
         weights = blend_weights(out_of_fold, y[at])
-        score = float((np.tensordot(weights, out_of_fold, axes=1).argmax(axis=1) == y[at]).mean())
+        held_out = at, np.tensordot(weights, out_of_fold, axes=1)
+        score = float((held_out[1].argmax(axis=1) == y[at]).mean())
     params = {
         member.backbone["name"]: {"classifier": member.info["classifier"], "weight": float(weight)}
         for member, weight in zip(members, weights, strict=True)
     }
     what = "accuracy on out-of-fold rows, which also chose the weights"
     first = members[0]
-    return Model(
+    model = Model(
         classifier=BlockEnsemble.of([member.classifier for member in members], weights),
         classes=rows.classes,
         space={},
@@ -106,6 +120,33 @@ def fit_ensemble(rows: TrainingSet, run: Run, seed: int) -> Model:
         extraction=first.extraction,
         members=tuple(members),
     )
+    return _marking_unsure(model, rows, held_out, sure, seed)
+
+
+def _marking_unsure(
+    model: Model,
+    rows: TrainingSet,
+    held_out: tuple[np.ndarray, np.ndarray] | None,
+    sure: float | None,
+    seed: int,
+) -> Model:
+    """Give a model its rule for unsure answers, if a share `sure` of right ones is asked for.
+
+    The probability comes from predictions of `held_out` rows, (positions, probabilities), the distance from
+    training rows compared with all others.
+    """
+    if sure is None:
+        return model
+    embeddings = np.hstack([features.embeddings for features in rows.sets])
+    confidence = None
+    if held_out is not None:
+        at, probabilities = held_out
+        confidence = fit_confidence(probabilities, rows.labels[at], sure)
+    model.unsure = UnsureRule(
+        confidence, fit_familiarity(embeddings, rows.labels, rows.first.groups, seed=seed)
+    )
+    model.info["unsure"] = model.unsure.to_dict()
+    return model
 
 
 def _best_probe(features: Any, y: np.ndarray, run: Run, seed: int) -> Any:

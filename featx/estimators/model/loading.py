@@ -12,7 +12,7 @@ from featx.backbones.values import TUNED, hash_values
 from featx.errors import FeatxError, InputError, ModelMismatch, as_one_error
 from featx.estimators.model.model import Model
 from featx.extraction import matching_embedder
-from featx.extraction.matching import OWN_MODULE, backbone_arguments, require_module
+from featx.extraction.matching import OWN_MODULE, check_states_network, require_module
 from featx.options import DEFAULT_RUN, checked, listed
 
 #: Largest sum of shares, with rounding.
@@ -50,7 +50,13 @@ def load_model(path: str | Path, *, backbone: Any = None) -> Model:
     Reading takes at most a small multiple of the file's size in memory (see
     `featx.estimators.model_file.container`).
     """
-    from featx.estimators.model_file import NETWORK, check_description, read_model_file
+    from featx.estimators.model_file import (
+        NETWORK,
+        UNSURE_ROWS,
+        check_description,
+        read_model_file,
+        rebuild_unsure,
+    )
 
     given = [] if backbone is None else listed(backbone)
     for module in given or ([] if backbone is None else [backbone]):
@@ -64,7 +70,9 @@ def load_model(path: str | Path, *, backbone: Any = None) -> Model:
             several = "members" in meta
             if meta["format_version"] < 3 and any(name.startswith(NETWORK) for name in arrays):
                 raise InputError("holds the values of a network, which no file of format 2 has")
+            rows = arrays.pop(UNSURE_ROWS, None)
             model = (_rebuild_ensemble if several else _rebuild_single)(meta, arrays, classes)
+            model.unsure = rebuild_unsure(meta["info"], rows, model.dim)
         except FeatxError as error:
             kind = ModelMismatch if isinstance(error, ModelMismatch) else InputError
             raise kind(f"{path}: {error}") from None
@@ -75,16 +83,22 @@ def load_model(path: str | Path, *, backbone: Any = None) -> Model:
 
 def _rebuild_single(meta: dict[str, Any], arrays: dict[str, np.ndarray], classes: tuple[str, ...]) -> Model:
     """Build the model of one network from checked fields; the classifier and the values are checked here."""
-    from featx.estimators.model_file import NETWORK, rebuild
+    from featx.estimators.model_file import NETWORK, find_plain
 
     space = meta["space"]
-    backbone_arguments(space, "space of model.json")
+    check_states_network(space, "space of model.json")
     values = {
         name.removeprefix(NETWORK): arrays.pop(name) for name in list(arrays) if name.startswith(NETWORK)
     }
     _check_values(values, space["backbone"])
+    description, n_classes = meta["classifier"], len(classes)
+    classifier: Any = find_plain(description, arrays, n_classes)
+    if classifier is None:
+        from featx.estimators.model_file import rebuild
+
+        classifier = rebuild(description, arrays, n_classes)
     return Model(
-        classifier=rebuild(meta["classifier"], arrays, len(classes)),
+        classifier=classifier,
         classes=classes,
         space=space,
         backbone=meta["backbone"],

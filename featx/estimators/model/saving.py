@@ -16,9 +16,11 @@ _SINCE_3 = ("linear-head",)
 
 def write_model(model: Model, path: Path) -> None:
     """Write a model to `path`, whole or not at all; errors as for `featx.Model.save`."""
-    from featx.estimators.model_file import NETWORK, write_model_file
+    from featx.estimators.model_file import NETWORK, UNSURE, unsure_arrays, write_model_file
 
-    meta: dict[str, Any] = {"classes": list(model.classes), "info": model.info}
+    info = {key: value for key, value in model.info.items() if key != UNSURE}
+    info |= {} if model.unsure is None else {UNSURE: model.unsure.to_dict()}
+    meta: dict[str, Any] = {"classes": list(model.classes), "info": info}
     if model.members:
         arrays = {"weights": model.classifier.weights_}
         meta["members"] = []
@@ -26,11 +28,12 @@ def write_model(model: Model, path: Path) -> None:
             fields, own = _describe_network(member)
             meta["members"].append({**fields, "info": member.info})
             arrays |= {f"members.{number}.{name}": array for name, array in own.items()}
+        arrays |= unsure_arrays(model.unsure)
         write_model_file(path, meta, arrays, version=3)
         return
     fields, arrays = _describe_network(model)
-    arrays |= {NETWORK + name: array for name, array in model.values.items()}
-    version = 3 if model.values or fields["classifier"]["kind"] in _SINCE_3 else 2
+    arrays |= {NETWORK + name: array for name, array in model.values.items()} | unsure_arrays(model.unsure)
+    version = 3 if model.values or model.unsure or fields["classifier"]["kind"] in _SINCE_3 else 2
     write_model_file(path, meta | fields, arrays, version=version)
 
 

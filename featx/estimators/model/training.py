@@ -24,6 +24,7 @@ def train(
     backbone: Any = "mobilenet_v2",
     epochs: int | None = None,
     seed: int = 0,
+    sure: float | None = 0.95,
     **options: Unpack[StudyOptions],
 ) -> Model:
     """Train one classifier on every labelled image of `data`, to predict with and to save.
@@ -53,6 +54,9 @@ def train(
         Epochs of the modes that train the network; default: the recipe's.
     seed : int, default=0
         Seed of folds and classifier, of the validation part and the random crops.
+    sure : float or None, default=0.95
+        The share of right answers among those that are not marked unsure (`Prediction.unsure`); None marks
+        none.
     **options
         Options of the network, of reading and of the run, as in `featx.extract`.
 
@@ -70,6 +74,13 @@ def train(
         The classifier does not go with the data, the backbones or `epochs`; the network has no gradients.
     UnknownName, DatasetError, WeightsError, ImageError, CacheError
         See `featx.errors`.
+
+    Notes
+    -----
+    An answer is unsure below the probability from which on a share `sure` of the out-of-fold answers is
+    right, at a confidence of 95 % (`featx.methods.abstention.confidence`), and below 1/2 in any case. It is
+    also unsure if the image is farther from the training images than 99 % of images like them
+    (`featx.methods.abstention.familiarity`).
     """
     from featx.estimators.model.fitting import fit_ensemble, fit_network, fit_probe_model
 
@@ -100,10 +111,10 @@ def train(
             data, labels, backbones, network=network, reading=reading, run=run, seed=seed, mode=mode
         )
     if name == _ENSEMBLE:
-        return fit_ensemble(rows, run, seed)
+        return fit_ensemble(rows, run, seed, sure)
     if mode is not None:
-        return fit_network(rows, mode, run, seed, epochs)
-    return fit_probe_model(rows, name, run, seed)
+        return fit_network(rows, mode, run, seed, epochs, sure)
+    return fit_probe_model(rows, name, run, seed, sure)
 
 
 def _name_of(classifier: str) -> tuple[str, str | None]:

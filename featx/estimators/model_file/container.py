@@ -1,9 +1,9 @@
 """Write and read the container of a model file: one description in clear, and plain arrays.
 
 A model file is a zip archive. ``model.json`` (not compressed) describes the model; every other member is an
-array in NumPy's format, of little-endian float32, float64 or int32. Nothing in it is code, and nothing is
-unpickled. ``numpy.load`` opens it, too. Arrays whose names begin with ``network.``, the tensors of a
-fine-tuned network, are not compressed either: it would take seconds and save a twentieth.
+array in NumPy's format, of little-endian float16, float32, float64 or int32. Nothing in it is code, and
+nothing is unpickled. ``numpy.load`` opens it, too. Arrays whose names begin with ``network.``, the tensors of
+a fine-tuned network, are not compressed either: it would take seconds and save a twentieth.
 
 A file from elsewhere may claim any size. The file's own size therefore limits what is read: all members
 together may unpack to `GROWTH` times the file plus 1 MiB, and an array must have exactly the bytes of its
@@ -31,7 +31,7 @@ __all__ = ["FORMAT", "FORMAT_VERSION", "NETWORK", "read_model_file", "write_mode
 
 FORMAT = "featx model"
 #: Version 2 has a probe on the rows of one backbone; version 3 also trained heads, values of fine-tuned
-#: networks, and ensembles. A file has the lowest version that describes it.
+#: networks, ensembles, and the rule for unsure answers. A file has the lowest version that describes it.
 FORMAT_VERSION = 3
 _VERSIONS = (2, FORMAT_VERSION)
 #: Beginning of the names of a network's tensors.
@@ -44,7 +44,7 @@ _FREE_BYTES = 2**20
 _MOST_DESCRIPTION = 16 * 2**20
 _MAGIC = b"\x93NUMPY\x01\x00"
 _HEADER = re.compile(
-    r"\{'descr': '(<f4|<f8|<i4)', 'fortran_order': (True|False), 'shape': \(([\d, ]*)\), \}\s*"
+    r"\{'descr': '(<f2|<f4|<f8|<i4)', 'fortran_order': (True|False), 'shape': \(([\d, ]*)\), \}\s*"
 )
 
 
@@ -64,7 +64,7 @@ def write_model_file(
     description : mapping
         JSON data; format and version are added.
     arrays : mapping of str to ndarray
-        Arrays of float32, float64 or int32, by name.
+        Arrays of float16, float32, float64 or int32, by name.
     version : int
         Version of the format.
 
@@ -210,7 +210,7 @@ def _read_array(data: bytes, where: str) -> np.ndarray:
     start = 10 + int.from_bytes(data[8:10], "little")
     header = _HEADER.fullmatch(data[10:start].decode("latin-1"))
     if data[:8] != _MAGIC or header is None:
-        raise InputError(f"{where} is damaged, or no array of float32, float64 or int32")
+        raise InputError(f"{where} is damaged, or no array of float16, float32, float64 or int32")
     dtype, fortran, lengths = np.dtype(header[1]), header[2] == "True", header[3]
     shape = tuple(int(length) for length in lengths.split(",") if length.strip())
     if len(data) != start + dtype.itemsize * math.prod(shape):

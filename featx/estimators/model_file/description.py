@@ -84,13 +84,13 @@ def _check_backbone(backbone: Any, where: str) -> None:
 
 
 def _check_info(info: Any) -> None:
-    import sklearn
+    from importlib.metadata import version
 
     if not isinstance(info, dict) or not isinstance(info.get("scikit-learn"), str):
         raise InputError("info of model.json does not say which scikit-learn the model was trained with")
-    trained_with = info["scikit-learn"]
-    if trained_with.split(".")[:2] != sklearn.__version__.split(".")[:2]:
+    trained_with, installed = info["scikit-learn"], version("scikit-learn")
+    if trained_with.split(".")[:2] != installed.split(".")[:2]:
         raise ModelMismatch(
-            f"trained with scikit-learn {trained_with!r:.20}, installed is {sklearn.__version__}; "
+            f"trained with scikit-learn {trained_with!r:.20}, installed is {installed}; "
             "install that version or train the model again"
         )

@@ -81,7 +81,7 @@ class Values:
         )
         if array.shape != expected:
             raise InputError(f"{where} has shape {array.shape}, expected {expected}")
-        if (array.dtype.kind == "f") == bool(self.codes or self.counts):
+        if (array.dtype.kind == "f") == bool(self.codes or self.counts) or array.dtype == np.float16:
             raise InputError(f"{where} is of dtype {array.dtype}")
         if not array.size:
             if not self.empty:
