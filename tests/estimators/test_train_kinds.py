@@ -74,10 +74,10 @@ def test_a_fine_tuned_network_of_ones_own_predicts_as_it_did_in_training(mode, s
     with pytest.raises(
         InputError, match=r"network of your own \(Encoder\).*load_model\(path, backbone=module\)"
     ):
-        without.predict(paths)
+        without.predict(paths, cache=tmp_path / "empty")
     # Its code is needed, its values are not.
     again = load_model(path, backbone=seeded(Encoder, 7))
-    assert again.predict(paths) == predicted
+    assert again.predict(paths, cache=tmp_path / "other") == predicted
     assert again.save(tmp_path / "again").read_bytes() == path.read_bytes()
     assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
     with pytest.raises(ModelMismatch, match="graph_sha256"):
@@ -90,7 +90,7 @@ def test_a_fine_tuned_network_of_a_library_needs_nothing_but_its_file(shades, tu
     model = train(shades, classifier="finetune-last", epochs=1, **QUICK)
     paths = sorted(shades.rglob("*.png"))
     again = load_model(model.save(tmp_path / "m"))
-    predicted = again.predict(paths)
+    predicted = again.predict(paths, cache=tmp_path / "other")
     expected = tuned[0].predict_proba(load_dataset(shades).images)
     np.testing.assert_allclose([list(p.probabilities.values()) for p in predicted], expected, atol=2e-5)
     assert again.backbone["weights"] is None
