@@ -185,10 +185,10 @@ def rows():
         (
             {"epochs": 3},
             InputError,
-            r"epochs=3 \(int\) has no effect: classifier 'logreg' does not train the network",
+            r"epochs=3 has no effect: classifier 'logreg' does not train the network",
         ),
-        ({"epochs": 3, "classifier": "head"}, InputError, r"epochs=3 \(int\) has no effect"),
-        ({"image_size": 64}, InputError, r"image_size=64 \(int\) has no effect"),
+        ({"epochs": 3, "classifier": "head"}, InputError, r"epochs=3 has no effect"),
+        ({"image_size": 64}, InputError, r"image_size=64 has no effect"),
         ({"labels": [0, 1] * 6}, InputError, "labels: features bring their own"),
         ({"precision": "int8"}, InputError, "'int8' depends on the images"),
     ],
@@ -292,6 +292,6 @@ def test_the_command_says_what_was_trained(photos, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "finetune-head on 24 images, 3 classes, accuracy on images that were set aside, before" in said
     assert main([*command, "lda", "--epochs", "2", *quick, "--force"]) == 2
-    assert "epochs=2 (int) has no effect" in capsys.readouterr().err
+    assert "epochs=2 has no effect" in capsys.readouterr().err
     assert main([*command[:2], "f.h5", *command[2:], "lda"]) == 2
     assert "photos: is no .h5 file; several DATA are features of the same images" in capsys.readouterr().err
