@@ -133,6 +133,7 @@ def gather_features(
     notes: list[str] = []
     for one in given:
         name, place, features = take_features(one, reading)
+        features = features.labelled()
         _require_usable(features, place)
         if run.verbose:
             announce(features, name)
