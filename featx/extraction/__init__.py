@@ -6,7 +6,6 @@ An `embedder` turns an input into a row; a `run` finds which rows are missing an
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import Any, Unpack
 
@@ -22,6 +21,7 @@ from featx.extraction.profile import Profile, profile_table
 from featx.extraction.reuse import forget_reused, loaded_already, reuse_backbone
 from featx.extraction.run import embed, embed_together
 from featx.options import OPTIONS, ColumnOptions, Network, Reading, Run, checked, is_module
+from featx.terminal import printable, tell
 
 __all__ = [
     "Embedder",
@@ -159,7 +159,7 @@ def embed_dataset_together(dataset: Dataset, embedders: Sequence[Embedder], run:
         rows.failures = [*unlisted, *rows.failures]
     if run.verbose and any(rows.computed for rows in found):
         for note in suffix_notes(dataset):
-            print(f"note: {note}", file=sys.stderr, flush=True)
+            tell(f"note: {printable(note)}")
     return found
 
 

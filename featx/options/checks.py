@@ -30,11 +30,16 @@ DATA = (
 
 def shown(value: object) -> str:
     """Return a value for a message: short, on one line, with its type."""
+    return f"{short(value)} ({type(value).__name__})"
+
+
+def short(value: object) -> str:
+    """Return a value for a message: short, on one line."""
     try:
         text = " ".join(repr(value).split())
     except Exception:  # the repr of a foreign object may fail
         text = "?"
-    return f"{text if len(text) <= 60 else text[:59] + '…'} ({type(value).__name__})"
+    return text if len(text) <= 60 else text[:59] + "…"
 
 
 def listed(backbones: Any) -> list[Any]:

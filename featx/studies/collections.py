@@ -54,7 +54,7 @@ def embed_collections(
             name, _, features = take_features(data, whole)
             if run.verbose:
                 announce(features, name)
-            return name, features
+            return name, features.labelled() if labelled else features
         dataset = open_dataset(data, reading=reading, run=run, seed=seed, labelled=labelled)
         if labelled:
             require_labelled(dataset)

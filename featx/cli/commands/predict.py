@@ -11,7 +11,7 @@ import featx
 from featx.cli.flags import add_machine, add_output, add_run, add_trust, keywords
 from featx.cli.output import list_failures, show_profile
 from featx.errors import DatasetError
-from featx.terminal import json_line, printable, tell
+from featx.terminal import json_line, printable, tell_always
 
 HELP = "classify images with a saved model"
 
@@ -77,7 +77,7 @@ def _image_paths(args: Namespace) -> tuple[list[str], list[Any]]:
         if path.is_dir():
             listed = list_images(path, on_error=args.on_error)
             if listed.left_out and not args.quiet:
-                tell(printable(f"{item}: left out: {listed.left_out}"))
+                tell_always(printable(f"{item}: left out: {listed.left_out}"))
             if not listed.files:
                 raise DatasetError(f"{item}: no images in this folder")
             paths += [str(path.joinpath(*parts)) for parts in listed.files]

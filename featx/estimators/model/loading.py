@@ -50,10 +50,16 @@ def load_model(path: str | Path, *, backbone: Any = None) -> Model:
     Reading takes at most a small multiple of the file's size in memory (see
     `featx.estimators.model_file.container`).
     """
-    from featx.estimators.model_file import UNSURE_ROWS, check_description, read_model_file, rebuild_unsure
+    from featx.estimators.model_file import (
+        NETWORK,
+        UNSURE_ROWS,
+        check_description,
+        read_model_file,
+        rebuild_unsure,
+    )
 
     given = [] if backbone is None else listed(backbone)
-    for module in given:
+    for module in given or ([] if backbone is None else [backbone]):
         require_module(module)
     path = Path(path)
     meta, arrays = read_model_file(path)
@@ -62,6 +68,8 @@ def load_model(path: str | Path, *, backbone: Any = None) -> Model:
         try:
             classes = check_description(meta)
             several = "members" in meta
+            if meta["format_version"] < 3 and any(name.startswith(NETWORK) for name in arrays):
+                raise InputError("holds the values of a network, which no file of format 2 has")
             rows = arrays.pop(UNSURE_ROWS, None)
             model = (_rebuild_ensemble if several else _rebuild_single)(meta, arrays, classes)
             model.unsure = rebuild_unsure(meta["info"], rows, model.dim)
