@@ -171,9 +171,8 @@ def _on_first(methods: list[MethodResult], best: MethodResult, choice: Choice) -
     elif choice.n_equals == 1:
         said.append("The other method that is as accurate is not clearly better calibrated or faster.")
     elif choice.n_equals:
-        said.append(
-            f"None of the {choice.n_equals} others that are as accurate is clearly better calibrated or faster."
-        )
+        others = f"None of the {choice.n_equals} others that are as accurate"
+        said.append(f"{others} is clearly better calibrated or faster.")
     return said
 
 
