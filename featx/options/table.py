@@ -91,8 +91,11 @@ _ALL = (
     Option("classifiers", "probes to compare (default: all nine); on request also the protocols "
            "linear-probe, dinov2-logreg, dinov2-knn, lsr-fewshot and nearest-centroid", checks.check_names,
            form="names", metavar="C", table="methods"),
-    Option("classifier", "a probe, as in compare --classifiers (default: logreg)", checks.check_text,
-           "logreg", metavar="C", table="methods"),
+    Option("classifier", "a probe, as in compare --classifiers (default: logreg); head, finetune-last, "
+            "finetune-gradual or finetune-full; or ensemble", checks.check_text, "logreg", metavar="C",
+            table="methods"),
+    Option("sure", "mark answers as unsure so that this share of the others is right (default: 0.95)",
+           checks.check_optional_share, 0.95, form="share", metavar="F"),
     Option("regressors", "what predicts the --target (default: all four)", checks.check_names,
            form="names", metavar="R", table="methods"),
     Option("baseline", "finetune (head, last and full), none, or some of: head last gradual full (default: "
@@ -115,7 +118,7 @@ _ALL = (
            checks.check_names, form="names", metavar="D", table="methods"),
     Option("normal", "the normal classes, together (default: each one once)", checks.check_names,
            form="names", metavar="CLASS", table="data"),
-    Option("contamination", "share of the normal training images that the threshold calls anomalous "
+    Option("contamination", "share of new normal images that the threshold is to call anomalous "
            "(default: 0.05)", checks.check_contamination, 0.05, form="share", metavar="F", table="methods"),
     # Draws and resamples.
     # Its check is in `featx.studies.curves.drawing`, beside the meaning of each shot.

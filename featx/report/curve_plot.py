@@ -11,6 +11,7 @@ from featx.report.plots import plain_axes
 from featx.report.svg import INK, Plot, new_axes
 from featx.report.table import competing, kind_of
 from featx.results import CurveLevel, CurveMethod, CurveResult
+from featx.results.formats import format_mean_count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -140,7 +141,6 @@ def _in_words(result: CurveResult) -> str:
         for m in result.ranked()
     ]
     return (
-        f"Top-1 accuracy from {first.per_class:.4g} to {last.per_class:.4g} training images per class: "
-        + "; ".join(lines)
-        + "."
+        f"Top-1 accuracy from {format_mean_count(first.per_class)} to "
+        f"{format_mean_count(last.per_class)} training images per class: " + "; ".join(lines) + "."
     )

@@ -50,7 +50,8 @@ def how_it_was_done(
     if result.environment:
         tables.append(Detail("Versions and machine", _fields(result.environment)))
     if result.failures:
-        rows = [(f.get("id", ""), f.get("reason", "")) for f in result.failures[:SHOWN_FAILURES]]
+        facts_of = [f if isinstance(f, Mapping) else vars(f) for f in result.failures[:SHOWN_FAILURES]]
+        rows = [(f.get("id", ""), f.get("reason", "")) for f in facts_of]
         rest = len(result.failures) - len(rows)
         more = f"and {rest} more, all in the JSON file." if rest else ""
         title = f"Left out: {plural(len(result.failures), 'unreadable image')}"
@@ -73,6 +74,7 @@ def comparison_provenance(result: ComparisonResult) -> dict[str, Any]:
     facts = {
         "Data": f"{data.get('name', '')}, {format_count(data.get('n_train'))} training and "
         f"{format_count(data.get('n_test'))} test images, {what}",
+        "Left out for want of a label": data.get("n_unlabelled") or "",
         "Split": "drawn" if number and split == "drawn" else SPLIT.get(split, split),
         "Training images a class": format_count_range(data.get("n_per_class_train")),
         "Test images a class": format_count_range(data.get("n_per_class_test")),

@@ -12,7 +12,8 @@ and shows it. Nothing here knows how a number was made.
 ``dataset``               object: ``name``, ``n_train``, ``n_test`` (images), ``classes`` (list of names, in
                           the order of the confusion matrices), ``split`` (``"given"`` or ``"drawn"``), and
                           ``n_per_class_train``, ``n_per_class_test`` (lists of counts, in the order of
-                          ``classes``); all but ``name`` may be missing
+                          ``classes``), ``n_unlabelled`` (images without a label, which are in neither
+                          part; missing where there were none); all but ``name`` may be missing
 ``spaces``                object: backbone -> the space its embeddings live in (weights, layer, ...)
 ``about``                 object: backbone -> what is known of it and changes no number: ``licence``, that of
                           its weights, as the library states it; empty where it states none, and in older
@@ -63,6 +64,9 @@ and shows it. Nothing here knows how a number was made.
                           ``detectable`` (the smallest difference that would be shown with 80 % power), and,
                           where the test images chose, ``p_adjusted``, ``low_adjusted``, ``high_adjusted``
                           for all pairs (else null)
+``baseline``              null, or object: ``modes``, the modes of fine-tuning that ran, and ``left_out``:
+                          mode of the default that was not run -> the seconds that it was expected to take on
+                          one split
 ``training``              null where nothing is recommended, and for a number; else object: the arguments of
                           ``featx.train`` that train the recommended method (`featx.results.next_command`)
 ``next_steps``            list of lines to paste: the commands (or, of a comparison made in Python, the calls)
@@ -178,6 +182,9 @@ or null):
 ``checked``               false where the checks were turned off; there are only ``notes`` then
 ========================  ==================================================================================
 
+``predictions.csv`` beside it has what each method predicted for each test image of the first split: see
+`predictions`.
+
 Where a number is predicted, `RegressionResult` says what is different. Of several tasks each has a folder
 with its own ``results.json``; beside these folders lies one with ``schema``, ``tasks`` (a list of ``{name,
 kind, folder}``, ``kind`` being ``"classes"`` or ``"number"``) ``forward_passes``, those of the
@@ -208,8 +215,10 @@ from featx.results.methods import (
     curves_from_history,
     ranked_methods,
 )
+from featx.results.predictions import PREDICTIONS_FILE, Predicted, TestPredictions, column_names
 from featx.results.regression import NO_FINE_TUNING, RegressionResult, advise_numbers
 from featx.results.repeats import RepeatedMethod, Repeats
+from featx.results.scores import ScoresResult
 from featx.results.selection import FineTuningTest
 from featx.results.writing import write_atomically
 
@@ -218,6 +227,7 @@ __all__ = [
     "DENSE_CLASSES",
     "NOT_STORED",
     "NO_FINE_TUNING",
+    "PREDICTIONS_FILE",
     "AdvisedResult",
     "AnomalyResult",
     "Column",
@@ -236,16 +246,20 @@ __all__ = [
     "FineTuningTest",
     "MethodResult",
     "Mistake",
+    "Predicted",
     "RegressionResult",
     "RepeatedMethod",
     "Repeats",
     "Result",
+    "ScoresResult",
     "StudyResult",
+    "TestPredictions",
     "advise",
     "advise_detectors",
     "advise_domains",
     "advise_numbers",
     "best_method",
+    "column_names",
     "confusion_of",
     "curves_from_history",
     "describe_environment",

@@ -52,6 +52,7 @@ class DatasetFacts(TypedDict, total=False):
     n_classes: int | None
     classes: list[str]
     split: str | None
+    n_unlabelled: int
     n_per_class_train: list[int]
     n_per_class_test: list[int]
 
@@ -114,11 +115,11 @@ class Result:
         """Return the title and the cells of each table; the first one has no title."""
         return [("", self.lines())]
 
-    def table(self) -> str:
-        """Return the tables as plain text for a terminal."""
+    def table(self, width: int | None = None) -> str:
+        """Return the tables as plain text for a terminal of `width` characters; None: of any width."""
         parts = [self.heading()]
         for title, lines in self.tables():
-            parts += ["", *([title, ""] if title else []), *align_columns(lines)]
+            parts += ["", *([title, ""] if title else []), *align_columns(lines, width)]
         return "\n".join(parts)
 
     def __repr__(self) -> str:

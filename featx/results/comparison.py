@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, TypedDict
 
 from featx.errors import InputError
@@ -14,11 +16,12 @@ from featx.results.confusion import Confusion
 from featx.results.formats import format_milliseconds, format_test
 from featx.results.methods import MethodResult, best_method, ranked_methods
 from featx.results.next_command import python_lines, shell_lines
-from featx.results.reading import quoted
+from featx.results.predictions import PREDICTIONS_FILE, TestPredictions
+from featx.results.reading import NOT_STORED, quoted
 from featx.results.repeats import Repeats
 from featx.results.selection import FineTuningTest, Selection
 from featx.results.tables import Lines, interval_record, metric_column
-from featx.results.writing import json_text
+from featx.results.writing import json_text, write_atomically
 
 
 # The part of ``hygiene`` that is checked when a file is read.
@@ -70,7 +73,10 @@ class ComparisonResult(AdvisedResult):
     hygiene: dict[str, Any] | None = field(default=None, metadata={"json": _DataChecks | None})
     ensemble: dict[str, Any] | None = None
     fine_tuning: FineTuningTest | None = None
+    baseline: dict[str, Any] | None = None
     selection: dict[str, Any] | None = field(default=None, metadata={"json": Selection | None})
+    #: What every method predicted for each test image of the first split; None if the result was read.
+    test_predictions: TestPredictions | None = field(default=None, compare=False, metadata=NOT_STORED)
     training: dict[str, Any] | None = None
 
     def best(self) -> MethodResult | None:
@@ -124,9 +130,9 @@ class ComparisonResult(AdvisedResult):
             )
         return tables
 
-    def table(self) -> str:
+    def table(self, width: int | None = None) -> str:
         cost = self.cost_of_checks()
-        return super().table() + (f"\n\n{cost}" if cost else "")
+        return super().table(width) + (f"\n\n{cost}" if cost else "")
 
     def cost_of_checks(self) -> str:
         """Say how long the data checks took, and whether an earlier run did them; empty where none apply."""
@@ -164,6 +170,13 @@ class ComparisonResult(AdvisedResult):
                 row |= interval_record(f"mean_{name}", mean)
             records.append(row)
         return records
+
+    def save(self, directory: str | os.PathLike[str]) -> Path:
+        """Write the files of `Result.save`, and ``predictions.csv``: see `featx.results.predictions`."""
+        page = super().save(directory)
+        if self.test_predictions is not None:
+            write_atomically(Path(directory) / PREDICTIONS_FILE, self.test_predictions.to_csv())
+        return page
 
     def to_dict(self) -> dict[str, Any]:
         content = super().to_dict() | {"next_steps": self.next_steps}

@@ -264,8 +264,8 @@ class CurveResult(AdvisedResult):
             )
         return f"{said}{f'; {self.units_note}' if self.units_note else ''}."
 
-    def table(self) -> str:
-        return "\n\n".join([super().table(), *map(printable, self.notes())])
+    def table(self, width: int | None = None) -> str:
+        return "\n\n".join([super().table(width), *map(printable, self.notes())])
 
     def _repr_html_(self) -> str:
         notes = "".join(f"<p>{html_text(note)}</p>" for note in self.notes())

@@ -106,8 +106,8 @@ class TaskComparisons(Result):
             for title, lines in result.tables()
         ]
 
-    def table(self) -> str:
-        return "\n\n".join(f"{name}\n{result.table()}" for name, result in self.tasks.items())
+    def table(self, width: int | None = None) -> str:
+        return "\n\n".join(f"{name}\n{result.table(width)}" for name, result in self.tasks.items())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the tasks and the folder of each."""

@@ -7,6 +7,7 @@ import numpy as np
 from featx.metrics import METRICS, Interval
 from featx.results import Crossing, CurveLeader, CurveLevel, CurvePoint, CurveResult
 from featx.results.advice import on_few_images
+from featx.results.formats import format_mean_count
 from featx.studies.curves.crossing import describe_crossing, find_crossing
 from featx.studies.curves.leaders import compare_methods
 from featx.studies.curves.scores import CurveScores, is_share
@@ -95,7 +96,7 @@ def advise(result: CurveResult) -> str:
         winner = result.best(level)
         assert winner is not None
         said.append(
-            f"With {level.per_class:.4g} image{'' if level.per_class == 1 else 's'} per class "
+            f"With {format_mean_count(level.per_class)} image{'' if level.per_class == 1 else 's'} per class "
             f"{result.named(winner)} has the highest mean top-1, {result.metric(winner, level)}"
             f"{_describe_lead(result, level)}."
         )
@@ -145,6 +146,6 @@ def _say_enough(result: CurveResult) -> list[str]:
     if near is result.levels[-1]:
         return []
     return [
-        f"{result.named(probe)} is within one point of its last value from {near.per_class:.4g} images per "
-        "class on."
+        f"{result.named(probe)} is within one point of its last value from "
+        f"{format_mean_count(near.per_class)} images per class on."
     ]

@@ -59,6 +59,13 @@ class Method:
         """The line shown while it is fitted."""
         return f"fitting {self.name}" + (f" on {self.backbone}" if self.backbone else "")
 
+    def followed(self, cell: Cell) -> Any:
+        """Return the progress of a fit of this cell that runs now; None if it cannot be followed.
+
+        It has ``doing``, words, and ``seconds_left``, a number or None.
+        """
+        return None
+
     def define(self, cell: Cell) -> Any:
         """Return what decides the outcome besides rows, split, seed and versions, as JSON values."""
         raise NotImplementedError
@@ -191,7 +198,8 @@ class DetectorMethod(Method):
 
     def fit(self, cell: Cell, n_jobs: int | None = None) -> Fit:
         began, rows = time.perf_counter(), cell.rows.x
-        model = self._build(cell).fit(rows[cell.split.train])
+        train = cell.split.train
+        model = self._build(cell).fit(rows[train], groups=cell.rows.groups_of(train))
         return Fit(lambda at: model.decision_function(rows[at]), time.perf_counter() - began, model=model)
 
 

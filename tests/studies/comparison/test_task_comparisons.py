@@ -165,7 +165,7 @@ def test_saved_tasks_are_reached_from_one_page(result, tmp_path):
     assert not parsed.open
     for task in content["tasks"]:
         files = {p.name for p in (page.parent / task["folder"]).iterdir()}
-        assert files == {"results.json", "results.csv", "report.html"}
+        assert files == {"results.json", "results.csv", "predictions.csv", "report.html"}
     report = (page.parent / "red" / "report.html").read_text(encoding="utf-8")
     assert not _Links(report).open
     mae = result.tasks["red"].best().metric("mae").value
