@@ -352,6 +352,10 @@ def test_columns_of_a_table_become_tasks(capsys, photos, tmp_path):
     status, out, _ = run(capsys, *one, "--quiet")
     assert status == 0
     assert "no fine-tuned baseline" in out
+    for data, options in ((tmp_path / "t.csv", QUICK), (tmp_path / "f.h5", ["--quiet"])):
+        train = ["train", data, "-o", tmp_path / f"{data.suffix}.featx", "--classifier", "lda"]
+        assert "on 24 images, 3 classes" in run(capsys, *train, "--label", "species", *options)[1]
+        assert "specis" in refused(capsys, *train, "--label", "specis", *options)
     again = ["compare", tmp_path / "t.csv", "-o", tmp_path / "q", *QUICK]
     assert "row 2, column size: no value" in refused(capsys, *again, "--target", "size")
     assert "unknown column 'sizes'; did you mean size" in refused(capsys, *again, "--label", "sizes")
