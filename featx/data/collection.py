@@ -20,6 +20,7 @@ _NAMED, _MOST = 5, 80
 class Collection:
     """Rows with labels, splits, groups and further targets, where they are known."""
 
+    # None if an image lacks a label: they are then one of the `targets`, which may have gaps.
     labels: np.ndarray | None
     classes: tuple[str, ...] | None
     splits: np.ndarray | None
@@ -60,6 +61,22 @@ class Collection:
             targets={task.name: task for task in tasks if task is not first},
             label_name=LABEL if first is None else first.name,
         )
+
+    def labelled(self) -> Self:
+        """Return the images with a value in some task; all of them if there is no task.
+
+        If it is only the labels that some images lack, the others have `labels` again.
+        """
+        tasks = list(self.tasks.values())
+        present = np.any([task.present for task in tasks], axis=0) if tasks else np.ones(len(self), bool)
+        if not tasks or (present.all() and self.labels is not None):
+            return self
+        rows = np.flatnonzero(present)
+        return self.subset(rows).with_tasks([task.subset(rows) for task in tasks])
+
+    def subset(self, indices: Any) -> Self:
+        """Return the rows at `indices` (whole numbers or a mask), in that order, with all classes."""
+        raise NotImplementedError
 
     def select(self, label: Any = None, target: Any = None) -> Self:
         """Return the same images with only these tasks.

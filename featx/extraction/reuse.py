@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,19 @@ def reuse_backbone(
     return backbone
 
 
+def reuse_with_values(values: Any, load: Callable[[], Any]) -> Any:
+    """Return the backbone that holds these `values` of a model, kept or made now by `load`.
+
+    The backbone that is kept refers to `values`, so that no other object can have their id.
+    """
+    key = ("values", id(values))
+    found = _find_kept(key)
+    if found is None or found.values is not values:
+        found = load()
+        _keep(key, found)
+    return found
+
+
 def _find_kept(key: Any) -> Any:
     """Return the backbone that is kept under a key, None where there is none or its file has changed."""
     with _ready.lock:
@@ -132,8 +146,8 @@ def loaded_already(backbone: Any, option: str) -> InputError:
     )
 
 
-def reuse_store(cache: Cache, space: Space, dim: int) -> SpaceStore:
-    """Return the store of a space, kept or new; it is thread-safe."""
+def reuse_store(cache: Cache, space: Space, dim: int | None) -> SpaceStore:
+    """Return the store of a space, kept or new; it is thread-safe. `dim` is None where it is not known."""
     key = (cache.root, space.id, dim)
     with _ready.lock:
         store = _ready.stores.get(key)

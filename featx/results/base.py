@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict
 
 from featx.errors import InputError
 from featx.results.reading import NOT_STORED, parse_as, quoted, read_json
+from featx.results.runs import RunFacts
 from featx.results.tables import Column, Lines, align_columns, flatten_row, html_table, html_text
 from featx.results.writing import make_writable_folder, plain, write_atomically
 from featx.spreadsheet import frame_csv
@@ -51,6 +52,7 @@ class DatasetFacts(TypedDict, total=False):
     n_classes: int | None
     classes: list[str]
     split: str | None
+    n_unlabelled: int
     n_per_class_train: list[int]
     n_per_class_test: list[int]
 
@@ -113,11 +115,11 @@ class Result:
         """Return the title and the cells of each table; the first one has no title."""
         return [("", self.lines())]
 
-    def table(self) -> str:
-        """Return the tables as plain text for a terminal."""
+    def table(self, width: int | None = None) -> str:
+        """Return the tables as plain text for a terminal of `width` characters; None: of any width."""
         parts = [self.heading()]
         for title, lines in self.tables():
-            parts += ["", *([title, ""] if title else []), *align_columns(lines)]
+            parts += ["", *([title, ""] if title else []), *align_columns(lines, width)]
         return "\n".join(parts)
 
     def __repr__(self) -> str:
@@ -251,6 +253,7 @@ class StudyResult(Result):
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     seconds_total: float | None = None
     command: str | None = None
+    runs: list[dict[str, Any]] = field(default_factory=list, metadata={"json": list[RunFacts]})
     units: dict[str, Any] = field(default_factory=dict, metadata={"json": UnitFacts})
     about: dict[str, dict[str, Any]] = field(default_factory=dict)
 

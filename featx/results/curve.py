@@ -22,7 +22,7 @@
                       or, in files of earlier versions, ``"draws"`` (Student's t, on these test images)
 ``leaders``           list, one entry a level: the method with the highest mean top-1, as `CurveLeader` has
                       it; empty for a single draw
-``crossings``         list, one entry a fine-tuned method, as `Crossing` has it
+``crossings``         list, one entry a method that trains the network, as `Crossing` has it
 ``n_draws``           draws
 ``protocol``          name of the protocol that was asked for, or null
 ``recipe``            how the fine-tuned methods were trained, in sentences, or null
@@ -115,7 +115,7 @@ class CurvePoint:
 
 @dataclass(frozen=True)
 class Crossing:
-    """The number of images from which on a fine-tuned method is ahead of the best probe.
+    """The number of images from which on a fine-tuned method is ahead of the best one on frozen features.
 
     Attributes
     ----------
@@ -131,7 +131,7 @@ class Crossing:
     shares : dict
         Share of the resamples with each status.
     rival : str or None
-        The probe that was best at the level before the crossing (or the last level).
+        The method on frozen features that was best at the level before the crossing (or the last level).
     """
 
     method: str
@@ -208,7 +208,7 @@ class CurveResult(AdvisedResult):
 
     def best(self, level: CurveLevel, kind: str | None = None) -> CurveMethod | None:
         """Return the competing method (or the one of a `kind`) with the highest mean top-1 at a level."""
-        asked = [m for m in self.methods if m.kind == kind or (kind is None and not m.is_reference)]
+        asked = [m for m in self.methods if m.kind == kind or (kind is None and m.competes)]
         found = [m for m in asked if math.isfinite(self.metric(m, level).value)]
         return max(found, key=lambda m: self.metric(m, level).value, default=None)
 
@@ -264,8 +264,8 @@ class CurveResult(AdvisedResult):
             )
         return f"{said}{f'; {self.units_note}' if self.units_note else ''}."
 
-    def table(self) -> str:
-        return "\n\n".join([super().table(), *map(printable, self.notes())])
+    def table(self, width: int | None = None) -> str:
+        return "\n\n".join([super().table(width), *map(printable, self.notes())])
 
     def _repr_html_(self) -> str:
         notes = "".join(f"<p>{html_text(note)}</p>" for note in self.notes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import subprocess
 import sys
@@ -60,6 +61,18 @@ def test_extract_inspect_and_compare(capsys, split_photos, tmp_path):
     data = json.loads((tmp_path / "o" / "results.json").read_text())
     assert data["forward_passes"] == 0
     assert [m["name"] for m in data["methods"]] == ["majority", "pixels", "knn"]
+    assert data["next_steps"] == [], "the raw pixels are as good"
+
+
+def test_the_next_command_is_printed_and_in_the_report(capsys, split_photos, tmp_path, monkeypatch):
+    run(capsys, "extract", split_photos, "-o", tmp_path / "my photos.h5", *QUICK)
+    monkeypatch.chdir(tmp_path)
+    _, out, _ = run(capsys, "compare", "my photos.h5", "-o", "o", "--classifiers", "lda", "--quiet")
+    lines = json.loads((tmp_path / "o" / "results.json").read_text())["next_steps"]
+    assert lines[0] == "featx train 'my photos.h5' --classifier lda -o model.featx"
+    assert "\n".join(f"next: {line}" for line in lines) in out
+    report = html.unescape((tmp_path / "o" / "report.html").read_text())
+    assert all(line in report for line in lines)
 
 
 def test_train_and_predict(capsys, split_photos, tmp_path):

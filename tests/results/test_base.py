@@ -32,7 +32,7 @@ from featx.results import (
 )
 from featx.results.ranking import Candidate, RankingResult
 from featx.results.similarity import SimilarityResult
-from featx.results.tables import MOST_ROWS
+from featx.results.tables import MOST_ROWS, align_columns
 
 
 @dataclass
@@ -260,3 +260,25 @@ def test_every_kind_is_one_line_and_a_table(result):
     assert len(repr(result)) <= 200
     assert result._repr_html_().startswith("<div><p>")
     assert result.heading() in result.table()
+
+
+def test_columns_that_do_not_fit_follow_below_with_the_first_one_again():
+    lines = [
+        ["method", "top-1", "balanced", "fit s"],
+        ["ridge", "0.9", "0.8", "1.0"],
+        ["knn", "0.7", "0.6", "0.1"],
+    ]
+    assert align_columns(lines, 25) == [
+        "method  top-1  balanced",
+        "------  -----  --------",
+        "ridge     0.9       0.8",
+        "knn       0.7       0.6",
+        "",
+        "method  fit s",
+        "------  -----",
+        "ridge     1.0",
+        "knn       0.1",
+    ]
+    one_each = align_columns(lines, 1)
+    assert [one_each[i] for i in (0, 5, 10)] == ["method  top-1", "method  balanced", "method  fit s"]
+    assert len(align_columns(lines)) == len(align_columns(lines, 30)) == 4

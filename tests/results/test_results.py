@@ -144,7 +144,10 @@ def test_json_holds_the_documented_keys_and_no_nan(result, tmp_path):
         "ensemble",
         "fine_tuning",
         "selection",
+        "training",
+        "next_steps",
         "units",
+        "runs",
     }
     assert set(content["methods"][0]) == {
         "name",
