@@ -12,7 +12,6 @@ from featx.data import Dataset, announce, load_dataset, require_labelled
 from featx.data.features import Features, check_rows
 from featx.data.rows import has_rows, take_features
 from featx.data.splits import Split
-from featx.data.tasks import choose_tasks, names_of
 from featx.errors import DatasetError, InputError
 from featx.extraction import backbone_of, extract_features, network_embedder
 from featx.extraction.matching import OWN_MODULE, backbone_arguments
@@ -134,9 +133,7 @@ def gather_features(
     notes: list[str] = []
     for one in given:
         name, place, features = take_features(one, reading)
-        if reading.label is not None:
-            features = _with_labels_of(features, reading.label, place)
-        features = features.labelled()
+        features = features.select(reading.label).labelled()
         _require_usable(features, place)
         if run.verbose:
             announce(features, name)
@@ -149,16 +146,6 @@ def gather_features(
         sets.append(features)
         places.append(place)
     return TrainingSet(sets, [], None, places, notes)
-
-
-def _with_labels_of(features: Features, label: Any, place: str) -> Features:
-    """Return the rows that have a class in the task `label`, with these as their labels."""
-    if len(names_of(label)) != 1:
-        raise InputError(f"label: a classifier has one task, got {', '.join(names_of(label))}")
-    (task,) = choose_tasks(features.tasks, label, None, place)
-    rows = np.flatnonzero(task.present)
-    bare = replace(features, labels=None, classes=None, targets={}).subset(rows)
-    return replace(bare, labels=task.values[rows], classes=task.classes, label_name=task.name)
 
 
 def are_features(data: Any) -> list[Any]:

@@ -24,7 +24,6 @@ from featx.studies.output import removed_if_unused
 
 #: What a run leaves beside its results: the experiment as it was run, and the machine and versions.
 EXPERIMENT, ENVIRONMENT = "experiment.toml", "environment.json"
-#: The first line of that file where featx wrote it.
 #: A name that ends in one of these is a path; a dot alone is no sign, as names of weights have dots.
 _SUFFIXES = (".csv", ".parquet", ".h5", ".hdf5", ".pth", ".pt", ".bin", ".safetensors")
 #: The largest experiment file that is read; a real one has a few lines.
