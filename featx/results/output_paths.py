@@ -171,10 +171,17 @@ def output_folder(
         there = {name for name in os.listdir(folder) if os.path.lexists(folder / name)}
     if force:
         return folder
-    studies = [found for name, read in _READERS.items() if name in there and (found := read(folder / name))]
+    named = {
+        name: found for name, read in _READERS.items() if name in there and (found := read(folder / name))
+    }
+    studies = list(named.values())
     told = any(found.sources for found in studies)  # another file of the folder names the sources
+    # An experiment file has relative paths, and stays right where folder and data were moved together.
+    own = named.get("experiment.toml")
+    moved = own is not None and study.same(own)
     for other in studies:
-        if not study.same(other) and (other.kind != study.kind or other.sources or not told):
+        unknown = moved or (told and not other.sources)
+        if not study.same(other) and not (other.kind == study.kind and unknown):
             raise OutputError(
                 f"{given}: holds {other}; this is {study}; {another}, or write over it with --force"
             )

@@ -171,7 +171,10 @@ class Experiment:
             write_atomically(copy, self.to_toml(beside=folder))
         try:
             yield not own
-        except FeatxError:
+        except BaseException as error:
+            # After Ctrl-C the file says what to go on with, if the study keeps its work in the folder.
+            if self.study.resumes and not isinstance(error, FeatxError):
+                raise
             if _finished_bytes(folder) == begun and before is not None:
                 write_atomically(copy, before)
             elif _finished_bytes(folder) == begun == 0:

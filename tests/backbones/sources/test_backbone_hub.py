@@ -101,6 +101,8 @@ def images():
 def test_nothing_runs_before_consent(folder, tmp_path, monkeypatch, capsys):
     name = f"hub:{folder}:tiny"
     (tmp_path / "e.toml").write_text(f'{EXPERIMENT}backbones = ["{name}"]')
+    ranking = EXPERIMENT.replace('"compare"', '"rank"')
+    (tmp_path / "rank.toml").write_text(f'{ranking}backbones = ["{name}"]')
     calls = [
         lambda: load_backbone(name),
         lambda: list_layers(name, weights=None),
@@ -111,6 +113,7 @@ def test_nothing_runs_before_consent(folder, tmp_path, monkeypatch, capsys):
         lambda: featx.FeatureExtractor(name).fit(images()),
         lambda: featx.FineTunedClassifier(name).fit(images(), [0, 1] * 3),
         load_experiment(tmp_path / "e.toml").run,
+        load_experiment(tmp_path / "rank.toml").run,
     ]
     for call in calls:
         with pytest.raises(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import inspect
 import json
 import os
@@ -240,6 +242,34 @@ def test_runs_of_older_and_of_foreign_files(tmp_path):
         runs = add_run(runs, command=str(i), began=datetime.now(UTC), seconds=1.0, version="1")
     assert len(runs) == MOST_RUNS
     assert [runs[0]["command"], runs[1]["command"], runs[-1]["command"]] == ["0", "6", str(MOST_RUNS + 4)]
+
+
+def test_an_interrupted_run_leaves_the_record_of_earlier_results(home, monkeypatch):
+    assert main([*COMMANDS["scores"][0], "-o", "out", "--quiet"]) == 0
+    before = (home / "out" / "experiment.toml").read_text()
+
+    @functools.wraps(KINDS["scores"].function)
+    def interrupt(**options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(KINDS, "scores", dataclasses.replace(KINDS["scores"], function=interrupt))
+    content = {"experiment": {"kind": "scores", "output": "out"}, "data": {"source": "a.h5", "test": "b.h5"}}
+    for output in ("out", "new"):
+        content["experiment"]["output"] = output
+        with pytest.raises(KeyboardInterrupt):
+            parse_experiment(content, home).run()
+    assert (home / "out" / "experiment.toml").read_text() == before
+    assert not (home / "new").exists()
+
+
+def test_folder_and_data_can_be_moved_together(home, capsys, tmp_path_factory):
+    assert main([*COMMANDS["scores"][0], "-o", "out", "--quiet"]) == 0
+    new = tmp_path_factory.mktemp("new")
+    for name in ("a.h5", "b.h5", "out"):
+        (home / name).rename(new / name)
+    assert main(["run", str(new / "out" / "experiment.toml"), "--quiet"]) == 0
+    assert f"report: {new}" in capsys.readouterr().out
+    assert not (home / "out").exists()
 
 
 def test_results_of_older_versions_are_gone_on_with(home, capsys):
