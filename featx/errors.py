@@ -16,7 +16,8 @@
     ├── ModelMismatch (InputError)        a saved model and what is installed disagree
     └── MissingExtra (ImportError)        an optional package is not installed
 
-The command line prints any of them as one line and exits with status 2.
+The command line prints any of them as one line and exits with status 2. It prints a `DataLossWarning`, which
+is a `RuntimeWarning`, even with ``--quiet``.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ from collections.abc import Callable, Iterable, Iterator
 
 class FeatxError(Exception):
     """Base of all errors of this package."""
+
+
+class DataLossWarning(RuntimeWarning):
+    """Stored data is damaged or gone; results are not affected, as it is computed again."""
 
 
 class InputError(FeatxError, ValueError):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import shutil
 import sys
 import unicodedata
+from collections.abc import Iterator
 from typing import Any
 
 #: Characters that join letters of Persian, Hindi or an emoji: invisible, harmless, and part of real names.
@@ -49,12 +52,35 @@ def tell(text: str) -> None:
             print(printable_lines(text), file=sys.stderr, flush=True)
 
 
+def tell_always(text: str) -> None:
+    """Print text on standard error as `tell` does, also where it is `silent`: what was lost or left out."""
+    with contextlib.redirect_stderr(getattr(sys.stderr, "loud", sys.stderr)):
+        tell(text)
+
+
+@contextlib.contextmanager
+def silent(quiet: bool = True) -> Iterator[None]:
+    """Discard what is printed on standard error in the block, by any package, except by `tell_always`."""
+    if not quiet or sys.stderr is None:
+        yield
+        return
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        nowhere.loud = sys.stderr  # type: ignore[attr-defined]
+        with contextlib.redirect_stderr(nowhere):
+            yield
+
+
 def _bars_aside() -> contextlib.AbstractContextManager[None]:
     """Remove the bars from the screen in the block, and draw them again after it."""
     bars = getattr(sys.modules.get("tqdm.std"), "tqdm", None)
     if not getattr(bars, "_instances", None):
         return contextlib.nullcontext()
     return bars.external_write_mode(file=sys.stderr)  # type: ignore[union-attr]
+
+
+def terminal_width() -> int | None:
+    """Return the characters in a line of the terminal on standard output; None where it is no terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def json_line(value: Any) -> str:

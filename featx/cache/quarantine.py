@@ -23,6 +23,7 @@ from featx.cache.header import open_shard, verify_shard
 from featx.cache.identity import Space
 from featx.cache.shard import DamagedShard
 from featx.durable import fsync_folder, make_folder
+from featx.errors import DataLossWarning
 
 __all__ = ["SET_ASIDE", "Quarantine"]
 
@@ -123,4 +124,4 @@ def _fingerprint(path: Path) -> tuple[str, int, int] | None:
 
 
 def _warn(message: str) -> None:
-    warnings.warn(message, RuntimeWarning, stacklevel=2)
+    warnings.warn(message, DataLossWarning, stacklevel=2)

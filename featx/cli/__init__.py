@@ -13,8 +13,8 @@ from typing import Any
 
 from featx.cli.commands import command_module
 from featx.cli.parser import build_parser
-from featx.errors import FeatxError, OutputError, reason_of
-from featx.terminal import printable, tell
+from featx.errors import DataLossWarning, FeatxError, OutputError, reason_of
+from featx.terminal import printable, silent, tell, tell_always
 
 #: Exit status after Ctrl-C: that of a program that SIGINT ends.
 INTERRUPTED = 130
@@ -58,8 +58,9 @@ def _run(argv: Sequence[str] | None) -> int:
     except SystemExit:  # raised by --help, --version and wrong arguments
         sys.stdout.flush()
         raise
-    warnings.showwarning = _one_line_warning
-    return command_module(args.command).run(args) or 0
+    warnings.showwarning = _one_line_warnings()
+    with silent(args.quiet):
+        return command_module(args.command).run(args) or 0
 
 
 def _open_streams() -> None:
@@ -139,5 +140,20 @@ def _stop(line: str) -> int:
     return 2
 
 
-def _one_line_warning(message, category, filename, lineno, file=None, line=None) -> None:
-    tell(f"featx: warning: {printable(' '.join(str(message).split()))}")
+def _one_line_warnings() -> Callable[..., None]:
+    """Return a `warnings.showwarning` that prints each warning once, on one line.
+
+    Other packages' warnings about their own parts are left out: a user of the command line cannot act on
+    them.
+    """
+    own, said = os.path.dirname(os.path.dirname(os.path.abspath(__file__))), set[str]()
+
+    def show(message, category, filename, lineno, file=None, line=None) -> None:
+        text = printable(" ".join(str(message).split()))
+        lost = issubclass(category, DataLossWarning)
+        if text in said or not (lost or os.path.abspath(filename).startswith(own + os.sep)):
+            return
+        said.add(text)
+        (tell_always if lost else tell)(f"featx: warning: {text}")
+
+    return show

@@ -98,8 +98,9 @@ def add_run(parser: Any, *, limit: bool = True) -> None:
 
 
 def add_quiet(parser: Any) -> None:
-    """Add ``--quiet``."""
-    parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
+    """Add ``-q`` and ``--quiet``, which every command has."""
+    help = "print nothing on standard error but errors and what was lost or left out"
+    parser.add_argument("-q", "--quiet", action="store_true", help=help)
 
 
 def add_profile(parser: Any) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from featx.terminal import printable, say, tell
+from featx.terminal import printable, say, tell_always, terminal_width
 
 
 def command_line() -> str:
@@ -38,19 +38,20 @@ def show_profile(profile: dict[str, Any], name: str = "") -> None:
     """Print a profile on standard error, as standard output is for results."""
     from featx.extraction import profile_table
 
-    tell((f"{name}: " if name else "") + profile_table(profile))
+    tell_always((f"{name}: " if name else "") + profile_table(profile))
 
 
 def list_failures(failures: list[Any]) -> None:
     """Print on standard error the images that could not be read."""
     if not failures:
         return
-    tell(f"{len(failures)} images could not be read and were skipped:")
+    n = len(failures)
+    tell_always(f"{n} image{'s' * (n > 1)} could not be read and {'were' if n > 1 else 'was'} skipped:")
     for failure in failures[:20]:
         about = failure if isinstance(failure, dict) else vars(failure)
-        tell(f"  {printable(about['id'])}: {printable(about['reason'])}")
+        tell_always(f"  {printable(about['id'])}: {printable(about['reason'])}")
     if len(failures) > 20:
-        tell(f"  and {len(failures) - 20} more")
+        tell_always(f"  and {len(failures) - 20} more")
 
 
 def show_experiment(args: Namespace, found: tuple[Any, Path | None]) -> None:
@@ -59,7 +60,9 @@ def show_experiment(args: Namespace, found: tuple[Any, Path | None]) -> None:
     # Results without advice call their warnings notes; only comparisons have data checks and so findings.
     notes = result.warnings if hasattr(result, "warnings") else getattr(result, "notes", [])
     notes = [*notes, *getattr(result, "findings", [])]
-    say_notes(result.table(), notes, result.verdict())
+    say_notes(result.table(terminal_width()), notes, result.verdict())
+    for line in getattr(result, "next_steps", []):
+        say(f"next: {line}")
     list_failures(result.failures)
     if report is not None:
         say(f"report: {report}")

@@ -15,7 +15,8 @@ from featx.terminal import printable, tell
 class Parser(argparse.ArgumentParser):
     """A parser with one-line errors, like all errors of featx.
 
-    `add` adds the arguments when the parser first runs, so that those of other commands are never made.
+    `add` adds the arguments when the parser first runs, so that those of other commands are never made. Every
+    command gets ``--quiet``, if `add` has not put it into a group.
     """
 
     def __init__(self, *args: Any, add: Callable[[Any], None] | None = None, **options: Any):
@@ -27,6 +28,10 @@ class Parser(argparse.ArgumentParser):
         add, self._add = self._add, None
         if add is not None:
             add(self)
+        if self._subparsers is None and "--quiet" not in self._option_string_actions:
+            from featx.cli.flags import add_quiet
+
+            add_quiet(self)
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:

@@ -42,6 +42,9 @@ _COLLECTIONS = 64
 #: A collection is recognised by this many inputs.
 _NAMING = 4
 
+#: What was said in this process: several networks that suffer alike are one fact about this machine.
+_told: set[tuple[str, ...]] = set()
+
 #: Name of the note beside a space's rows; value of ``on`` for a comparison on the run's own inputs.
 _NOTE, _COLLECTION = "parity", "collection"
 
@@ -85,8 +88,11 @@ def apply_decisions(
         if calibrated is None:
             return embedder
         embedder = calibrated
+    asked, reasons = embedder, list[str]()
     while embedder.fallbacks and (reason := _find_refusal(cache, embedder)) is not None:
-        embedder = _fall_back(embedder, reason)
+        reasons.append(reason)
+        embedder = embedder.fallbacks[0]
+    _say_fallback(asked, embedder, reasons)
     return embedder
 
 
@@ -99,6 +105,7 @@ def check_engine(
     inputs suffer from reduced precision more than the reference inputs.
     """
     building = comparing = 0.0
+    asked, reasons = embedder, list[str]()
     while True:
         began = time.perf_counter()
         try:
@@ -114,6 +121,7 @@ def check_engine(
             if decision.get("passed", True):
                 finding = _compare_collection(cache, embedder, engine, sources, new) if decision else {}
                 comparing += time.perf_counter() - began
+                _say_fallback(asked, embedder, reasons)
                 return CheckedEngine(embedder, engine, finding or decision, building, comparing, key)
             comparing += time.perf_counter() - began
             reason = decision["reason"]
@@ -123,16 +131,26 @@ def check_engine(
             reason = str(error)
         if not embedder.fallbacks:
             raise EngineError(f"no engine here can be trusted with this network: {reason}")
-        embedder = _fall_back(embedder, reason)
+        reasons.append(reason)
+        embedder = embedder.fallbacks[0]
 
 
-def _fall_back(embedder: Embedder, reason: str) -> Embedder:
-    """Return the first fallback of an embedder, with a warning."""
-    after = embedder.fallbacks[0]
-    warnings.warn(
-        f"{embedder.plan} is not used ({reason}); falling back to {after.plan}", RuntimeWarning, stacklevel=4
-    )
-    return after
+def _say_fallback(asked: Embedder, used: Embedder, reasons: Sequence[str]) -> None:
+    """Warn that another engine or precision is used; `reasons` begin with that for which `asked` is not."""
+    if reasons:
+        _warn_once(
+            f"{asked.plan} is not used ({reasons[0]}); falling back to {used.plan}, which takes longer; its "
+            "rows are as exact or more so, and nothing has to be done",
+            str(asked.plan),
+            str(used.plan),
+        )
+
+
+def _warn_once(message: str, *kind: str) -> None:
+    """Warn unless a warning of that kind was given in this process."""
+    if kind not in _told:
+        _told.add(kind)
+        warnings.warn(message, RuntimeWarning, stacklevel=5)
 
 
 def _decide(
@@ -184,12 +202,12 @@ def _compare_collection(
             _write_decision(cache, embedder, stored | {"collections": newest})
     if not finding["passed"]:
         remedy = "engine='eager'" if engine.precision == "fp32" else "precision='fp32'"
-        warnings.warn(
+        _warn_once(
             f"these {embedder.preparation.kind}s are farther from plain fp32 than most "
             f"({finding.get('reason')}); "
             f"their rows are used all the same: for exact ones, ask for {remedy}",
-            RuntimeWarning,
-            stacklevel=4,
+            "collection",
+            str(embedder.plan),
         )
     return finding
 

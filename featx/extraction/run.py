@@ -21,7 +21,7 @@ import numpy as np
 from featx.cache import Cache
 from featx.cache.sidecar import read_cost, write_cost
 from featx.data.features import Failure
-from featx.errors import CacheError, SourceError
+from featx.errors import CacheError, DataLossWarning, SourceError
 from featx.extraction.calibration import calibrate
 from featx.extraction.chunks import identify
 from featx.extraction.commit_buffer import CommitBuffer
@@ -98,7 +98,8 @@ def _describe_mismatch(cache: Cache, embedder: Embedder, verbose: bool) -> list[
     near = cache.nearest(embedder.space) if embedder.is_network else None
     if near is None or len(near[1]) > 3:
         return []
-    if verbose:
+    # Another architecture is no oversight, and of several backbones each would be told apart from the last.
+    if verbose and not any(text.startswith("backbone.architecture:") for text in near[1]):
         tell(f"cache: no rows yet ({'; '.join(near[1])})")
     return near[1]
 
@@ -151,7 +152,7 @@ class _Run:
             warnings.warn(
                 f"the cached rows of {len(todo)} {kind if len(todo) == 1 else kind + 's'} were damaged or "
                 f"removed and are extracted again: {names}",
-                RuntimeWarning,
+                DataLossWarning,
                 stacklevel=4,
             )
             for member in self.members:

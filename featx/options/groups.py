@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any, Literal, Self, TypedDict
 
 from featx.errors import InputError
-from featx.options.checks import shown
+from featx.options.checks import short
 from featx.options.table import OPTIONS
 
 #: Options that have no effect where no network runs.
@@ -160,4 +160,4 @@ def require_no_network(network: Network, run: Run, **backbone: Any) -> None:
 def require_no_effect(name: str, value: Any, default: Any, why: str) -> None:
     """Raise `InputError` if an option that has no effect is not its default; `why` ends the message."""
     if type(value) is not type(default) or value != default:
-        raise InputError(f"{name}={shown(value)} has no effect: {why}; leave it out")
+        raise InputError(f"{name}={short(value)} has no effect: {why}; leave it out")

@@ -74,6 +74,7 @@ def comparison_provenance(result: ComparisonResult) -> dict[str, Any]:
     facts = {
         "Data": f"{data.get('name', '')}, {format_count(data.get('n_train'))} training and "
         f"{format_count(data.get('n_test'))} test images, {what}",
+        "Left out for want of a label": data.get("n_unlabelled") or "",
         "Split": "drawn" if number and split == "drawn" else SPLIT.get(split, split),
         "Training images a class": format_count_range(data.get("n_per_class_train")),
         "Test images a class": format_count_range(data.get("n_per_class_test")),

@@ -1,8 +1,9 @@
 """Decide where results may be written; nothing here writes.
 
 A file is replaced only if its content shows that featx wrote it: the attributes of an HDF5 file, the members
-of a model file, the first line of predictions. A folder takes results if it holds none, or those of the same
-study (same kind, same data), so that a study can be resumed. All else is refused without ``--force``.
+of a model file, the first line of predictions and labels, the foot of a page. A folder takes results if it
+holds none, or those of the same study (same kind, same data), so that a study can be resumed. All else is
+refused without ``--force``.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ SUFFIXES: dict[str, tuple[str, ...]] = {
     "features": (".h5", ".hdf5"),
     "model": (".featx",),
     "predictions": (".csv", ".jsonl", ".json", ".txt"),
+    "labels": (".csv",),
+    "page": (".html",),
 }
 _EXPERIMENT = ("experiment.toml", "environment.json")
 _RESULTS = ("results.json", "results.csv", "report.html")
 #: Title of each kind of study, and the files in its folder.
 STUDIES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "compare": ("a comparison", (*_RESULTS, "methods.journal", *_EXPERIMENT)),
+    "compare": ("a comparison", (*_RESULTS, "predictions.csv", "methods.journal", *_EXPERIMENT)),
     "curve": ("a learning curve", ("curve.json", "curve.csv", "cells.journal", "report.html", *_EXPERIMENT)),
     "rank": ("a ranking", (*_RESULTS, *_EXPERIMENT)),
     "similarity": ("a comparison of two sets", ("results.json", "report.html", *_EXPERIMENT)),
@@ -103,7 +106,7 @@ def output_file(path: str | os.PathLike[str], kind: str, *, force: bool = False,
     ----------
     path : path-like
         As the user gave it.
-    kind : {"features", "model", "predictions"}
+    kind : {"features", "model", "predictions", "labels", "page"}
     force : bool, default=False
         Also replace a file that featx did not write.
     option : str, default="-o"
@@ -290,8 +293,20 @@ def _are_predictions(path: Path) -> bool:
     return isinstance(record, dict) and {"id", "label", "probability"} <= set(record)
 
 
+def _are_labels(path: Path) -> bool:
+    with open(path, "rb") as file:  # a spreadsheet may have saved it with another separator
+        first = file.readline(1 << 20).decode("utf-8-sig").lower()
+    return {"path", "label", "suggested", "confidence"} <= set(re.findall(r"\w+", first))
+
+
+def _is_page(path: Path) -> bool:
+    return b"Made by featx" in path.read_bytes()
+
+
 _OWN: dict[str, Callable[[Path], bool]] = {
     "features": _is_features,
     "model": _is_model,
     "predictions": _are_predictions,
+    "labels": _are_labels,
+    "page": _is_page,
 }

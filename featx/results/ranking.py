@@ -46,6 +46,7 @@ from featx.results.base import DatasetFacts, StudyResult
 from featx.results.formats import format_milliseconds, format_points, format_seconds, p_in_text
 from featx.results.methods import ALPHA, Test, number_of
 from featx.results.selection import Selection
+from featx.results.shown import Shown
 from featx.results.tables import Lines, interval_record, number_text
 
 #: The title of each score.
@@ -65,7 +66,7 @@ CHEAPER = 0.8
 
 
 @dataclass
-class Candidate:
+class Candidate(Shown):
     """One backbone and layer; the fields are those of ``candidates`` above."""
 
     backbone: str

@@ -24,6 +24,12 @@ def backbone():
     return load_backbone(BACKBONE, weights=None, image_size=32)
 
 
+@pytest.fixture(autouse=True)
+def new_process(monkeypatch):
+    """Nothing was said yet."""
+    monkeypatch.setattr(parity_check, "_told", set())
+
+
 @pytest.fixture
 def embedder(backbone):
     """bf16 first, then fp32, then the plain network."""
@@ -118,6 +124,7 @@ def test_later_calls_follow_a_refusal_without_building_the_engine(photos, tmp_pa
         first = embed(load_dataset(photos).images, spoilt(embedder), cache=tmp_path / "c")
     unbuilt = replace(embedder, make_engine=never)
     for images in (load_dataset(write_photos(tmp_path / "others", 1, seed=77)).images, flat(3)):
+        parity_check._told.clear()
         with pytest.warns(
             RuntimeWarning, match=r"torch bf16 on cpu is not used \(.*cosine.*\); falling back"
         ):
@@ -178,7 +185,8 @@ def test_images_that_suffer_more_than_others_keep_their_precision_and_the_remedy
     assert rows.embedder.space == embedder.space
     assert (rows.parity["on"], rows.parity["passed"]) == ("collection", False)
     assert compared == [2, 3]
-    # The collection grows: its finding is told again, and not made again.
+    # The collection grows: its finding is told again, in another process, and not made again.
+    parity_check._told.clear()
     with pytest.warns(RuntimeWarning, match=message):
         again = embed([*flat(60), *flat(50, 100)], engine, cache=tmp_path / "c")
     assert (again.forward_passes, again.parity) == (50, rows.parity | {"inherited": True})
@@ -186,6 +194,22 @@ def test_images_that_suffer_more_than_others_keep_their_precision_and_the_remedy
 
 
 # Giving way
+
+
+def test_networks_that_fall_back_alike_are_said_once_in_plain_words(photos, tmp_path, embedder, recwarn):
+    images = load_dataset(photos).images
+    other = network_embedder(
+        load_backbone(BACKBONE, weights=None, image_size=48),
+        Run(engine="torch", device="cpu", precision="bf16"),
+    )
+    for one in (embedder, other, embedder):
+        used = embed(images, spoilt(one), cache=tmp_path / "c").embedder
+        assert used.plan.precision == "fp32"
+    (warning,) = recwarn
+    assert str(warning.message).endswith(
+        "falling back to torch fp32 on cpu, which takes longer; its rows are as exact or more so, and "
+        "nothing has to be done"
+    )
 
 
 def test_an_engine_that_cannot_be_built_gives_way_too(photos, tmp_path, embedder):

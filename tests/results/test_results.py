@@ -143,7 +143,10 @@ def test_json_holds_the_documented_keys_and_no_nan(result, tmp_path):
         "hygiene",
         "ensemble",
         "fine_tuning",
+        "baseline",
         "selection",
+        "training",
+        "next_steps",
         "units",
         "runs",
     }

@@ -87,7 +87,7 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
     n_jobs : int, optional
         Cores that compute embeddings.
     verbose : bool, default=False
-        Show progress on standard error.
+        Say on standard error how long the training will take, from a measurement, and show its progress.
 
     Attributes
     ----------
@@ -232,6 +232,7 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
             With `warm_start`: the backbone is not that of the last fit.
         """
         from featx.methods.finetune import choose_optimizer, fine_tune, require_trainable
+        from featx.methods.finetune.announcing import announced
 
         self._check_parameters()
         images = self._images(X)
@@ -253,20 +254,26 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
             train, val = self._parts(codes, seed)
         precision = self.precision if fitted is None else self._precision(fitted)
         rows = self._rows(images, backbone, precision)
-        tuned = fine_tune(
-            backbone,
-            None if self.mode == "head" else images,
-            codes,
-            len(classes),
-            recipe=self._recipe(len(train), choose_optimizer(backbone)),
-            train_idx=train,
-            val_idx=val,
-            embeddings=rows.embeddings,
-            device=self.device,
-            seed=seed + fits,
-            progress=_say_epoch if self.verbose else None,
-            start_from=start,
-        )
+        recipe, n_classes = self._recipe(len(train), choose_optimizer(backbone)), len(classes)
+        sizes = len(train), len(val)
+        with announced(
+            backbone, images, n_classes, recipe, *sizes, device=self.device, verbose=self.verbose
+        ) as watch:
+            tuned = fine_tune(
+                backbone,
+                None if self.mode == "head" else images,
+                codes,
+                n_classes,
+                recipe=recipe,
+                train_idx=train,
+                val_idx=val,
+                embeddings=rows.embeddings,
+                device=self.device,
+                seed=seed + fits,
+                progress=say_epoch if self.verbose else None,
+                start_from=start,
+                watch=watch,
+            )
         assert rows.embedder.plan is not None  # only the raw-pixel reference has none
         self._fitted = Fitted(tuned, rows.embedder.plan.precision, seed, fits + 1)
         self.classes_ = classes
@@ -426,6 +433,7 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
         return tags
 
 
-def _say_epoch(epoch: dict[str, Any]) -> None:
+def say_epoch(epoch: dict[str, Any]) -> None:
+    """Print loss and validation accuracy of an epoch on standard error."""
     validated = "" if epoch["val_loss"] is None else f", validation accuracy {epoch['val_accuracy']:.3f}"
     tell(f"epoch {epoch['epoch']}: training loss {epoch['train_loss']:.3f}{validated}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from functools import partial
@@ -32,6 +32,8 @@ from featx.methods.finetune.regularisers import L2SPPenalty, MovingAverage, mix_
 from featx.methods.finetune.replay import Replay
 from featx.methods.finetune.trainable_backbone import TrainableBackbone, forward_images, frozen_outputs
 from featx.methods.finetune.training_data import TrainingData
+from featx.methods.finetune.training_progress import TrainingProgress
+from featx.methods.finetune.workload import share_of_step
 
 #: Separates the random numbers of mixup from those of the crops.
 _MIXING = 7
@@ -78,6 +80,8 @@ class NetworkTraining:
         Adds the gradient of the proxy images.
     phase : {"network", "refit"}
         What the entries of the history are said to be of.
+    watch : TrainingProgress, optional
+        Is told of every epoch, and of the images that went through the network.
 
     Attributes
     ----------
@@ -102,11 +106,12 @@ class NetworkTraining:
         stored: dict[int, Activations | None],
         replay: Replay | None = None,
         phase: str = "network",
+        watch: TrainingProgress | None = None,
     ):
         assert data.images is not None
         self.network, self.head, self.data, self.recipe = network, head, data, recipe
         self.images, self.seed, self.progress = data.images, seed, progress
-        self.phase = phase
+        self.phase, self.watch = phase, watch or TrainingProgress()
         self.notes: list[str] = []
         self.stored = stored
         blocks = network.blocks(recipe.mode, recipe.unfreeze)
@@ -157,6 +162,7 @@ class NetworkTraining:
         with ThreadPoolExecutor(decoding_threads(), "featx-decode") as pool:
             for epoch in range(1, recipe.epochs + 1):
                 began = time.perf_counter()
+                self.watch.begin_epoch(epoch, recipe.epochs)
                 if recipe.mode == "gradual":
                     self._unfreeze(epoch * recipe.unfreeze)
                 number = self._view_number(epoch)
@@ -265,9 +271,11 @@ class NetworkTraining:
     ) -> tuple[float, float]:
         """Train on all images once; return mean loss and accuracy."""
         loss, right = 0.0, 0.0
+        share = share_of_step(self.unfrozen, self.n_blocks) if self.recipe.mode == "gradual" else 1.0
         with closing(self._batches(order, number, stored, pool)) as batches:
             for rows, lower in batches:
-                step_loss, step_right = self._step(rows, lower)
+                step_loss, step_right = self.take_step(rows, lower)
+                self.watch.did("train", share * len(rows))
                 loss, right = loss + step_loss, right + step_right
         return loss / len(order), right / len(order)
 
@@ -286,7 +294,7 @@ class NetworkTraining:
                 self.forwarded += len(rows)
                 yield rows, partial(self.network.run_lower, pixels)
 
-    def _step(self, rows: np.ndarray, lower: Callable[[slice], Parts]) -> tuple[float, float]:
+    def take_step(self, rows: np.ndarray, lower: Callable[[slice], Parts]) -> tuple[float, float]:
         """Take one step of the optimiser; return the summed loss and the number of right answers."""
         share = schedule(self.step, self.n_steps)
         for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
@@ -353,12 +361,16 @@ class NetworkTraining:
         if not len(val):
             return None, None, None
         if stored is not None:
-            chunks = (val[i : i + size] for i in range(0, len(val), size))
+            chunks = [val[i : i + size] for i in range(0, len(val), size)]
             device = self.network.arithmetic.device
-            logits = [self.head(self.network.run_upper(stored.get(rows, device))) for rows in chunks]
+            found = (self.network.run_upper(stored.get(rows, device)) for rows in chunks)
         else:
-            logits = [self.head(rows) for _, rows in forward_images(self.network, self.images, val, size)]
+            found = (rows for _, rows in forward_images(self.network, self.images, val, size))
             self.forwarded += len(val)
+        logits = []
+        for features in found:
+            logits.append(self.head(features))
+            self.watch.did("check", len(features))
         return _score(torch.cat(logits), self.labels[val])
 
     def _store(self, number: int, positions: np.ndarray, view: View) -> Activations | None:
@@ -370,6 +382,12 @@ class NetworkTraining:
             stores = (self.recipe.views or 1) if number else 1
             found = frozen_outputs(self.network, self.images, positions, self.recipe.batch_size, view)
             with closing(found):
-                self.stored[number], images = store_activations(positions, found, stores=stores)
+                watched = self._watched(found)
+                self.stored[number], images = store_activations(positions, watched, stores=stores)
             self.forwarded += images
         return self.stored[number]
+
+    def _watched(self, found: Iterable[tuple[np.ndarray, Parts]]) -> Iterator[tuple[np.ndarray, Parts]]:
+        for rows, parts in found:
+            yield rows, parts
+            self.watch.did("store", len(rows))

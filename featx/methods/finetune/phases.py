@@ -31,6 +31,7 @@ from featx.methods.finetune.recipe import Recipe
 from featx.methods.finetune.replay import Replay
 from featx.methods.finetune.trainable_backbone import TrainableBackbone
 from featx.methods.finetune.training_data import TrainingData
+from featx.methods.finetune.training_progress import TrainingProgress
 
 #: Called with each entry of a history.
 Progress = Callable[[dict[str, Any]], object]
@@ -114,8 +115,10 @@ def train_network(
     seed: int,
     progress: Progress | None,
     replay: Replay | None,
+    watch: TrainingProgress,
 ) -> Trained:
     """Train in the modes that change the network; parameters as in `NetworkTraining`."""
+    watch.plan(recipe, len(data.train), len(data.val))
     head, head_history, head_epoch = fit_head(data)
     pretrained = list(network.module.parameters())
     values = snapshot(pretrained)
@@ -127,9 +130,12 @@ def train_network(
     if recipe.lr_search and not len(data.val):
         notes.append(f"no validation images to search on: lr_backbone is {recipe.lr_backbone:g}")
     elif recipe.lr_search:
-        recipe, trials, forwarded, run = search_rates(network, head, data, recipe, seed, stored, replay)
+        recipe, trials, forwarded, run = search_rates(
+            network, head, data, recipe, seed, stored, replay, watch
+        )
     if run is None:
-        run = NetworkTraining(network, head, data, recipe, seed, progress, stored, replay)
+        watch.begin("epochs", "training")
+        run = NetworkTraining(network, head, data, recipe, seed, progress, stored, replay, watch=watch)
         run.train()
         forwarded += run.forwarded
     else:  # the search has run it already
@@ -146,8 +152,10 @@ def train_network(
         if trained.best_epoch:
             restore(pretrained, values)
             short = _shorten(recipe, trained.best_epoch)
+            watch.shorten("refit", short.epochs / recipe.epochs)
+            watch.begin("refit", "training again on all images")
             again = NetworkTraining(
-                network, trained.head, whole, short, seed, progress, {}, replay, phase="refit"
+                network, trained.head, whole, short, seed, progress, {}, replay, phase="refit", watch=watch
             )
             again.train()
             forwarded += again.forwarded

@@ -16,6 +16,7 @@ from featx.methods.finetune.recipe import Recipe
 from featx.methods.finetune.replay import Replay
 from featx.methods.finetune.trainable_backbone import TrainableBackbone
 from featx.methods.finetune.training_data import TrainingData
+from featx.methods.finetune.training_progress import TrainingProgress
 
 
 def search_rates(
@@ -26,6 +27,7 @@ def search_rates(
     seed: int,
     stored: dict[int, Activations | None],
     replay: Replay | None = None,
+    watch: TrainingProgress | None = None,
 ) -> tuple[Recipe, list[dict[str, Any]], int, NetworkTraining | None]:
     """Choose one of ``recipe.lr_search`` by the tempered validation loss at the end of a training with each.
 
@@ -51,11 +53,14 @@ def search_rates(
     forwarded, lowest = 0, math.inf
     chosen: Recipe | None = None
     whole: NetworkTraining | None = None
-    for rate in recipe.lr_search:
+    for number, rate in enumerate(recipe.lr_search, 1):
+        if watch is not None:
+            watch.begin("rates", f"rate {number} of {len(recipe.lr_search)}")
         began = time.perf_counter()
         with_rate = replace(recipe, lr_backbone=rate)
         trial = with_rate if is_whole else replace(with_rate, epochs=epochs, patience=epochs)
-        run = NetworkTraining(network, copy.deepcopy(head), data, trial, seed, None, stored, replay)
+        own = copy.deepcopy(head)
+        run = NetworkTraining(network, own, data, trial, seed, None, stored, replay, watch=watch)
         run.train()
         forwarded += run.forwarded
         restore(start, values)

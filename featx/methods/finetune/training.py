@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,26 @@ from featx.methods.finetune.recipe import Recipe, default_recipe, require_traina
 from featx.methods.finetune.replay import Replay
 from featx.methods.finetune.trainable_backbone import TrainableBackbone, forward_images
 from featx.methods.finetune.training_data import TrainingData
+from featx.methods.finetune.training_progress import TrainingProgress
+
+
+@dataclass(frozen=True)
+class RowsOnly:
+    """Stand for the backbone of mode ``"head"`` where only its embeddings, of `dim` values, are at hand."""
+
+    dim: int
+    name: str = "features"
+
+
+def choose_recipe(backbone: Any, mode: str, n_train: int, *, epochs: int | None = None) -> Recipe:
+    """Return the default recipe of a mode for a backbone, with `epochs` in place of the recipe's.
+
+    Given epochs are all run. They have no effect on mode ``"head"``.
+    """
+    if mode == "head":
+        return default_recipe(mode, n_train)
+    recipe = default_recipe(mode, n_train, choose_optimizer(backbone))
+    return recipe if epochs is None else replace(recipe, epochs=epochs, patience=epochs)
 
 
 def fine_tune(
@@ -47,12 +67,13 @@ def fine_tune(
     progress: Callable[[dict[str, Any]], object] | None = None,
     start_from: FineTuned | None = None,
     proxy_images: Sequence[Any] | None = None,
+    watch: TrainingProgress | None = None,
 ) -> FineTuned:
     """Fine-tune a backbone on labelled images.
 
     Parameters
     ----------
-    backbone : Backbone
+    backbone : Backbone or RowsOnly
         A backbone from `featx.backbones.load_backbone`; it is not changed.
     images : sequence of image sources of length n, or None
         May be None for mode ``"head"`` when embeddings are given.
@@ -87,6 +108,8 @@ def fine_tune(
     proxy_images : sequence of image sources, optional
         Images that a recipe with `Recipe.replay` above 0 also shows, to keep the source task; other recipes
         refuse them. They need no labels. `forgetting` on other proxy images measures the effect.
+    watch : TrainingProgress, optional
+        Is told what is done, also during the search over rates; another thread may show it.
 
     Returns
     -------
@@ -116,6 +139,7 @@ def fine_tune(
     arithmetic = choose_arithmetic(device, precision)
     changed = {} if start_from is None else _check_start(start_from, backbone, data.n_classes, recipe)
 
+    watch = watch or TrainingProgress()
     network, forwarded = None, 0
     if data.embeddings is None or recipe.mode != "head":
         network = TrainableBackbone(backbone, arithmetic)
@@ -138,7 +162,7 @@ def fine_tune(
         trained = train_head_alone(fit_head, data, progress)
     else:
         replay = None if proxy_images is None else Replay(backbone, network, proxy_images, recipe, seed)
-        trained = train_network(network, fit_head, data, recipe, seed, progress, replay)
+        trained = train_network(network, fit_head, data, recipe, seed, progress, replay, watch)
     return FineTuned(
         recipe=trained.recipe,
         history=trained.history,

@@ -11,7 +11,8 @@ from typing import Any, Unpack
 from featx.data.tasks import Task
 from featx.energy import Meter
 from featx.errors import InputError, UnknownName
-from featx.options import CheckedOptions, Network, Reading, Run, checked, modes_in
+from featx.options import CheckedOptions, Network, Reading, Run, checked, listed, modes_in
+from featx.results.next_command import training_arguments
 from featx.studies.checkpoints import Checkpoints
 from featx.studies.comparison.anomaly import AnomalyComparison, compare_detectors
 from featx.studies.comparison.classes import compare_classes
@@ -20,8 +21,14 @@ from featx.studies.comparison.evaluate import CHECKPOINT_FILE, TaskOptions, fore
 from featx.studies.comparison.numbers import compare_numbers
 from featx.studies.comparison.result import Comparison, RegressionComparison
 from featx.studies.comparison.scored_images import ScoredImages, find_anomalies
-from featx.studies.comparison.study_data import load_study_data
+from featx.studies.comparison.study_data import StudyData, load_study_data
 from featx.studies.comparison.tasks import TaskComparisons
+from featx.studies.comparison.tuning import (
+    DEFAULT_MODES,
+    describe_left_out,
+    leave_out_long_modes,
+    tuning_setups,
+)
 from featx.studies.evaluation import choose_probes, require_network_mode
 from featx.studies.kept_checks import KeptChecks
 from featx.studies.output import prepare_output, removes_unused_folder
@@ -39,9 +46,6 @@ __all__ = [
     "compare_domains",
     "find_anomalies",
 ]
-
-#: The modes of ``baseline="finetune"``.
-_DEFAULT_MODES = ("head", "last", "full")
 
 
 @checked()
@@ -82,8 +86,10 @@ def compare(
         Names of `featx.methods.probes.REGRESSORS`, for targets; default: all. They have no effect, which the
         result says, if there is no target.
     baseline : {"finetune", "none"} or sequence of {"head", "last", "gradual", "full"}, default="finetune"
-        ``"finetune"`` runs ``head``, ``last`` and ``full``; None is ``"none"``. The modes run on the backbone
-        whose probes did best in cross-validation.
+        ``"finetune"`` runs ``head``, ``last`` and ``full``, as far as they take half an hour together on a
+        split here: the result says what was left out (`baseline`, and a warning), and the modes that are
+        named are always run. None is ``"none"``. The modes run on the backbone whose probes did best in
+        cross-validation.
     epochs : int, optional
         Epochs of the fine-tuning modes that train the network; default: the recipe's.
     ensemble : bool, default=True
@@ -212,14 +218,32 @@ def compare(
         )
         if given is not None and kind not in kinds
     ]
+    costs: dict[str, Any] = {}
+    tasks: dict[str, tuple[StudyData, TaskOptions]] = {}
     for name, task in study.tasks.items():
+        one = study.of_task(task)
+        tasks[name] = one, replace(task_options, setups=tuning_setups(one, task_options, costs))
+    left_out = {} if asked else leave_out_long_modes(list(tasks.values()))
+    modes = tuple(mode for mode in modes if mode not in left_out)
+    unused += describe_left_out(left_out, modes)
+    for line in describe_left_out(left_out, modes) if run.verbose else ():
+        tell(line)
+    for name, (one, its_options) in tasks.items():
         if run.verbose and study.several:
             tell(f"task {name}")
-        compare_task = compare_classes if task.kind == "classes" else compare_numbers
-        one = study.of_task(task)
-        with foresee(one, task_options) as progress:
-            results[name] = compare_task(one, replace(task_options, progress=progress))
+        its_options = replace(its_options, modes=modes)
+        compare_task = compare_classes if one.task.kind == "classes" else compare_numbers
+        with foresee(one, its_options) as progress:
+            results[name] = compare_task(one, replace(its_options, progress=progress))
         results[name].warnings += unused
+        if its_options.setups:
+            results[name].baseline = {"modes": list(modes), "left_out": left_out}
+        if (pick := results[name].recommended()) is not None and one.task.kind == "classes":
+            options_given = vars(network) | vars(reading) | vars(run) | {"seed": seed, "epochs": epochs}
+            if study.several:
+                options_given["label"] = name
+            asked_for = dict(zip(study.nets, listed(backbones), strict=True)) if study.nets else {}
+            results[name].training = training_arguments(pick, data, labels, asked_for, options_given)
     next(iter(results.values())).warnings[:0] = study.notes
     if not study.several:
         (result,) = results.values()
@@ -235,7 +259,7 @@ def compare(
 def _baseline_modes(baseline: str | Sequence[str] | None) -> tuple[str, ...]:
     modes = modes_in(baseline)
     if modes == ["finetune"]:
-        return _DEFAULT_MODES
+        return DEFAULT_MODES
     if not modes:
         return ()
     from featx.methods.finetune import MODES

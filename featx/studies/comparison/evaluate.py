@@ -14,6 +14,7 @@ from featx.results import MethodResult, Repeats, describe_environment
 from featx.studies.checkpoints import Checkpoints
 from featx.studies.comparison.ensemble import Ensemble, Member
 from featx.studies.comparison.study_data import StudyData
+from featx.studies.comparison.tuning import forecast_of, tuned_cells
 from featx.studies.evaluation import Cell, FineTuning, Method, Outcome, TuningSetup, probe_method, run_cells
 from featx.studies.evaluation.cells import Keep
 from featx.studies.evaluation.cost import Size
@@ -47,6 +48,7 @@ class TaskOptions:
     meter: Meter = field(default_factory=Meter)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     kept_checks: KeptChecks = field(default_factory=KeptChecks)
+    setups: dict[str, TuningSetup] = field(default_factory=dict)  # by backbone, of what may be fine-tuned
     progress: StudyProgress | None = None
 
     @property
@@ -99,9 +101,8 @@ def evaluate_methods(
         ensemble = Ensemble(members, options.checkpoints)
         outcomes.append(ensemble.outcome)
     tuned = tuned_backbone or _choose_tuned(data, members)
-    if options.modes and data.dataset is not None and not numbers:
-        setup = TuningSetup(data.nets[tuned], data.dataset.images, options.device, options.epochs)
-        tuning = [FineTuning.of(mode, setup, verbose=options.verbose) for mode in options.modes]
+    if options.setups:
+        tuning = [FineTuning.of(mode, options.setups[tuned]) for mode in options.modes]
         for _, outcome in run(_cells(data, tuning, split, seed)):
             outcome.fit = None
     return SplitOutcomes(split, outcomes, tuned, ensemble)
@@ -116,16 +117,17 @@ def _choose_tuned(data: StudyData, members: Mapping[str, Member]) -> str:
 def foresee(data: StudyData, options: TaskOptions) -> StudyProgress:
     """Return the progress of all methods on all splits; `data` has one task."""
     cells: list[Cell] = []
-    tuned: list[Size] = []
+    more: list[Size] = []
     methods = _probes(data, options)
     for seed in options.all_seeds:
         split = data.split(options.test_size, seed)
         cells += _cells(data, methods, split, seed)
-        if data.dataset is not None and data.task.classes is not None:
-            # They get the size of a probe: which backbone is fine-tuned is not known yet.
-            last = Size.of(cells[-1])
-            tuned += [last._replace(method=f"finetune-{m}", fine_tuned=True) for m in options.modes]
-    return StudyProgress(cells, options.checkpoints, more=tuned, enabled=options.verbose)
+        for cell, found in tuned_cells(data, options, options.modes, seed):
+            # Which of several backbones is fine-tuned is not known yet: only a cell that was found is.
+            cells += [cell] if found else []
+            more += [] if found else [Size.of(cell)]
+    forecast = forecast_of(data, options.setups)
+    return StudyProgress(cells, options.checkpoints, more=more, enabled=options.verbose, forecast=forecast)
 
 
 def _probes(data: StudyData, options: TaskOptions) -> list[Method]:

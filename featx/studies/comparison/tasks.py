@@ -55,6 +55,11 @@ class TaskComparisons(Result):
         return [f"{name}: {line}" for name, r in self.tasks.items() for line in r.findings]
 
     @property
+    def next_steps(self) -> list[str]:
+        """The lines that train the recommended method of each task."""
+        return [line for result in self.tasks.values() for line in result.next_steps]
+
+    @property
     def failures(self) -> list[dict[str, str]]:
         """Images that could not be read, the same for all tasks."""
         return next((result.failures for result in self.tasks.values()), [])
@@ -101,8 +106,8 @@ class TaskComparisons(Result):
             for title, lines in result.tables()
         ]
 
-    def table(self) -> str:
-        return "\n\n".join(f"{name}\n{result.table()}" for name, result in self.tasks.items())
+    def table(self, width: int | None = None) -> str:
+        return "\n\n".join(f"{name}\n{result.table(width)}" for name, result in self.tasks.items())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the tasks and the folder of each."""

@@ -13,10 +13,15 @@ from featx.data.splits import validation_part
 from featx.errors import InputError
 from featx.results import curves_from_history
 from featx.studies.evaluation.methods import Fit, Method
-from featx.terminal import tell
 
 if TYPE_CHECKING:
+    from featx.methods.finetune import Recipe
+    from featx.methods.finetune.training_progress import TrainingProgress
+    from featx.methods.finetune.workload import Costs
     from featx.studies.evaluation.cells import Cell
+
+#: A method's name is this and its mode.
+MODE_PREFIX = "finetune-"
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,19 +37,31 @@ class TuningSetup:
     augment: bool | None = None
     #: If a class has at most this many images, none is held out for validation, and all epochs run.
     trained_whole: int = 0
+    #: Seconds for an image by mode, where they were measured (`measured_costs`).
+    costs: dict[str, Costs] = field(default_factory=dict)
+    #: The trainings that run now.
+    running: dict[Cell, TrainingProgress] = field(default_factory=dict)
     _digests: dict[int, bytes] = field(default_factory=dict)
 
     def recipe(self, mode: str, n_train: int) -> Any:
         """Return the default recipe for this number of images, with the epochs and augmentation asked for."""
-        from featx.methods.finetune import choose_optimizer, default_recipe
+        from featx.methods.finetune import choose_recipe
 
-        optimizer = "sgd" if mode == "head" else choose_optimizer(self.net)
-        recipe = default_recipe(mode, n_train, optimizer)
+        recipe = choose_recipe(self.net, mode, n_train, epochs=self.epochs)
         if mode == "head":
             return recipe
-        if self.epochs is not None:
-            recipe = replace(recipe, epochs=self.epochs, patience=self.epochs)
         return recipe if self.augment is None else replace(recipe, augment=self.augment, lr_search=())
+
+    def measured_costs(self, recipe: Recipe, n_classes: int, threads: int | None = None) -> Costs:
+        """Return the seconds for an image in a training with `recipe` on this machine, measured once."""
+        from featx.methods.finetune.measuring import measure_costs
+
+        if recipe.mode not in self.costs:
+            found = measure_costs(
+                self.net, self.images, max(2, n_classes), recipe, device=self.device, threads=threads
+            )
+            self.costs[recipe.mode] = found
+        return self.costs[recipe.mode]
 
     def omissions(self, mode: str) -> tuple[str, ...]:
         """Return in words what a training of this mode leaves out of the default recipe."""
@@ -59,19 +76,18 @@ class TuningSetup:
 
 @dataclass(frozen=True, eq=False)
 class FineTuning(Method):
-    """A mode of fine-tuning; with `verbose` it prints a line for each epoch on standard error."""
+    """A mode of fine-tuning."""
 
     mode: str = field(kw_only=True)
     setup: TuningSetup = field(kw_only=True)
-    verbose: bool = False
 
     @classmethod
-    def of(cls, mode: str, setup: TuningSetup, *, verbose: bool = False) -> FineTuning:
+    def of(cls, mode: str, setup: TuningSetup) -> FineTuning:
         """Return the method of a mode, with its usual name and title."""
         from featx.methods.finetune import TITLES
 
-        name, backbone = f"finetune-{mode}", setup.net.name
-        return cls(name, TITLES[mode], "finetune", backbone, mode=mode, setup=setup, verbose=verbose)
+        name, backbone = MODE_PREFIX + mode, setup.net.name
+        return cls(name, TITLES[mode], "finetune", backbone, mode=mode, setup=setup)
 
     @property
     def progress(self) -> str:
@@ -80,11 +96,6 @@ class FineTuning(Method):
     @property
     def packages(self) -> tuple[str, ...]:
         return (*super().packages, "torch", self.setup.net.identity["source"])
-
-    @property
-    def on_images(self) -> bool:
-        """Whether it trains the network, rather than only a head on the frozen embeddings."""
-        return self.mode != "head"
 
     def _parts(self, cell: Cell) -> tuple[np.ndarray, np.ndarray]:
         """Return the training rows to fit on, and those that choose the epoch."""
@@ -111,26 +122,34 @@ class FineTuning(Method):
             "images": [setup.digest(trained), trained.tolist()] if recipe.augment else None,
         }
 
+    def followed(self, cell: Cell) -> TrainingProgress | None:
+        return self.setup.running.get(cell)
+
     def fit(self, cell: Cell, n_jobs: int | None = None) -> Fit:
         from featx.methods.finetune import fine_tune
+        from featx.methods.finetune.training_progress import TrainingProgress
 
         setup, embeddings, (fit, val) = self.setup, cell.rows.x, self._parts(cell)
-        tuned = fine_tune(
-            setup.net,
-            setup.images,
-            cell.rows.y,
-            cell.rows.n_classes or 0,
-            recipe=setup.recipe(self.mode, len(fit)),
-            train_idx=fit,
-            val_idx=val,
-            embeddings=embeddings,
-            device=setup.device,
-            seed=cell.seed,
-            progress=_show_epoch if self.verbose else None,
-        )
+        setup.running[cell] = TrainingProgress(setup.costs.get(self.mode))
+        try:
+            tuned = fine_tune(
+                setup.net,
+                setup.images,
+                cell.rows.y,
+                cell.rows.n_classes or 0,
+                recipe=setup.recipe(self.mode, len(fit)),
+                train_idx=fit,
+                val_idx=val,
+                embeddings=embeddings,
+                device=setup.device,
+                seed=cell.seed,
+                watch=setup.running[cell],
+            )
+        finally:
+            del setup.running[cell]
 
         def predict(rows: np.ndarray) -> np.ndarray:
-            given: Any = [setup.images[i] for i in rows] if self.on_images else embeddings[rows]
+            given: Any = [setup.images[i] for i in rows] if self.trains_network else embeddings[rows]
             return tuned.predict_proba(given)
 
         about = {
@@ -157,11 +176,3 @@ def require_network_mode(modes: Sequence[str], epochs: int | None, augment: bool
                 f"{option} has no effect: no mode of the baseline trains the network; leave it out, or "
                 "choose last, gradual or full"
             )
-
-
-def _show_epoch(epoch: dict[str, Any]) -> None:
-    checked = "" if epoch["val_loss"] is None else f", validation accuracy {epoch['val_accuracy']:.3f}"
-    tell(
-        f"  epoch {epoch['epoch']}: training loss {epoch['train_loss']:.3f}{checked} "
-        f"({epoch['seconds']:.0f} s)"
-    )

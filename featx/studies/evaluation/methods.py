@@ -12,6 +12,7 @@ import numpy as np
 from featx.data.tasks import names_of
 from featx.errors import InputError
 from featx.methods.probes.definitions import define
+from featx.results.methods import HEAD
 
 if TYPE_CHECKING:
     from featx.methods.probes.fitted import FittedProbe
@@ -44,6 +45,11 @@ class Method:
     backbone: str | None = None  # whose embeddings it works on; None: raw pixels, or no input
 
     @property
+    def trains_network(self) -> bool:
+        """Whether it trains the network, rather than only a classifier or a head on frozen embeddings."""
+        return self.kind == "finetune" and self.name != HEAD
+
+    @property
     def packages(self) -> tuple[str, ...]:
         """Packages whose version may change the outcome."""
         return "numpy", "scipy", "scikit-learn"
@@ -52,6 +58,13 @@ class Method:
     def progress(self) -> str:
         """The line shown while it is fitted."""
         return f"fitting {self.name}" + (f" on {self.backbone}" if self.backbone else "")
+
+    def followed(self, cell: Cell) -> Any:
+        """Return the progress of a fit of this cell that runs now; None if it cannot be followed.
+
+        It has ``doing``, words, and ``seconds_left``, a number or None.
+        """
+        return None
 
     def define(self, cell: Cell) -> Any:
         """Return what decides the outcome besides rows, split, seed and versions, as JSON values."""

@@ -18,6 +18,7 @@ from featx.studies.evaluation.fine_tuning import FineTuning
 from featx.studies.evaluation.methods import Fit
 from featx.studies.evaluation.outcomes import Outcome
 from featx.studies.evaluation.time_left import StudyProgress
+from featx.studies.evaluation.tuning_forecast import TuningForecast
 from featx.threads import limit_threads
 
 #: Seconds after which the main thread looks for Ctrl-C, on systems where a wait cannot be interrupted.
@@ -74,7 +75,8 @@ def run_cells_in_parallel(
     The cells of a split run one after another in one thread, where they share the work on its rows.
     """
     jobs = _jobs(n_jobs)
-    with StudyProgress(cells, checkpoints, at_once=jobs, enabled=verbose) as progress:
+    forecast = _forecast(cells) if verbose else None
+    with StudyProgress(cells, checkpoints, at_once=jobs, enabled=verbose, forecast=forecast) as progress:
         records = {cell.key: checkpoints.get(cell.key, cell.is_valid, cell.most_bytes) for cell in cells}
         # Two levels with the same images are one cell.
         missing = {cell.key: cell for cell in cells if records[cell.key] is None}
@@ -90,6 +92,13 @@ def run_cells_in_parallel(
         Outcome.of(c.method, records[c.key], c.rows.n_classes, earlier_run=checkpoints.made(c.key))
         for c in cells
     ]
+
+
+def _forecast(cells: Sequence[Cell]) -> TuningForecast | None:
+    """Return the forecast of the fine-tuned cells, which share their settings; None where there are none."""
+    setups = (cell.method.setup for cell in cells if isinstance(cell.method, FineTuning))
+    setup = next(setups, None)
+    return None if setup is None else TuningForecast(setup, threads=1)
 
 
 def _in_groups(cells: Sequence[Cell], jobs: int) -> list[list[Cell]]:
@@ -115,7 +124,7 @@ def _effort(group: Sequence[Cell]) -> tuple[int, float]:
 
 
 def _trains_network(cell: Cell) -> bool:
-    return isinstance(cell.method, FineTuning) and cell.method.on_images
+    return isinstance(cell.method, FineTuning) and cell.method.trains_network
 
 
 def _compute(

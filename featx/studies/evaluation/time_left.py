@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from featx.progress import Status, describe_seconds
 from featx.studies.checkpoints import Checkpoints
@@ -15,10 +16,15 @@ from featx.studies.evaluation.cells import Cell
 from featx.studies.evaluation.cost import Size, estimate_seconds
 from featx.terminal import tell
 
+if TYPE_CHECKING:
+    from featx.studies.evaluation.tuning_forecast import TuningForecast
+
 #: A study that is said to take less is begun without a word.
 LONG = 10.0
 #: One cell runs its folds on several cores, with this share of the speed that they would have together.
 _SHARE = 0.7
+#: From this many seconds of fine-tuning on, the first line says what takes less.
+LONG_TUNING = 1800.0
 #: Estimated seconds of a method from which its time corrects the estimates of others.
 _TELLING = 1.0
 #: Cores that one cell can use: it has this many folds.
@@ -43,6 +49,8 @@ class StudyProgress:
         Cells that run at a time, each on one core; 1: one at a time, on all cores.
     enabled : bool, default=True
         Whether anything is shown.
+    forecast : TuningForecast, optional
+        Estimates fine-tuned cells; without it their time is known only after the first of them.
     """
 
     def __init__(
@@ -53,6 +61,7 @@ class StudyProgress:
         more: Sequence[Size] = (),
         at_once: int = 1,
         enabled: bool = True,
+        forecast: TuningForecast | None = None,
     ):
         self._checkpoints = checkpoints
         keyed = len(checkpoints) > 0
@@ -61,9 +70,10 @@ class StudyProgress:
         self._missing = Counter(Size.of(c) for c, kept in zip(cells, found, strict=True) if not kept)
         self._missing.update(more)
         self._enabled = enabled and self._missing.total() > 0
-        self._pace = _Pace(at_once)
+        self._pace = _Pace(at_once, forecast)
         self._computed = 0
-        self._running: dict[int, tuple[Size, str, float]] = {}
+        self._running: dict[int, tuple[Cell, Size, float]] = {}
+        self._begun: set[str] = set()  # modes of fine-tuning
         self._latest = ""
         self._lock = threading.Lock()
         self._status = Status(self._describe, enabled=self._enabled)
@@ -71,9 +81,14 @@ class StudyProgress:
     def announce(self) -> str | None:
         """Return the line that says how many cells there are and how long they take; None for short work."""
         seconds: dict[str, float] = defaultdict(float)
+        unknown, tuning = False, 0.0
         for size, count in self._missing.items():
-            if not size.fine_tuned:
-                seconds[size.method] += count * (self._pace.expected(size) or 0.0)
+            expected = self._pace.expected(size)
+            if expected is None:
+                unknown = True
+                continue
+            seconds[size.method] += count * expected
+            tuning += count * expected if size.fine_tuned else 0.0
         total, todo = sum(seconds.values()), self._missing.total()
         if total < LONG and not self.found:
             return None
@@ -84,8 +99,10 @@ class StudyProgress:
         longest = max(seconds, key=seconds.__getitem__, default="")
         if len(seconds) > 1 and 2 * seconds[longest] > total >= LONG:
             said += f", most of it {longest} ({describe_seconds(seconds[longest])})"
-        if any(size.fine_tuned for size in self._missing):
+        if unknown:
             said += ", without fine-tuning"
+        if tuning > LONG_TUNING:
+            said += "; --baseline head, or fewer --epochs, take less"
         return said
 
     @contextmanager
@@ -94,7 +111,10 @@ class StudyProgress:
         size, me, began = Size.of(cell), threading.get_ident(), time.perf_counter()
         with self._lock:
             self._latest = cell.method.progress
-            self._running[me] = size, self._latest, began
+            self._running[me] = cell, size, began
+            expected = self._first_expected(size) if self._enabled else 0.0
+        if expected >= LONG:
+            tell(f"{cell.method.progress}: about {describe_seconds(expected)}")
         try:
             yield
         except BaseException:
@@ -128,6 +148,13 @@ class StudyProgress:
                     "run the same command to go on"
                 ) from error
 
+    def _first_expected(self, size: Size) -> float:
+        """Return the seconds of a network's training, where it is the first with its mode; else 0."""
+        if not size.fine_tuned or size.method in self._begun:
+            return 0.0
+        self._begun.add(size.method)
+        return self._pace.expected(size) or 0.0
+
     def _folder(self) -> str:
         folder = self._checkpoints.folder
         return "this run" if folder is None else folder
@@ -142,12 +169,18 @@ class StudyProgress:
                     unknown = unknown or count > 0
                 else:
                     left += count * seconds
-            for size, _, began in self._running.values():
-                left -= min(self._pace.expected(size) or 0.0, (now - began) / self._pace.at_once)
+            doing = self._latest or "cells"
+            for cell, size, began in self._running.values():
+                whole, passed = self._pace.expected(size) or 0.0, (now - began) / self._pace.at_once
+                followed = cell.method.followed(cell)
+                found = None if followed is None else followed.seconds_left
+                left += max(-whole, -passed) if found is None else found / self._pace.at_once - whole
+                if followed is not None and len(self._running) == 1:
+                    doing = f"{self._latest}, {followed.doing}"
             if not self._running and not self._missing.total():
                 return 1.0, f"all {self.total} cells are done; scoring and checking"
             spent = self._pace.spent
-            text = f"{self._latest or 'cells'}: {self.found + self._computed} of {self.total} done"
+            text = f"{doing}: {self.found + self._computed} of {self.total} done"
             if left > 0:
                 text += f", about {describe_seconds(left)} left" + (
                     ", without fine-tuning" if unknown else ""
@@ -159,10 +192,10 @@ class StudyProgress:
 class _Pace:
     """Estimates of the seconds that cells add to a study, corrected by those that have run."""
 
-    def __init__(self, at_once: int):
+    def __init__(self, at_once: int, forecast: TuningForecast | None = None):
         from featx.machine import cores
 
-        self.at_once = at_once
+        self.at_once, self._forecast = at_once, forecast
         self._cores = 1.0 if at_once > 1 else max(1.0, _SHARE * min(cores(), _MOST_CORES))
         self.spent = 0.0  # by the cells that have run, in seconds of the study
         self._measured: dict[str, float] = defaultdict(float)
@@ -170,10 +203,12 @@ class _Pace:
         self._known: dict[Size, float] = {}
 
     def expected(self, size: Size) -> float | None:
-        """Return the seconds that a cell adds to the study; None for fine-tuning before a cell of it ran."""
+        """Return the seconds that a cell adds to the study; None for fine-tuning that is not known."""
         ratio = self._ratio(size.method)
         if size.fine_tuned and size.method not in self._measured:
-            return None
+            if self._forecast is None:
+                return None
+            ratio = 1.0  # what was measured is the training itself, and not probes
         return self._estimate(size) * ratio / self.at_once
 
     def learn(self, size: Size, seconds: float) -> None:
@@ -184,6 +219,9 @@ class _Pace:
 
     def _estimate(self, size: Size) -> float:
         if size not in self._known:
+            if size.fine_tuned and self._forecast is not None:
+                self._known[size] = self._forecast.seconds(size, short=LONG)
+                return self._known[size]
             seconds = estimate_seconds(size)
             # Fine-tuning takes a time for each image, which is learned from its first cell.
             self._known[size] = size.n_train if seconds is None else max(seconds / self._cores, 1e-4)

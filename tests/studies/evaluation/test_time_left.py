@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import types
+
 import numpy as np
 import pytest
 
 from featx.data.splits import Split
 from featx.methods.probes import probe_names
 from featx.studies.checkpoints import Checkpoints
-from featx.studies.evaluation import Cell, LabelledRows, cost, probe_method, time_left
+from featx.studies.evaluation import (
+    Cell,
+    FineTuning,
+    LabelledRows,
+    TuningSetup,
+    cost,
+    probe_method,
+    time_left,
+)
 from featx.studies.evaluation.cost import Size, estimate_seconds
 from featx.studies.evaluation.time_left import StudyProgress, _Pace
 
@@ -64,6 +74,61 @@ def test_the_first_line_says_cells_time_and_what_takes_most_of_it(seconds):
     study = StudyProgress(cells("ridge"), Checkpoints(), more=[tuned])
     assert study.announce() == "2 cells, about 30 s, without fine-tuning"
     assert StudyProgress(cells("lda"), Checkpoints()).announce() is None
+
+
+class Forecast:
+    """Seconds of fine-tuned cells by their method."""
+
+    def __init__(self, **seconds):
+        self.known = seconds
+
+    def seconds(self, size, *, short=0.0):
+        return self.known[size.method.removeprefix("finetune-")]
+
+
+def test_the_time_of_fine_tuning_is_said_before_and_corrected_by_what_has_run(seconds):
+    tuned = [Size(f"finetune-{mode}", 10, 10, 4, 2, fine_tuned=True) for mode in ("last", "full")]
+    study = StudyProgress(
+        cells("ridge"), Checkpoints(), more=tuned, forecast=Forecast(last=300.0, full=1200.0)
+    )
+    assert study.announce() == "3 cells, about 26 min, most of it finetune-full (20 min)"
+    long = StudyProgress(
+        cells("ridge"), Checkpoints(), more=tuned, forecast=Forecast(last=300.0, full=7200.0)
+    )
+    assert long.announce() == (
+        "3 cells, about 2 h 5 min, most of it finetune-full (2 h); "
+        "--baseline head, or fewer --epochs, take less"
+    )
+    pace = _Pace(1, Forecast(last=300.0, full=1200.0))
+    pace.learn(
+        Size("ridge", 10, 10, 4, 2), 60.0
+    )  # twice as slow as estimated; the forecast was measured here
+    assert [pace.expected(size) for size in tuned] == [300, 1200]
+    pace.learn(tuned[0], 150.0)
+    assert [pace.expected(size) for size in tuned] == [150, 1200]
+    assert _Pace(2, Forecast(full=1200.0)).expected(tuned[1]) == 600
+
+
+def test_a_cell_that_can_be_followed_says_what_it_does_and_how_long_it_takes(seconds, monkeypatch):
+    (ridge,) = cells("ridge")
+    followed = types.SimpleNamespace(doing="rate 1 of 2, epoch 3 of 8", seconds_left=400.0)
+    monkeypatch.setattr(type(ridge.method), "followed", lambda self, cell: followed)
+    study = StudyProgress([ridge], Checkpoints())
+    with study.computing(ridge):
+        text = "fitting ridge, rate 1 of 2, epoch 3 of 8: 0 of 1 done, about 7 min left"
+        assert study._describe()[1] == text
+
+
+def test_the_first_training_with_a_mode_says_how_long_it_takes(capsys):
+    rows = LabelledRows(np.zeros((20, 4), np.float32), np.arange(20) % 2, 2)
+    setup = TuningSetup(types.SimpleNamespace(name="tiny"), [], "cpu")
+    study = StudyProgress([], Checkpoints(), enabled=False, forecast=Forecast(last=100.0, head=1.0))
+    study._enabled = True
+    for mode in ("head", "last", "last"):
+        cell = Cell(FineTuning.of(mode, setup), rows, Split(np.arange(10), np.arange(10, 20)), 0)
+        with study.computing(cell):
+            pass
+    assert capsys.readouterr().err == "fine-tuning tiny: last: about 2 min\n"
 
 
 def test_cells_that_are_found_cost_nothing_and_are_said(seconds, tmp_path, monkeypatch):

@@ -1,0 +1,130 @@
+"""Measure what one image costs a training, by a few steps on a copy of the network."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from featx.methods.finetune.batches import decoding_threads, random_view
+from featx.methods.finetune.epochs import NetworkTraining
+from featx.methods.finetune.head import Head
+from featx.methods.finetune.precision import choose_arithmetic
+from featx.methods.finetune.recipe import Recipe
+from featx.methods.finetune.trainable_backbone import TrainableBackbone
+from featx.methods.finetune.training_data import TrainingData
+from featx.methods.finetune.workload import Costs
+
+#: Images of a measured step on a CPU, where the time of an image hardly depends on the batch.
+_IMAGES = 8
+#: Images of the first step, which also prepares the network.
+_FIRST = 2
+#: Measured steps, if they are short.
+_STEPS = 3
+#: After a first step of more seconds, the second, which is measured, has as few images.
+_SLOW = 4.0
+
+
+def measure_costs(
+    backbone: Any,
+    images: Sequence[Any],
+    n_classes: int,
+    recipe: Recipe,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+) -> Costs:
+    """Return the seconds for one image in a training of this network with `recipe`.
+
+    A copy of the network is trained for a few steps; the global random state is not used. With `threads` the
+    steps run on as many; several trainings at once have one each.
+
+    Parameters
+    ----------
+    backbone, images, n_classes, device
+        As in `featx.methods.finetune.fine_tune`; a few of the images are read, from all over the sequence.
+    recipe : Recipe
+        In any mode but ``"head"``.
+    """
+    arithmetic = choose_arithmetic(device, "auto")
+    on_cpu = arithmetic.device.type == "cpu"
+    n = min(_IMAGES if on_cpu else recipe.batch_size, len(images))
+    chosen = [images[i] for i in np.linspace(0, len(images) - 1, n).astype(int)]
+    network = TrainableBackbone(backbone, arithmetic)
+    empty = np.zeros((n, backbone.dim), np.float32)
+    data = TrainingData(chosen, np.zeros(n, np.int64), n_classes, np.arange(n), np.arange(0), empty)
+    head = Head.for_embeddings(empty, n_classes).to(arithmetic.device)
+    # The rates do not matter for the time; with low ones the loss stays finite.
+    slow = replace(recipe, epochs=1, lr_head=1e-6, lr_backbone=1e-6, lr_search=(), replay=0.0)
+    training = NetworkTraining(network, head, data, slow, 0, None, {})
+    view = random_view(network.preprocessing, 0, 1)
+    began = time.perf_counter()
+    pixels = np.stack([view(image, i) for i, image in enumerate(chosen)])
+    decode = (time.perf_counter() - began) / n / (1 if threads else decoding_threads())
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        cut = network.is_cut and recipe.mode != "gradual"  # traces the network, outside of what is measured
+        first = _time_step(training, pixels[:_FIRST]) * _FIRST
+        pixels = pixels if first < _SLOW else pixels[:_FIRST]
+        train = _time_steps(training, pixels)
+        lower, upper = _time_forward(network, pixels, arithmetic.device)
+    finally:
+        torch.set_num_threads(before)
+
+    def with_pixels(seconds: float) -> float:
+        # On a CPU the threads that decode take cores from the training; a device does not wait for them.
+        return seconds + decode if on_cpu else max(seconds, decode)
+
+    keeps_train = cut and not (recipe.augment and recipe.views is None)
+    return Costs(
+        train=max(train - lower, train / 3) if keeps_train else with_pixels(train),
+        check=upper if cut else with_pixels(lower + upper),
+        store=with_pixels(lower),
+        is_cut=cut,
+        blocks=max(1, training.n_blocks),
+    )
+
+
+def _time_steps(training: NetworkTraining, pixels: np.ndarray) -> float:
+    """Return the median of up to three steps: another process may take the cores from one of them."""
+    found: list[float] = []
+    while len(found) < _STEPS and sum(found) * len(pixels) < _SLOW / 2:
+        found.append(_time_step(training, pixels))
+    return statistics.median(found)
+
+
+def _time_step(training: NetworkTraining, pixels: np.ndarray) -> float:
+    """Return the seconds for an image of a training step on these pixels."""
+    rows = np.arange(len(pixels))
+    return _time(lambda: training.take_step(rows, partial(training.network.run_lower, pixels)), len(pixels))
+
+
+@torch.no_grad()
+def _time_forward(
+    network: TrainableBackbone, pixels: np.ndarray, device: torch.device
+) -> tuple[float, float]:
+    """Return the seconds for an image in the frozen layers and in the others, without gradients."""
+    found: list[Any] = []
+
+    def finish(result: Any) -> None:
+        found.append(result)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    lower = _time(lambda: finish(network.run_lower(pixels)), len(pixels))
+    upper = _time(lambda: finish(network.run_upper(found[0])), len(pixels))
+    return lower, upper
+
+
+def _time(work: Callable[[], object], images: int) -> float:
+    began = time.perf_counter()
+    work()
+    return (time.perf_counter() - began) / images
