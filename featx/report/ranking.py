@@ -53,6 +53,8 @@ def depth_plot(result: RankingResult) -> Plot | None:
     best = result.best()
     if not result.several_layers or len(shown) < 2 or best is None:
         return None
+    from matplotlib.ticker import MaxNLocator
+
     figure, axes = new_axes(560, 320, left=50, bottom=44, right=10, top=12)
     tips: list[str] = []
     ink = INK["--probe"]
@@ -66,7 +68,7 @@ def depth_plot(result: RankingResult) -> Plot | None:
         axes.plot(*zip(*own, strict=True), _LINES[i % len(_LINES)], color=ink, lw=1.2, label=backbone)
     if len(backbones) > 1:
         axes.legend(loc="lower right", frameon=False, fontsize=10, labelcolor=INK["--ink"])
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     plain_axes(axes, "layer, in the order of computation", "top-1 accuracy of the probe")
     alt = f"Accuracy of {len(shown)} layers against depth; the best is {best.layer} of {best.backbone}."
     return Plot(figure, alt, tips)

@@ -157,25 +157,29 @@ class ScoresResult(AdvisedResult):
         sources = self.dataset.get("source")
         names = sources if isinstance(sources, list) and len(sources) == 2 else ["GOOD", "NEW"]
         normal, new = (shlex.quote(str(name)) for name in names)
-        network = f" --backbone {shlex.quote(self.backbone)}" if self.backbone != "features" else ""
+        rows_only = all(str(name).endswith((".h5", ".hdf5")) for name in names)
+        network = "" if rows_only or not self.backbone else f" --backbone {shlex.quote(self.backbone)}"
+        network = "" if self.backbone == "features" else network
         detector = f" --detectors {self.detector}" if self.detector != "knn" else ""
-        fewer = f"{max(self.contamination / 5, 0.001):.3g}"
-        return [
-            (
-                f"Copy the flagged images that are fine into {names[0]} and run this again: the threshold "
-                "follows.",
-                f"featx anomaly {normal} {new}{network}{detector} -o again",
-            ),
-            (
-                "Flag fewer images, or more with a larger contamination:",
-                f"featx anomaly {normal} {new}{network}{detector} --contamination {fewer} -o fewer",
-            ),
-            (
-                "Measure how much is found: sort some images that you have looked at into two folders, "
-                "checked/fine and checked/faulty.",
-                f"featx anomaly {normal} checked --normal fine{network} -o measured",
-            ),
-        ]
+        again = f"featx anomaly {normal} {new}{network}{detector}"
+        fine = (
+            f"Copy the flagged images that are fine into {names[0]} and run again: the threshold follows.",
+            f"{again} -o again",
+        )
+        fewer = (
+            "Flag fewer images, or more with a larger contamination:",
+            f"{again} --contamination {max(self.contamination / 5, 0.001):.3g} -o fewer",
+        )
+        more = (
+            "Flag more images:",
+            f"{again} --contamination {min(2 * self.contamination, 0.5):.3g} -o more",
+        )
+        measured = (
+            "Measure how much is found: sort some images that you have looked at into two folders, "
+            "checked/fine and checked/faulty.",
+            f"featx anomaly {normal} checked --normal fine{network} -o measured",
+        )
+        return [fine, fewer, measured] if self.anomalous.any() else [more, measured]
 
     def check(self) -> None:
         if not len(self.ids) == len(self.decision) == len(self.p_values):

@@ -24,7 +24,7 @@ from featx.studies.units import find_units
 #: Images that the report shows: the most anomalous ones, and those nearest to the threshold on either side.
 SHOWN_ANOMALIES, SHOWN_EACH_SIDE = 24, 6
 #: Normal images that the report shows as the least like the others.
-SHOWN_DOUBTFUL = 7
+SHOWN_DOUBTFUL = 6
 #: The two sets, in keys of thumbnails.
 _NORMAL, _NEW = "normal", "new"
 
