@@ -222,9 +222,6 @@ BAD_DATA = {
         table("path,label", "sky/000.png,sky", "leaf/000.png,"),
         ["2 classes", "1 more have no label: featx label"],
     ),
-        table("path,label", "sky/000.png,sky", "leaf/000.png,"),
-        ["2 classes", "1 more have no label: featx label"],
-    ),
     "no label column": (table("path,class", "sky/000.png,sky"), ["t.csv", "label", "class"]),
     "no path column": (table("file,label", "sky/000.png,sky"), ["t.csv", "path", "file"]),
     "a path that does not exist": (

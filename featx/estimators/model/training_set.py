@@ -133,9 +133,10 @@ def gather_features(
     notes: list[str] = []
     for one in given:
         name, place, features = take_features(one, reading)
-        _require_usable(features, place)
         if run.verbose:
             announce(features, name)
+        features = features.labelled()
+        _require_usable(features, place)
         if features.splits is not None:
             features = features.subset(features.splits != "test")
         if sets:
