@@ -356,6 +356,10 @@ def test_columns_of_a_table_become_tasks(capsys, photos, tmp_path):
     assert status == 0
     assert "no fine-tuned baseline" in out
     assert "5 images have no value: neither trained nor tested on" in out
+    for data, options in ((tmp_path / "t.csv", QUICK), (tmp_path / "f.h5", ["--quiet"])):
+        train = ["train", data, "-o", tmp_path / f"{data.suffix}.featx", "--classifier", "lda"]
+        assert "on 24 images, 3 classes" in run(capsys, *train, "--label", "species", *options)[1]
+        assert "specis" in refused(capsys, *train, "--label", "specis", *options)
     again = ["compare", tmp_path / "t.csv", "-o", tmp_path / "q", *QUICK]
     assert "unknown column 'sizes'; did you mean size" in refused(capsys, *again, "--label", "sizes")
 

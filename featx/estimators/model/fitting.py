@@ -42,24 +42,31 @@ def fit_network(
     from featx.estimators.finetuned.classifier import say_epoch
     from featx.extraction import network_embedder
     from featx.methods.finetune import RowsOnly, choose_recipe, fine_tune
+    from featx.methods.finetune.announcing import announced
     from featx.methods.probes.linear_head import LinearHead
 
     features = rows.first
     net: Any = rows.nets[0] if rows.nets else RowsOnly(features.dim)
     fit, val = validation_part(rows.split, rows.labels, groups=features.groups, seed=seed)
-    tuned = fine_tune(
-        net,
-        None if mode == "head" else rows.images,
-        rows.labels,
-        len(rows.classes),
-        recipe=choose_recipe(net, mode, len(fit), epochs=epochs),
-        train_idx=fit,
-        val_idx=val,
-        embeddings=features.embeddings,
-        device=run.device,
-        seed=seed,
-        progress=say_epoch if run.verbose else None,
-    )
+    recipe, k = choose_recipe(net, mode, len(fit), epochs=epochs), len(rows.classes)
+    images = [] if rows.images is None else rows.images
+    with announced(
+        net, images, k, recipe, len(fit), len(val), device=run.device, verbose=run.verbose
+    ) as watch:
+        tuned = fine_tune(
+            net,
+            None if mode == "head" else images,
+            rows.labels,
+            k,
+            recipe=recipe,
+            train_idx=fit,
+            val_idx=val,
+            embeddings=features.embeddings,
+            device=run.device,
+            seed=seed,
+            progress=say_epoch if run.verbose else None,
+            watch=watch,
+        )
     what = "accuracy on images that were set aside"
     if tuned.refit_history:
         what += ", before the training on all images"

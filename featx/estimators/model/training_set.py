@@ -133,6 +133,7 @@ def gather_features(
     notes: list[str] = []
     for one in given:
         name, place, features = take_features(one, reading)
+        features = features.select(reading.label)
         if run.verbose:
             announce(features, name)
         features = features.labelled()

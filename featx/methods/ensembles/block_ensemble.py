@@ -79,10 +79,11 @@ class BlockEnsemble(ClassifierMixin, BaseEstimator):
 
         All of them were fitted on labels 0 to n_classes - 1.
         """
-        ensemble = cls(blocks=[int(member.n_features_in_) for member in members])
+        widths = [int(member.n_features_in_) for member in members]
+        ensemble = cls(blocks=widths)
         ensemble.members_, ensemble.weights_ = list(members), np.asarray(weights, np.float64)
         ensemble.classes_ = np.arange(len(members[0].classes_))
-        ensemble.n_features_in_ = sum(ensemble.blocks)
+        ensemble.n_features_in_ = sum(widths)
         return ensemble
 
     def fit(self, X, y):
