@@ -32,7 +32,7 @@ def write_label_page(
             thumbnails,
             said=f"row {i}" + (f": {suggested}?" if suggested is not None else ""),
             small=id,
-            also="" if confidence is None else f"{100 * confidence:.0f} % sure",
+            also="" if confidence is None else f"{100 * confidence:.0f} %",
         )
         for i, (id, suggested, confidence) in enumerate(rows, 2)  # the first row has the titles
     ]

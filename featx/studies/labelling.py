@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from featx.data import Dataset
-from featx.data.features import Features, check_rows
+from featx.data.features import Failure, Features, check_rows
 from featx.data.label_table import LabelTable
 from featx.data.labels import class_name, encode
 from featx.data.tasks import Task, choose_tasks
@@ -44,6 +44,7 @@ class LabelChoice(NamedTuple):
     rows: list[LabelRow]
     n: int  # to label next
     strategy: str
+    failures: list[Failure]  # images that could not be read
 
 
 @dataclass
@@ -173,7 +174,7 @@ class LabelPool:
         rows = [self._row(at[features.ids[pool[k]]], guess and guess.best(k)) for k in order]
         read = set(features.ids)  # an image that cannot be read may have a label, too
         rest = [i for id, i in at.items() if self.names[i] is not None or id not in read]
-        return LabelChoice([*rows, *map(self._row, rest)], len(chosen), strategy)
+        return LabelChoice([*rows, *map(self._row, rest)], len(chosen), strategy, features.failures)
 
     def _row(self, i: int, guess: tuple[str, float] | None = None) -> LabelRow:
         of = self.images

@@ -34,6 +34,7 @@ featx compare notes.txt -o out                          | neither a table
 featx compare one-class -o out                          | one-class; class
 featx compare one-each -o out                           | one-each
 featx compare flat -o out                               | label
+featx compare stray -o out                              | stray; beside the folders of the splits
 featx compare digit -o out                              | 'digit'; digits
 featx compare cifar -o out                              | cifar10
 featx compare photos/crimson -o out                         | label
@@ -214,6 +215,7 @@ def home(tmp_path_factory):
     put(root / "one-class", *both[:6])
     put(root / "one-each", both[0], both[6])
     put(root / "flat", *(f"{i}.png" for i in range(4)))
+    put(root / "stray", *(f"{part}/{name}" for part in ("train", "test") for name in both), "stray.png")
     put(root / "broken", *both)
     whole = (root / "broken" / "crimson" / "00.png").read_bytes()
     (root / "broken" / "crimson" / "00.png").write_bytes(whole[: len(whole) // 2])

@@ -14,6 +14,7 @@ from pictures import BACKBONE, OTHER, QUICK, write_photos
 from featx import FineTunedClassifier, extract, load_backbone, load_model, train
 from featx.cli import main
 from featx.data import load_dataset
+from featx.data.tasks import Task
 from featx.errors import DatasetError, InputError, ModelMismatch, UnknownName
 from featx.estimators.model_file import read_model_file
 from featx.methods import finetune
@@ -129,6 +130,9 @@ def test_a_probe_from_features_is_the_one_from_images_in_the_old_format(photos, 
     assert version_of(tmp_path / "a") == 2
     features.splits = np.array(["test", *["train"] * (len(features) - 1)])
     assert train(features, classifier="lda").info["n_train"] == len(features) - 1
+    gaps = np.where(np.arange(len(features)) % 4 == 1, -1, features.labels)
+    some = features.with_tasks([Task("label", gaps, features.classes)])
+    assert train(some, classifier="lda").info["n_train"] == ((gaps >= 0) & (features.splits != "test")).sum()
 
 
 def test_an_ensemble_of_features_takes_them_in_any_order(photos, tmp_path, monkeypatch):

@@ -58,3 +58,15 @@ def test_names_stay_text(study, features, tmp_path):
     page.feed(text)
     assert page.foreign == []
     assert "onerror=alert(1)&gt;" in text  # the names are there
+
+
+def test_names_stay_text_on_the_page_of_images_to_label(tmp_path):
+    from featx.report.labelling import write_label_page
+
+    write_label_page(tmp_path / "p.html", NAMES[1], [(NAMES[0], NAMES[2], 0.5), ("plain", None, None)], {})
+    text = (tmp_path / "p.html").read_text(encoding="utf-8")
+    page = Page()
+    page.feed(text)
+    assert page.foreign == []
+    assert "onerror=alert(1)&gt;" in text
+    assert "row 3<" in text

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from featx.cli import values
 from featx.cli.flags import add_data, add_flag, add_network, add_output, add_run
+from featx.cli.output import list_failures
 from featx.errors import InputError
 from featx.terminal import printable, say, tell
 
@@ -88,6 +89,7 @@ def run(args: Namespace) -> None:
         seed=args.seed or 0,
     )
     _print([(row.path if pool.has_pictures else row.id, row) for row in choice.rows[: choice.n]])
+    list_failures(choice.failures)
     if table is not None:
         _write(args, pool.images, choice, table, page)
 
@@ -120,7 +122,8 @@ def _write(
         cells.append(cell)
     table.write(cells)
     labelled = sum(row.label is not None for row in choice.rows)
-    said = f"{len(cells)} images, {labelled} with a label; to label next: its first {choice.n} rows"
+    first = "row" if choice.n == 1 else f"{choice.n} rows"
+    said = f"{len(cells)} images, {labelled} with a label; to label next: its first {first}"
     say(f"\n{args.output}: {said}")
     if page is not None and isinstance(images, Dataset):
         shown = choice.rows[: choice.n]
@@ -129,5 +132,6 @@ def _write(
         say(f"pictures: {Path(args.output).with_suffix('.html')}")
     elif not (table.file.parent / cells[0]["path"]).exists():
         tell(f"the paths are the ids of {args.data}: move {args.output} to the folder that they begin in")
-    again = shlex.quote(args.output)
-    say(f"fill in its column label, then run this command again, or: featx compare {again} -o results")
+    compare = f"featx compare {shlex.quote(args.output)} -o results"
+    trainable = len({row.label for row in choice.rows} - {None}) > 1
+    say(f"fill in its column label, then run this command again{f', or: {compare}' if trainable else ''}")

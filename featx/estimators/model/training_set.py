@@ -133,10 +133,11 @@ def gather_features(
     notes: list[str] = []
     for one in given:
         name, place, features = take_features(one, reading)
-        features = features.select(reading.label).labelled()
-        _require_usable(features, place)
+        features = features.select(reading.label)
         if run.verbose:
             announce(features, name)
+        features = features.labelled()
+        _require_usable(features, place)
         if features.splits is not None:
             features = features.subset(features.splits != "test")
         if sets:
