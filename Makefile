@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
-# What the demo runs on; override to try your own: make demo DEMO_DATA=photos/
+# What the demo runs on, and more arguments for it; to try your own: make demo DEMO_DATA=photos/
 DEMO_DATA ?=
+DEMO_ARGS ?=
 BENCH_DATA ?=
-DEMO_ARGS ?= --limit 1750 --image-size 96
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-faults soak bench check install format clean
@@ -14,9 +14,11 @@ DEMO_ARGS ?= --limit 1750 --image-size 96
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
 
-demo: $(VENV)/.base  ## compare classifiers and fine-tuning on real images; report in demo/report.html
-	@data="$(DEMO_DATA)"; [ -n "$$data" ] || data=$$(sh data/demo_data.sh $(BIN)/python) || exit 1; \
-	$(BIN)/featx compare "$$data" -o demo $(DEMO_ARGS)
+demo: $(VENV)/.base  ## compare classifiers and fine-tuning on real photographs; report in demo/report.html
+	@if [ -n "$(DEMO_DATA)" ]; then set -- "$(DEMO_DATA)"; \
+	else given=$$($(BIN)/python data/demo_data.py) || exit 1; set -- $$given; fi; \
+	echo "featx compare $$* -o demo $(DEMO_ARGS)"; \
+	$(BIN)/featx compare "$$@" -o demo $(DEMO_ARGS)
 
 test: install  ## the whole test suite, offline
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
@@ -43,7 +45,7 @@ format: install  ## let ruff rewrite the sources
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:  ## remove what the other targets made
+clean:  ## remove what the other targets made, but for downloads in data/
 	rm -rf $(VENV) demo build dist featx.egg-info .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/bin/python:

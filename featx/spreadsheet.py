@@ -37,10 +37,10 @@ def original_cell(text: str) -> str:
     return text[1:] if text.startswith("'") and _is_formula(text) else text
 
 
-def csv_text(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
+def csv_text(header: Sequence[str], rows: Iterable[Iterable[Any]], delimiter: str = ",") -> str:
     """Return a CSV file of these columns and rows, with every cell safe."""
     file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
+    writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
     writer.writerow([safe_cell(name) for name in header])
     writer.writerows([safe_cell(value) for value in row] for row in rows)
     return file.getvalue()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -75,6 +76,11 @@ def _bars_aside() -> contextlib.AbstractContextManager[None]:
     if not getattr(bars, "_instances", None):
         return contextlib.nullcontext()
     return bars.external_write_mode(file=sys.stderr)  # type: ignore[union-attr]
+
+
+def terminal_width() -> int | None:
+    """Return the characters in a line of the terminal on standard output; None where it is no terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def json_line(value: Any) -> str:

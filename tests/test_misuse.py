@@ -53,6 +53,7 @@ JUNK: dict[str, tuple] = {
     "protocol": WORD,
     "baseline": (5, True, [5], {}, "", object()),
     "test_size": (0, 1, -0.1, 1.5, NAN, INFINITE, "0.25", True, None, [0.2]),
+    "sure": (0, 1, -0.1, 1.5, NAN, "0.95", True),
     "contamination": (0, 0.9, -0.1, 1.5, NAN, "0.05", True, None),
     "seed": (-1, 2**31, 1.5, "0", True, None, NAN),
     "seeds": (0, -1, 10**9, 1.5, "3", True, NAN),

@@ -20,8 +20,10 @@ from featx.cli.flags import add_flag, keywords
 from featx.data.features import Features
 from featx.errors import InputError
 from featx.options import OPTIONS, Network, Reading, Run, checked, groups, require_no_network
+from featx.results.output_paths import DATA_KEYS
 from featx.studies import comparison
 from featx.studies.experiments import TABLES
+from featx.studies.experiments.kinds import KINDS
 
 ROOT = Path(featx.__file__).parent
 FUNCTIONS = (
@@ -140,13 +142,13 @@ def test_flags_are_made_from_the_table():
 def test_keys_of_experiments_are_options_of_the_table():
     for table, keys in TABLES.items():
         for name, key in keys.items():
-            assert name in ("kind", "output", "source") or OPTIONS[name] is key, (table, name)
+            assert name in ("kind", "output", *DATA_KEYS) or OPTIONS[name] is key, (table, name)
 
 
 #: Functions that hand the precision on, from the command to the engine, each called in the one before. It has
 #: three forms on the way, keyword, `Run` and `Plan`; constructors make the next one.
 WAY = (
-    ("cli/commands/compare.py", "run"),
+    ("cli/output.py", "run_experiment"),
     ("studies/experiments/experiment.py", "Experiment.run"),
     ("studies/comparison/__init__.py", "compare"),
     ("studies/comparison/study_data.py", "load_study_data"),
@@ -171,6 +173,9 @@ def names_in_function(module, function):
 def test_precision_goes_from_the_command_line_to_the_engine_through_eight_calls():
     assert len(WAY) <= 8
     used = [names_in_function(*step) for step in WAY]
+    # The study is in the table of kinds.
+    assert KINDS["compare"].function is compare
+    used[1].add(KINDS["compare"].function.__name__)
     # `network_embedder` resolves the plan, and leaves a call that builds the engine of it.
     for caller, (_, name) in zip((0, 1, 2, 3, 4, 4), WAY[1:7], strict=True):
         assert name.rpartition(".")[2] in used[caller], (WAY[caller], name)

@@ -24,15 +24,19 @@ _HOME = {
     "LayerRules": "layers.rules",
     "MultiLayerBackbone": "multilayer",
     "Pretrained": "architectures",
+    "TunedBackbone": "tuned",
     "columns_of": "multilayer",
     "combine_layers": "multilayer",
     "has_logits": "multilayer",
+    "hash_values": "values",
     "list_backbones": "catalogue",
     "list_layers": "multilayer",
     "load_backbone": "registry",
     "load_classifier": "registry",
     "load_layers": "multilayer",
+    "load_tuned": "registry",
     "module_key": "own.module",
+    "values_of": "tuned",
 }
 
 __all__ = [
@@ -46,15 +50,19 @@ __all__ = [
     "LayerRules",
     "MultiLayerBackbone",
     "Pretrained",
+    "TunedBackbone",
     "columns_of",
     "combine_layers",
     "has_logits",
+    "hash_values",
     "list_backbones",
     "list_layers",
     "load_backbone",
     "load_classifier",
     "load_layers",
+    "load_tuned",
     "module_key",
+    "values_of",
 ]
 
 if TYPE_CHECKING:
@@ -73,7 +81,9 @@ if TYPE_CHECKING:
         load_layers,
     )
     from featx.backbones.own.module import module_key
-    from featx.backbones.registry import load_backbone, load_classifier
+    from featx.backbones.registry import load_backbone, load_classifier, load_tuned
+    from featx.backbones.tuned import TunedBackbone, values_of
+    from featx.backbones.values import hash_values
 
 
 def __getattr__(name: str) -> Any:

@@ -188,6 +188,11 @@ def values_sha256(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
+def tensors_with_values(network: nn.Module) -> dict[str, Tensor]:
+    """Return parameters and buffers by name, without counters, which no prediction depends on."""
+    return {key: value for key, value in network.state_dict().items() if not key.endswith(_COUNTER)}
+
+
 def tensor_bytes(tensor: Tensor) -> bytes:
     """Return the values of a tensor in memory order of C; of any dtype, also of those that NumPy lacks."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)

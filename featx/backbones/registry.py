@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from featx.backbones.architectures import Architecture, BackboneSource, Pretrained
@@ -24,6 +26,8 @@ from featx.backbones.own.module import given_preprocessing, load_module
 from featx.backbones.sources import find_architecture
 from featx.backbones.sources.hub import HubEntry
 from featx.backbones.torch_hub.network import load_hub_network
+from featx.backbones.tuned import TunedBackbone, fill_values
+from featx.backbones.values import TUNED
 from featx.backbones.weights import choose_weights
 from featx.errors import InputError, UnknownName, WeightsError
 from featx.inputs.image.preprocess import Preprocessing
@@ -198,6 +202,82 @@ def load_backbone(
     if built is not None and part is not None:
         loaded.keep(part.module)  # built already, to hash its values
     return loaded
+
+
+@one_at_a_time
+def load_tuned(
+    values: Mapping[str, np.ndarray],
+    *,
+    name: str,
+    weights: str | None,
+    layer: str,
+    pooling: str,
+    preprocessing: Any,
+    seed: int = 0,
+    trust_code: bool = False,
+) -> TunedBackbone:
+    """Load a fine-tuned backbone from its values, without the weights that the training began with.
+
+    Parameters
+    ----------
+    values : mapping of str to ndarray
+        As `featx.backbones.values_of` returned them.
+    name, weights, layer, pooling, preprocessing, seed
+        `Backbone.arguments` of the backbone before the training. The file of `weights` is looked for only
+        where the network cannot be built without it.
+    trust_code : bool, default=False
+        As for `load_backbone`.
+
+    Raises
+    ------
+    ModelMismatch
+        The installed library builds another network.
+    InputError
+        The network has no gradients, so it was not trained.
+    """
+    source, architecture, _ = _find_architecture(name, weights, trust_code)
+    if not architecture.trainable:
+        raise InputError(f"{name}: this network has no gradients, so it cannot have been fine-tuned")
+    if isinstance(architecture, HubEntry):
+        untuned = load_backbone(
+            name,
+            weights=weights,
+            layer=layer,
+            pooling=pooling,
+            preprocessing=preprocessing,
+            seed=seed,
+            trust_code=trust_code,
+        )
+        return TunedBackbone.of(untuned, values)
+    published = {} if weights is None else {known.name: known for known in architecture.published()}
+    pretrained = published.get(str(weights))
+    name = source.prefix + architecture.name
+    prepare = _preprocessing(architecture, name, pretrained, preprocessing, None)
+    inputs = architecture.input_type(prepare)
+    pretrained_style = weights is not None
+    build = partial(meta_network, architecture, pretrained, pretrained_style=pretrained_style)
+    part = cut(
+        build(inputs),
+        inputs,
+        name=name,
+        layer=layer,
+        pooling=pooling,
+        rules=architecture.rules,
+        resized=build,
+    )
+    fill_values(part.module, values, name)  # on the meta device: a check
+    untuned = Backbone(
+        name=name,
+        weights_name=TUNED,
+        weights_sha256="",
+        tap=part.tap,
+        dim=part.dim,
+        preprocessing=prepare,
+        architecture=architecture,
+        pretrained=pretrained,
+        seed=seed,
+    )
+    return TunedBackbone.of(untuned, values, "pretrained" if pretrained_style else "scratch")
 
 
 def load_classifier(name: str, *, weights: Any = "default", trust_code: bool = False) -> nn.Module:

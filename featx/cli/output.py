@@ -1,40 +1,15 @@
-"""Print results, profiles and failures, and check output folders, for several commands."""
+"""Run studies, and print results, profiles and failures, for several commands."""
 
 from __future__ import annotations
 
-import functools
 import shlex
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from featx.terminal import printable, say, tell_always
-
-
-def into_folder(kind: str, *data: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Decorate a command so that it checks its folder, ``args.output``, before it begins.
-
-    Without ``--force``, the folder may hold only a study of this `kind` (a key of `output_paths.STUDIES`) of
-    the same data; `data` names the arguments. A command that fails leaves no empty folder behind.
-    """
-
-    def decorate(command: Callable[[Namespace], Any]) -> Callable[[Namespace], Any]:
-        @functools.wraps(command)
-        def run(args: Namespace) -> Any:
-            if not args.output:
-                return command(args)
-            from featx.results.output_paths import Study, output_folder
-            from featx.studies.output import removed_if_unused
-
-            study = Study.of(kind, *(getattr(args, name) for name in data))
-            with removed_if_unused(output_folder(args.output, study, force=args.force)):
-                return command(args)
-
-        return run
-
-    return decorate
+from featx.terminal import printable, say, tell_always, terminal_width
 
 
 def command_line() -> str:
@@ -42,13 +17,21 @@ def command_line() -> str:
     return "featx " + " ".join(shlex.quote(word) for word in sys.argv[1:])
 
 
-def say_notes(table: str, notes: Iterable[str], verdict: str) -> None:
-    """Print a result: its table, an empty line, its notes, its verdict."""
-    say(table)
-    say("")
-    for note in notes:
-        say(f"note: {printable(note)}")
-    say(verdict)
+def run_experiment(args: Namespace, kind: str, data: Mapping[str, str | None], **changes: Any) -> None:
+    """Run a study as an experiment, which leaves its file beside the results, and print what it found.
+
+    `kind` and the keys of `data` are those of experiment files; `changes` replace options in `args`.
+    """
+    from featx.studies.experiments import Experiment
+
+    given = {key: value for key, value in data.items() if value is not None}
+    experiment = Experiment(kind, Path(args.output) if args.output else None, given, vars(args) | changes)
+    show_experiment(
+        args,
+        experiment.run(
+            verbose=not args.quiet, command=command_line(), force=args.force, trust_code=args.trust_code
+        ),
+    )
 
 
 def show_profile(profile: dict[str, Any], name: str = "") -> None:
@@ -71,14 +54,28 @@ def list_failures(failures: list[Any]) -> None:
         tell_always(f"  and {len(failures) - 20} more")
 
 
-def show_experiment(args: Namespace, found: tuple[Any, Path]) -> None:
+def show_experiment(args: Namespace, found: tuple[Any, Path | None]) -> None:
     """Print the result and the path of its report, as `Experiment.run` returned them."""
     result, report = found
-    # Learning curves have no data checks and so no findings.
-    notes = [*result.warnings, *getattr(result, "findings", [])]
-    say_notes(result.table(), notes, result.advice)
+    # Results without advice call their warnings notes; only comparisons have data checks and so findings.
+    notes = result.warnings if hasattr(result, "warnings") else getattr(result, "notes", [])
+    notes = [*notes, *getattr(result, "findings", [])]
+    say_notes(result.table(terminal_width()), notes, result.verdict())
+    for line in getattr(result, "next_steps", []):
+        say(f"next: {line}")
     list_failures(result.failures)
-    say(f"report: {report}")
+    if report is not None:
+        say(f"report: {report}")
     if args.profile:
-        for name, extraction in result.extraction.items():
+        for name, extraction in getattr(result, "extraction", {}).items():
             show_profile(extraction["profile"], name)
+
+
+def say_notes(table: str, notes: Iterable[str], verdict: str) -> None:
+    """Print a result: its table, an empty line, its notes, its verdict."""
+    say(table)
+    say("")
+    for note in notes:
+        say(f"note: {printable(note)}")
+    if verdict:
+        say(verdict)

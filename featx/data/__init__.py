@@ -15,7 +15,7 @@ from featx.data.readers.images import images_of
 from featx.data.readers.named import NAMES, data_root, named_dataset
 from featx.data.readers.records import read_frame, read_records
 from featx.data.readers.table import read_table
-from featx.data.summary import announce, notes_of, study_notes, suffix_notes, summary_lines
+from featx.data.summary import announce, notes_of, study_notes, suffix_notes, summary_lines, unlabelled_notes
 from featx.data.tasks import Task
 
 __all__ = [
@@ -43,4 +43,5 @@ __all__ = [
     "study_notes",
     "suffix_notes",
     "summary_lines",
+    "unlabelled_notes",
 ]

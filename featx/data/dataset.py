@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -32,7 +32,7 @@ class Dataset(Collection):
     images : list of Source
         Each has a distinct ``id``.
     labels : ndarray of shape (n,), int64, or None
-        Indices into `classes`.
+        Indices into `classes`. Labels that some images lack are one of the `targets` (see `labelled`).
     classes : tuple of str or None
         Names of the classes; ``"0"``, ``"1"``, ... when there are labels and no names are given.
     splits : ndarray of shape (n,), str, or None
@@ -122,6 +122,15 @@ class Dataset(Collection):
         rows = self._row_numbers(indices)
         return self._take(rows, images=[self.images[i] for i in rows.tolist()])
 
+    def labelled(self) -> Dataset:
+        """Return the images with a value in some task; `reading` has the ids of the others."""
+        kept = super().labelled()
+        if len(kept) == len(self):
+            return kept
+        known = set(kept.ids)
+        others = tuple(id for id in self.ids if id not in known)
+        return replace(kept, reading=replace(kept.reading, unlabelled=(*kept.reading.unlabelled, *others)))
+
     def limit(self, n: int, seed: int = 0) -> Dataset:
         """Draw at most `n` images, in proportion from every class of every split, and keep their order.
 
@@ -200,22 +209,24 @@ def require_labelled(dataset: Dataset) -> None:
     if dataset.labels is None or dataset.classes is None:
         raise DatasetError(
             f"{dataset.name}: the images have no labels; put them into one folder per class, "
-            "or give a table with the columns path and label"
+            "or give a table with the columns path and label, which featx label writes"
         )
     counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
     present = np.flatnonzero(counts)
+    rest = len(dataset.reading.unlabelled)
+    hint = f"; {rest} more have no label: featx label" if rest else ""
     if len(present) < 2:
         names = ", ".join(repr(dataset.classes[i]) for i in present) or "none"
         notes = "".join(f"; {note}" for note in dataset.reading.notes)
         raise DatasetError(
-            f"{dataset.name}: a classifier needs at least 2 classes, got {len(present)}: {names}{notes}"
+            f"{dataset.name}: a classifier needs at least 2 classes, got {len(present)}: {names}{notes}{hint}"
         )
     small = np.flatnonzero(counts < 2)
     if len(small):
         named = ", ".join(f"{dataset.classes[i]!r} has {counts[i]}" for i in small[:5])
         more = f" and {len(small) - 5} more" if len(small) > 5 else ""
         raise DatasetError(
-            f"{dataset.name}: every class needs at least 2 images to train and to test; {named}{more}"
+            f"{dataset.name}: every class needs at least 2 images to train and to test; {named}{more}{hint}"
         )
 
 

@@ -19,8 +19,9 @@ from featx.data.readers.records import has_columns, read_frame, read_records
 from featx.data.readers.table import SUFFIXES, read_table
 from featx.data.summary import announce
 from featx.data.tasks import names_of
-from featx.errors import DatasetError, InputError, UnknownName, reason_of
+from featx.errors import DatasetError, InputError, UnknownName, as_one_error, reason_of
 from featx.inputs.image import as_source, is_image_file
+from featx.inputs.image.containers import describe_data
 from featx.options import DATA, checked
 
 __all__ = ["load_dataset"]
@@ -55,7 +56,8 @@ def load_dataset(
     limit : int, optional
         Draw at most this many images, as `Dataset.limit` does.
     labelled : bool, default=True
-        With False, a table need not have labels, and a folder's images may lie beside its class folders.
+        Leave out images without a label if others have one, and name them in `Dataset.reading`. With False,
+        all are kept, and a table need not have labels.
     seed : int, default=0
         Seed of `limit`.
     label, target : str or sequence of str, optional
@@ -81,6 +83,8 @@ def load_dataset(
     """
     columns = {"label": label, "target": target}
     dataset = _load(data, labels, labelled, columns, split_by, on_error)
+    if labelled:
+        dataset = dataset.labelled()
     if limit is not None:
         dataset = dataset.limit(limit, seed)
     if verbose:
@@ -109,6 +113,7 @@ def _load(
         _refuse_columns(columns, type(data).__name__)
         return from_arrays([data], labels, on_error=on_error)  # one image, encoded or of Pillow
     sequence = hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, Mapping)
+    sequence = sequence and getattr(data, "__iter__", True) is not None  # features are rows, not images
     hugging_face = hasattr(data, "column_names")
     if sequence and (hugging_face or (len(data) and _holds_dicts(data))):
         return read_records(data, labels, on_error=on_error, **columns)
@@ -159,7 +164,7 @@ def _load_path(
             return Dataset(path.name, [as_source(path, path.name)])
         if suffix in (".h5", ".hdf5"):
             raise DatasetError(f"{path}: a file of features, not of images; open it with open_features")
-        raise DatasetError(f"{path}: neither a table (.csv, .parquet) nor an image, by its suffix")
+        raise DatasetError(f"{path}: {_describe_file(path)}; expected {DATA}")
     if path.exists():
         raise DatasetError(f"{path}: neither a folder nor a file, but a pipe, socket or device")
     if canonical_name(str(data)) is not None:
@@ -170,6 +175,15 @@ def _load_path(
     raise DatasetError(
         f"{data!r} is no folder, no table and no named dataset: {UnknownName('dataset', str(data), NAMES)}"
     )
+
+
+def _describe_file(path: Path) -> str:
+    """Say what a file is that is neither a table nor an image."""
+    unreadable = as_one_error(lambda reason: DatasetError(f"{path}: cannot be read ({reason})"))
+    with unreadable, open(path, "rb") as file:
+        found = describe_data(file.read(512))
+    # No message quotes a file that may have been given by mistake.
+    return "neither a table (.csv, .parquet) nor an image" if found.startswith(("text", "data")) else found
 
 
 def _refuse_labels(labels: Any, what: str) -> None:

@@ -71,6 +71,8 @@ class ReadReport:
     failures : tuple of ImageError
         With ``on_error="skip"``: rows without a file and folders that cannot be listed, which are not part of
         the dataset either.
+    unlabelled : tuple of str
+        Ids of the images that were left out because they have no label (see `Dataset.labelled`).
     notes : tuple of str
         Further lines for the user.
     """
@@ -80,3 +82,4 @@ class ReadReport:
     left_out: LeftOut = field(default_factory=LeftOut)
     failures: tuple[ImageError, ...] = ()
     notes: tuple[str, ...] = ()
+    unlabelled: tuple[str, ...] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -15,8 +15,14 @@ from featx.data.labels import SPLITS
 from featx.data.read_report import ReadReport
 from featx.data.readers.folder_layout import parse_split_name
 from featx.data.readers.folder_listing import format_of_file
+from featx.data.tasks import Task
 from featx.inputs.image import IMAGE_SUFFIXES, SUFFIXES, FileImage
 from featx.terminal import printable, tell
+
+# Classes that are named with their counts; of more, the largest and the smallest.
+_NAMED, _OF_EACH_END = 12, 3
+# A class with fewer images cannot be in each of the five folds by which settings are chosen.
+_TINY = 5
 
 # Names, letters only, of folders for images that have no class.
 _NO_CLASS = re.compile(
@@ -49,7 +55,7 @@ def summary_lines(collection: Any, name: str | None = None) -> list[str]:
 def notes_of(collection: Any) -> list[str]:
     """Return notes on suspicious classes and on how the data was read."""
     reading = getattr(collection, "reading", None) or ReadReport()
-    notes = list(reading.notes)
+    notes = [*reading.notes, *unlabelled_notes(reading.unlabelled, collection.tasks)]
     if collection.labels is None or collection.classes is None:
         return notes
     counts = np.bincount(collection.labels, minlength=len(collection.classes))
@@ -57,8 +63,17 @@ def notes_of(collection: Any) -> list[str]:
         if name == "-1" or _NO_CLASS.fullmatch(re.sub(r"[\W\d_]+", "", name).lower()):
             notes.append(
                 f"the class {name!r} ({count} images) is called like images that have none; it is trained on "
-                "like any other: take it away if it is no class"
+                "like any other: if it is no class, take it away, or call its folder unlabelled (in a table: "
+                "leave the cells blank)"
             )
+    tiny = {name: n for name, n in zip(collection.classes, counts.tolist(), strict=True) if 0 < n < _TINY}
+    if tiny:
+        few = min(tiny, key=tiny.__getitem__)
+        these = "the class" if len(tiny) == 1 else f"{len(tiny)} classes, among them"
+        notes.append(
+            f"few images: {these} {few!r} ({tiny[few]}): a class with fewer than {_TINY} images is hardly "
+            "learned, and its accuracy hardly measured"
+        )
     named = {name: role[0] for name in collection.classes if (role := parse_split_name(name)) is not None}
     if len(set(named.values())) > 1:
         notes.append(
@@ -68,6 +83,14 @@ def notes_of(collection: Any) -> list[str]:
     if untested:
         notes.append(f"in train only, with no image in {held_out}: {quote_names(untested)}")
     return notes
+
+
+def unlabelled_notes(ids: Sequence[str], tasks: Mapping[str, Task]) -> list[str]:
+    """Return a note on the images that a study leaves out because they have no label; none without any."""
+    if not ids:
+        return []
+    images = "1 image has" if len(ids) == 1 else f"{len(ids)} images have"
+    return [f"{images} no {_word(tasks)}: neither trained nor tested on (first: {ids[0]})"]
 
 
 def study_notes(dataset: Dataset) -> list[str]:
@@ -110,6 +133,12 @@ def announce(collection: Any, name: str | None = None) -> None:
         tell(printable(line))
 
 
+def _word(tasks: Mapping[str, Task]) -> str:
+    """Return "value" if only numbers are predicted, else "label"."""
+    kinds = {task.kind for task in tasks.values()}
+    return "value" if kinds == {"number"} else "label"
+
+
 def _tasks(collection: Any) -> Iterator[str]:
     if collection.labels is not None and collection.classes is not None:
         yield _classes(collection.labels, collection.classes)
@@ -121,12 +150,29 @@ def _tasks(collection: Any) -> Iterator[str]:
             yield f"{task.name}: {len(values)} numbers from {values.min():.4g} to {values.max():.4g}"
         else:
             yield f"{task.name}: {_classes(task.values[task.present], task.classes)}"
+        if len(collection.tasks) == 1 and (gaps := int((~task.present).sum())):
+            yield f"{gaps} without a {_word(collection.tasks)}"
 
 
 def _classes(labels: np.ndarray, classes: tuple[str, ...]) -> str:
-    counts = np.bincount(labels, minlength=len(classes))
-    low, high = (int(counts.min()), int(counts.max())) if len(counts) else (0, 0)
-    size = f"{low} to {high}" if low < high else f"{low}"
-    first = ", ".join(classes[:4]) + (", ..." if len(classes) > 4 else "")
+    """Name the classes with their counts; of many, the largest and the smallest."""
+    counts = np.bincount(labels, minlength=len(classes)).tolist()
+    low, high = min(counts, default=0), max(counts, default=0)
     noun = "class" if len(classes) == 1 else "classes"
-    return f"{len(classes)} {noun} of {size} image{'s' * (high != 1)} ({first})"
+    if len(classes) <= _NAMED and low < high:
+        return f"{len(classes)} {noun}: " + ", ".join(map(_counted, classes, counts))
+    said = f"{len(classes)} {noun} of {f'{low} to {high}' if low < high else low} image{'s' * (high != 1)}"
+    if len(classes) <= _NAMED:
+        return f"{said}: {', '.join(classes)}"
+    if low == high:
+        return f"{said}: {', '.join(classes[:_NAMED])}, ..."
+    order = sorted(range(len(classes)), key=lambda i: (-counts[i], i))
+    most, fewest = (
+        ", ".join(_counted(classes[i], counts[i]) for i in part)
+        for part in (order[:_OF_EACH_END], order[-_OF_EACH_END:])
+    )
+    return f"{said}: most of {most}, fewest of {fewest}"
+
+
+def _counted(name: str, count: int) -> str:
+    return f"{name} {count}"

@@ -12,13 +12,14 @@ import numpy as np
 
 from featx.data.labels import class_name, encode, is_missing, list_per_image, parse_each
 from featx.errors import DatasetError, InputError, UnknownName
+from featx.results.shown import Shown
 
 #: Name of the labels if the data gives them none.
 LABEL = "label"
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class Task(Shown):
     """A class or a number for each image that has one.
 
     Parameters
@@ -145,20 +146,19 @@ def check_asked(label: Any, target: Any) -> None:
 Refuse = Callable[[int, str], DatasetError]
 
 
-def make_task(name: str, values: Sequence[Any], refuse: Refuse, *, numbers: bool, gaps: bool) -> Task:
+def make_task(
+    name: str, values: Sequence[Any], refuse: Refuse, *, numbers: bool = False, order: Sequence[str] = ()
+) -> Task:
     """Make a task of a column: of finite numbers, or of class names and whole numbers.
 
-    With `gaps`, a value may be missing.
+    A value may be missing. `order` has the names of classes in their order, where that is known.
     """
     parse: Callable[[Any], Any] = _number if numbers else class_name
-    rows = [i for i, value in enumerate(values) if not (gaps and is_missing(value))]
+    rows = [i for i, value in enumerate(values) if not is_missing(value)]
     expected = "a finite number" if numbers else "a class name or a whole number"
 
     def refuse_row(k: int, value: Any) -> DatasetError:
-        problem = f"expected {expected}, got {value!r}"
-        if is_missing(value):
-            problem = f"no value; expected {expected} (only of several columns may one be blank)"
-        return refuse(rows[k], problem)
+        return refuse(rows[k], f"expected {expected}, got {value!r}")
 
     parsed = parse_each([values[i] for i in rows], parse, refuse_row)
     if numbers:
@@ -166,7 +166,8 @@ def make_task(name: str, values: Sequence[Any], refuse: Refuse, *, numbers: bool
         column[rows] = parsed
         return Task(name, column)
     labels = np.full(len(values), -1, np.int64)
-    labels[rows], classes = encode(parsed)
+    present = set(parsed)
+    labels[rows], classes = encode(parsed, [name for name in order if name in present] or None)
     return Task(name, labels, classes)
 
 
@@ -193,9 +194,8 @@ def make_tasks(labels: Any, n: int, label: Any = None, target: Any = None) -> li
     if not classes and not numbers:
         numbers = [name for name, values in columns.items() if _is_number(values)]
         classes = [name for name in columns if name not in numbers]
-    gaps = len(classes) + len(numbers) > 1
     return [
-        make_task(name, values, partial(_column_error, name), numbers=name in numbers, gaps=gaps)
+        make_task(name, values, partial(_column_error, name), numbers=name in numbers)
         for name, values in columns.items()
         if name in classes or name in numbers
     ]

@@ -12,9 +12,11 @@ from typing import Any, Unpack
 from featx.data import SKIP_HINT, Dataset, load_dataset, suffix_notes
 from featx.data.features import Failure, Features
 from featx.errors import DatasetError, SourceError
+from featx.extraction.cached import all_cached
+from featx.extraction.cached_rows import find_cached_rows
 from featx.extraction.embedder import Embedder, network_embedder
 from featx.extraction.embedder_run import Rows
-from featx.extraction.matching import backbone_arguments, matching_embedder
+from featx.extraction.matching import backbone_arguments, matching_embedder, network_is_ready
 from featx.extraction.pixel_reference import pixel_embedder
 from featx.extraction.profile import Profile, profile_table
 from featx.extraction.reuse import forget_reused, loaded_already, reuse_backbone
@@ -26,16 +28,20 @@ __all__ = [
     "Embedder",
     "Profile",
     "Rows",
+    "all_cached",
     "backbone_arguments",
     "backbone_of",
     "embed",
     "embed_dataset",
+    "embed_dataset_together",
     "embed_together",
     "extract",
     "extract_features",
+    "find_cached_rows",
     "forget_reused",
     "matching_embedder",
     "network_embedder",
+    "network_is_ready",
     "pixel_embedder",
     "profile_table",
     "require_loaded_as_it_is",
@@ -142,15 +148,22 @@ def embed_dataset(dataset: Dataset, embedder: Embedder, run: Run) -> Rows:
 
     `SourceError` for the first image that cannot be read; it names the option that leaves such images out.
     """
+    return embed_dataset_together(dataset, [embedder], run)[0]
+
+
+def embed_dataset_together(dataset: Dataset, embedders: Sequence[Embedder], run: Run) -> list[Rows]:
+    """Return the rows of a dataset's images by several embedders, all of the same images."""
     try:
-        rows = embed(dataset.images, embedder, **run.embedding)
+        found = embed_together(dataset.images, embedders, **run.embedding)
     except SourceError as error:
         raise type(error)(error.id, f"{error.reason}; {SKIP_HINT}") from error
-    rows.failures = [*(Failure(e.id, e.reason) for e in dataset.reading.failures), *rows.failures]
-    if run.verbose and rows.computed:
+    unlisted = [Failure(e.id, e.reason) for e in dataset.reading.failures]
+    for rows in found:
+        rows.failures = [*unlisted, *rows.failures]
+    if run.verbose and any(rows.computed for rows in found):
         for note in suffix_notes(dataset):
             tell(f"note: {printable(note)}")
-    return rows
+    return found
 
 
 def extract_features(dataset: Dataset, embedder: Embedder, run: Run) -> Features:

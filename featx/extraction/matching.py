@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
+
+import numpy as np
 
 from featx.cache import Space
 from featx.errors import InputError, ModelMismatch, WeightsError
 from featx.extraction.embedder import Embedder, network_embedder
+from featx.extraction.reuse import is_ready, reuse_backbone, reuse_with_values
 from featx.inputs.image import Preprocessing
 from featx.options import Run, is_module, shown
 
@@ -16,16 +20,12 @@ from featx.options import Run, is_module, shown
 OWN_WEIGHTS = "checkpoint"
 #: The name that a space gives to the source of a user's own module.
 OWN_MODULE = "module"
-#: The arguments of a module of the user's that a file states; its name is a label.
-_OF_MODULE = ("name", "layer", "pooling", "preprocessing")
+#: The arguments of a module of the user's that a file states, besides its name, which is a label.
+_OF_MODULE = ("layer", "pooling", "preprocessing")
 
 
-def backbone_arguments(space: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return the arguments of `featx.backbones.load_backbone` for the network that a space states.
-
-    Weights from a file of the user's own are ``"checkpoint"``: a space does not say where that file is.
-    `InputError`, naming the file `where`, if it states none.
-    """
+def check_states_network(space: Mapping[str, Any], where: str) -> None:
+    """Raise `InputError`, naming the file `where`, unless a space states its network and preprocessing."""
     network, preprocessing = space.get("backbone"), space.get("preprocessing")
     keys = ("architecture", "source", "weights", "layer", "pooling")
     if not (
@@ -35,14 +35,24 @@ def backbone_arguments(space: Mapping[str, Any], where: str) -> dict[str, Any]:
         and all(isinstance(space.get(key), str) for key in ("precision", "dtype"))
     ):
         raise InputError(f"{where}: does not say which network its rows come from; expected a file of featx")
+
+
+def backbone_arguments(space: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return the arguments of `featx.backbones.load_backbone` for the network that a space states.
+
+    Weights from a file of the user's own are ``"checkpoint"``: a space does not say where that file is.
+    `InputError`, naming the file `where`, if it states none.
+    """
+    check_states_network(space, where)
     from featx.backbones.sources import backbone_name
 
+    network = space["backbone"]
     return {
         "name": backbone_name(network["source"], network["architecture"]),
         "weights": None if network["weights"] == "random" else network["weights"],
         "layer": network["layer"],
         "pooling": network["pooling"],
-        "preprocessing": Preprocessing.fields_of(preprocessing),
+        "preprocessing": Preprocessing.fields_of(space["preprocessing"]),
     }
 
 
@@ -55,6 +65,7 @@ def matching_embedder(
     weights: Any = None,
     trust_code: bool = False,
     module: Any = None,
+    values: Mapping[str, np.ndarray] | None = None,
 ) -> Embedder:
     """Make an embedder whose rows are in `space`.
 
@@ -73,6 +84,8 @@ def matching_embedder(
         As for `featx.backbones.load_backbone`. No file can give this consent.
     module : torch.nn.Module or Backbone, optional
         The network, if it is the user's own.
+    values : mapping of str to ndarray, optional
+        Parameters and buffers of a fine-tuned network, which replace those of the backbone.
 
     Returns
     -------
@@ -96,7 +109,9 @@ def matching_embedder(
             f"{where}: its rows are in int8, which depends on the images that it was calibrated on; "
             "no other image can be put beside them: extract in bf16 or fp32"
         )
-    network = _load(space, arguments, where, weights=weights, trust_code=trust_code, module=module)
+    network = _load(
+        space, arguments, where, weights=weights, trust_code=trust_code, module=module, values=values
+    )
     made_in = space["precision"]
     here = resolve(engine=run.engine, device=run.device).precision
     precision = made_in if made_in == here else "fp32"
@@ -108,6 +123,15 @@ def matching_embedder(
     return embedder
 
 
+def network_is_ready(
+    space: Mapping[str, Any], arguments: Mapping[str, Any], *, trust_code: bool = False
+) -> bool:
+    """Tell whether this process keeps the network that `matching_embedder` would load by name."""
+    if space["backbone"]["source"] == OWN_MODULE or arguments["weights"] == OWN_WEIGHTS:
+        return False
+    return is_ready(**_reusable(arguments, trust_code=trust_code))
+
+
 def _load(
     space: Mapping[str, Any],
     arguments: Mapping[str, Any],
@@ -116,22 +140,34 @@ def _load(
     weights: Any,
     trust_code: bool,
     module: Any,
+    values: Mapping[str, np.ndarray] | None,
 ) -> Any:
-    """Load the backbone of these arguments, or cut the module given where they say."""
-    from featx.backbones import load_backbone
+    """Load the backbone of these arguments, or cut the module given where they say; put `values` into it.
+
+    It is one that this process keeps ready, where there is one.
+    """
+    from featx.backbones import TunedBackbone, load_tuned
 
     stated = space["backbone"]
+    if values and weights is not None:
+        raise InputError(
+            f"{where}: weights={str(weights)!r} has no effect: the network was fine-tuned, and the model "
+            "holds its values; leave it out"
+        )
     if stated["source"] != OWN_MODULE:
         if module is not None:
             raise InputError(
                 f"{where}: its network is {arguments['name']}, which is loaded by name; leave backbone= out"
             )
+        if values:
+            load = partial(load_tuned, values, **arguments, trust_code=trust_code)
+            return reuse_with_values(values, load)
         if weights is None and arguments["weights"] == OWN_WEIGHTS:
             raise WeightsError(
                 f"{where}: its weights were a file of your own; say where it is with --weights PATH"
             )
         given = {"trust_code": trust_code} | ({} if weights is None else {"weights": weights})
-        return load_backbone(**(dict(arguments) | given))
+        return reuse_backbone(**_reusable(arguments, **given))
     if module is None:
         raise InputError(
             f"{where}: its rows come from a network of your own ({stated['architecture']}), which no file "
@@ -143,9 +179,17 @@ def _load(
             f"{where}: weights={str(weights)!r} has no effect on a network of your own; leave it out"
         )
     require_module(module)
-    if not is_module(module):
-        return module
-    return load_backbone(module, **{key: arguments[key] for key in _OF_MODULE})
+    if is_module(module):
+        own = {key: arguments[key] for key in _OF_MODULE}
+        module = reuse_backbone(**_reusable(own, name=module))
+    return TunedBackbone.of(module, values) if values else module
+
+
+def _reusable(arguments: Mapping[str, Any], **given: Any) -> dict[str, Any]:
+    """Return arguments of `load_backbone`, with `given` ones, as those of `reuse_backbone`."""
+    found = {**arguments, **given}
+    layer = found.pop("layer")
+    return found | {"layers": (layer,)}
 
 
 def require_module(backbone: Any) -> None:

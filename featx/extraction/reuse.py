@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def reuse_backbone(
             raise loaded_already(name, given[0])
         return _first_equal(name)
     asked = name if isinstance(name, str) else module_key(name)
-    key = (asked, repr(weights), layers, repr(sorted(options.items())), os.environ.get("TORCH_HOME"))
+    key = _key(asked, weights, layers, options)
     found = _find_kept(key)
     if found is not None:
         return found
@@ -91,6 +92,30 @@ def reuse_backbone(
     backbone = members[0] if len(members) == 1 else MultiLayerBackbone(members)
     _keep(key, backbone)
     return backbone
+
+
+def is_ready(
+    name: str, *, weights: Any = "default", layers: tuple[str | None, ...] = (None,), **options: Any
+) -> bool:
+    """Tell whether `reuse_backbone` with these arguments would return a backbone that is kept."""
+    return _find_kept(_key(name, weights, layers, options)) is not None
+
+
+def _key(asked: Any, weights: Any, layers: tuple[str | None, ...], options: dict[str, Any]) -> Any:
+    return asked, repr(weights), layers, repr(sorted(options.items())), os.environ.get("TORCH_HOME")
+
+
+def reuse_with_values(values: Any, load: Callable[[], Any]) -> Any:
+    """Return the backbone that holds these `values` of a model, kept or made now by `load`.
+
+    The backbone that is kept refers to `values`, so that no other object can have their id.
+    """
+    key = ("values", id(values))
+    found = _find_kept(key)
+    if found is None or found.values is not values:
+        found = load()
+        _keep(key, found)
+    return found
 
 
 def _find_kept(key: Any) -> Any:
@@ -132,8 +157,8 @@ def loaded_already(backbone: Any, option: str) -> InputError:
     )
 
 
-def reuse_store(cache: Cache, space: Space, dim: int) -> SpaceStore:
-    """Return the store of a space, kept or new; it is thread-safe."""
+def reuse_store(cache: Cache, space: Space, dim: int | None) -> SpaceStore:
+    """Return the store of a space, kept or new; it is thread-safe. `dim` is None where it is not known."""
     key = (cache.root, space.id, dim)
     with _ready.lock:
         store = _ready.stores.get(key)

@@ -4,7 +4,7 @@
 `metric`                what describes a metric
 `classes`               metrics of predicted classes; `answers` reduces probabilities to what they need
 `numbers`               metrics of predicted numbers
-`anomalies`             metrics of anomaly detectors
+`anomalies`             metrics of anomaly detectors; `flagged` what their thresholds flag by chance
 `units`                 groups of images and copies of a picture, which are not independent
 `intervals`             an interval, its bounds and checks
 `proportions`           intervals of shares and of other bounded scores over test images
@@ -31,6 +31,7 @@ from featx.metrics.classes import score_answers
 from featx.metrics.differences import paired_difference
 from featx.metrics.effects import cohens_d_z, cohens_g, cohens_h, matched_odds_ratio
 from featx.metrics.families import holm, holm_over_pairs
+from featx.metrics.flagged import flagged_by_chance, share_flagged
 from featx.metrics.intervals import Interval
 from featx.metrics.means import mean_interval
 from featx.metrics.metric import Metric
@@ -60,6 +61,7 @@ __all__ = [
     "corrected_interval",
     "corrected_resampled_t_test",
     "critical_difference",
+    "flagged_by_chance",
     "holm",
     "holm_over_pairs",
     "matched_odds_ratio",
@@ -75,6 +77,7 @@ __all__ = [
     "score_answers",
     "score_numbers",
     "selection_optimism",
+    "share_flagged",
     "sign_flip_test",
     "take_answers",
 ]

@@ -8,6 +8,7 @@ from featx.options.checked import check_options, checked, expanded, refuse_unkno
 from featx.options.checks import DATA, POOLINGS, is_features, is_module, listed, modes_in, names_in, shown
 from featx.options.groups import (
     DEFAULT_RUN,
+    OF_NETWORK,
     CheckedOptions,
     ColumnOptions,
     Network,
@@ -23,13 +24,13 @@ from featx.options.groups import (
     require_no_effect,
     require_no_network,
 )
-from featx.options.table import FEWEST_RESAMPLES, KINDS, OPTIONS, Option
+from featx.options.table import FEWEST_RESAMPLES, OPTIONS, Option
 
 __all__ = [
     "DATA",
     "DEFAULT_RUN",
     "FEWEST_RESAMPLES",
-    "KINDS",
+    "OF_NETWORK",
     "OPTIONS",
     "POOLINGS",
     "CheckedOptions",

@@ -30,11 +30,16 @@ DATA = (
 
 def shown(value: object) -> str:
     """Return a value for a message: short, on one line, with its type."""
+    return f"{short(value)} ({type(value).__name__})"
+
+
+def short(value: object) -> str:
+    """Return a value for a message: short, on one line."""
     try:
         text = " ".join(repr(value).split())
     except Exception:  # the repr of a foreign object may fail
         text = "?"
-    return f"{text if len(text) <= 60 else text[:59] + '…'} ({type(value).__name__})"
+    return text if len(text) <= 60 else text[:59] + "…"
 
 
 def listed(backbones: Any) -> list[Any]:
@@ -127,6 +132,11 @@ def check_share(name: str, value: Any) -> None:
     number = isinstance(value, Real) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or not 0 < value < 1:
         raise InputError(f"{name} must lie between 0 and 1 (a share), got {shown(value)}")
+
+
+def check_optional_share(name: str, value: Any) -> None:
+    if value is not None:
+        check_share(name, value)
 
 
 def check_contamination(name: str, value: Any) -> None:

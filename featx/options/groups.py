@@ -13,11 +13,11 @@ from enum import Enum
 from typing import Any, Literal, Self, TypedDict
 
 from featx.errors import InputError
-from featx.options.checks import shown
+from featx.options.checks import short
 from featx.options.table import OPTIONS
 
 #: Options that have no effect where no network runs.
-_OF_NETWORK = (
+OF_NETWORK = (
     *("weights", "layer", "pooling", "preprocessing", "image_size", "trust_code"),
     *("precision", "engine", "device", "batch_size"),
 )
@@ -153,11 +153,11 @@ def require_no_network(network: Network, run: Run, **backbone: Any) -> None:
     `backbone` is ``backbone`` or ``backbones``; the message names the first option that is not its default.
     """
     asked = {**vars(network), **vars(run), **backbone}
-    for name in (*_OF_NETWORK, *backbone):
+    for name in (*OF_NETWORK, *backbone):
         require_no_effect(name, asked[name], OPTIONS[name].default, FROM_A_FILE)
 
 
 def require_no_effect(name: str, value: Any, default: Any, why: str) -> None:
     """Raise `InputError` if an option that has no effect is not its default; `why` ends the message."""
     if type(value) is not type(default) or value != default:
-        raise InputError(f"{name}={shown(value)} has no effect: {why}; leave it out")
+        raise InputError(f"{name}={short(value)} has no effect: {why}; leave it out")

@@ -21,8 +21,6 @@ SPLIT_BY = ("folder", "none")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 ENGINES = ("auto", "torch", "openvino", "compile", "eager")
 DTYPES = ("float32", "float16")
-#: Kinds of experiment.
-KINDS = ("compare", "curve")
 #: Smallest and largest side of input images: smaller ones show nothing, larger ones take 200 MB each.
 IMAGE_SIZES = (8, 8192)
 #: Fewest bootstrap resamples for a 95 % interval.
@@ -40,8 +38,7 @@ class Option:
     form: Form = "text"
     metavar: str | None = None  # the value in the help of the command line
     choices: tuple[str, ...] = ()  # the words that the command line accepts
-    table: str | None = None  # the table of experiment files with this option
-    kinds: tuple[str, ...] = KINDS  # the kinds of experiment with this option
+    table: str | None = None  # the table of experiment files with this option, for studies that have it
     python: str = ""  # the line for docstrings, if it differs from `help`
 
 
@@ -51,7 +48,7 @@ _ALL = (
     Option("label", "columns of classes (default: label)", checks.check_columns,
            form="names", metavar="C", table="data"),
     Option("target", "columns of numbers; an image with a blank in a column is left out of that task",
-           checks.check_columns, form="names", metavar="C", table="data", kinds=("compare",)),
+           checks.check_columns, form="names", metavar="C", table="data"),
     Option("test_size", "share of test images where DATA has no split", checks.check_share, 0.25,
            form="share", metavar="F", table="data"),
     Option("limit", "a stratified subset of N images", whole_number(1, optional=True),
@@ -67,7 +64,7 @@ _ALL = (
     Option("labelled", "whether every image must have a label", checks.check_truth, True),
     # The frozen network.
     Option("backbone", "see featx backbones (default: mobilenet_v2)", checks.check_backbone, "mobilenet_v2",
-           metavar="B"),
+           metavar="B", table="network"),
     Option("backbones", "one or several backbones (default: mobilenet_v2)", checks.check_backbones,
            ("mobilenet_v2",), form="names", metavar="B", table="network"),
     Option("weights", "another weights name, the path of a checkpoint, or 'random' for random weights",
@@ -76,7 +73,7 @@ _ALL = (
     Option("layer", "where the embedding is taken (default: pooled penultimate); logits: the class scores",
            checks.check_optional_text, metavar="L", table="network"),
     Option("layers", "layers of each, or all (default: the pooled penultimate)", checks.check_layers,
-           form="names", metavar="L"),
+           form="names", metavar="L", table="network"),
     Option("pooling", "for a layer with positions; cls, patches, cls+patches: of a vision transformer",
            one_of(*checks.POOLINGS, optional=True),
            choices=("avg", "max", "cls", "patches", "cls+patches", "none"),
@@ -94,46 +91,51 @@ _ALL = (
     Option("classifiers", "probes to compare (default: all nine); on request also the protocols "
            "linear-probe, dinov2-logreg, dinov2-knn, lsr-fewshot and nearest-centroid", checks.check_names,
            form="names", metavar="C", table="methods"),
-    Option("classifier", "a probe, as in compare --classifiers (default: logreg)", checks.check_text,
-           "logreg", metavar="C"),
+    Option("classifier", "a probe, as in compare --classifiers (default: logreg); head, finetune-last, "
+            "finetune-gradual or finetune-full; or ensemble", checks.check_text, "logreg", metavar="C",
+            table="methods"),
+    Option("sure", "mark answers as unsure so that this share of the others is right (default: 0.95)",
+           checks.check_optional_share, 0.95, form="share", metavar="F"),
     Option("regressors", "what predicts the --target (default: all four)", checks.check_names,
-           form="names", metavar="R", table="methods", kinds=("compare",)),
+           form="names", metavar="R", table="methods"),
     Option("baseline", "finetune (head, last and full, where they take half an hour at most), none, or some "
            "of: head last gradual full (default: finetune)", checks.check_baseline,
            form="names", metavar="MODE", table="methods"),
     Option("epochs", "epochs of the modes that train the network", whole_number(1, 100_000, optional=True),
            form="count", metavar="N", table="methods"),
     Option("ensemble", "with several backbones, the ensemble of their best classifiers", checks.check_truth,
-           True, form="truth", table="methods", kinds=("compare",)),
+           True, form="truth", table="methods"),
     Option("checks", "search for copies, leaks and wrong labels, once for the same data (default: yes)",
            checks.check_truth, True, form="truth", table="methods"),
     Option("protocol", "shots, seeds and classifiers of a protocol: lsr-fewshot", checks.check_optional_text,
-           metavar="P", table="methods", kinds=("curve",)),
+           metavar="P", table="methods"),
     Option("augment", "random crops and flips in fine-tuning: much slower", checks.check_truth, False,
-           form="truth", table="methods", kinds=("curve",)),
-    Option("probe", "fit the probe (default: yes)", checks.check_truth, True, form="truth"),
+           form="truth", table="methods"),
+    Option("probe", "fit the probe (default: yes)", checks.check_truth, True, form="truth", table="methods"),
     Option("adaptations", "adaptations to the target domain (default: all)", checks.check_names,
-           form="names"),
-    Option("detector", "the anomaly detector", checks.check_text, "knn"),
+           form="names", table="methods"),
+    Option("detector", "the anomaly detector", checks.check_text, "knn", table="methods"),
     Option("detectors", "knn mahalanobis ocsvm isolation-forest (default: all; to score images, knn)",
-           checks.check_names, form="names", metavar="D"),
+           checks.check_names, form="names", metavar="D", table="methods"),
     Option("normal", "the normal classes, together (default: each one once)", checks.check_names,
-           form="names", metavar="CLASS"),
-    Option("contamination", "share of the normal training images that the threshold calls anomalous "
-           "(default: 0.05)", checks.check_contamination, 0.05, form="share", metavar="F"),
+           form="names", metavar="CLASS", table="data"),
+    Option("contamination", "share of new normal images that the threshold is to call anomalous "
+           "(default: 0.05)", checks.check_contamination, 0.05, form="share", metavar="F", table="methods"),
     # Draws and resamples.
     # Its check is in `featx.studies.curves.drawing`, beside the meaning of each shot.
     Option("shots", "images of each class to train on, or all (default: 1 2 5 10 20 50 all)",
-           lambda name, value: None, form="shots", metavar="K", table="draws", kinds=("curve",)),
+           lambda name, value: None, form="shots", metavar="K", table="draws"),
     Option("seeds", "repeat on N drawn splits, with N times the fitting; not for DATA that has a split "
            "(default: 1)", whole_number(1, 10_000), 1, form="count", metavar="N", table="draws"),
     Option("draws", "draws (default: 10)", whole_number(1, 10_000, optional=True), form="count", metavar="N"),
     Option("seed", "seed of everything that is drawn (default: 0)", whole_number(0, checks.MOST_SEED), 0,
            form="seed", metavar="N", table="run"),
-    Option("n_permutations", "(default: 1000)", whole_number(1, 1_000_000), 1000, form="count", metavar="N"),
+    Option("n_permutations", "(default: 1000)", whole_number(1, 1_000_000), 1000,
+           form="count", metavar="N", table="draws"),
     Option("most", "images of each set at most, drawn with the seed (default: 2000)",
-           whole_number(10, 1_000_000), 2000, form="count", metavar="N"),
-    Option("top", "images to show (default: 12)", whole_number(0, 10_000), 12, form="count", metavar="N"),
+           whole_number(10, 1_000_000), 2000, form="count", metavar="N", table="draws"),
+    Option("top", "images to show (default: 12)", whole_number(0, 10_000), 12,
+           form="count", metavar="N", table="run"),
     # The run.
     Option("engine", "auto, torch, openvino, compile or eager",
            one_of(*ENGINES), "auto", metavar="E", table="run"),
@@ -148,7 +150,7 @@ _ALL = (
            whole_number(1, 4096, optional=True, also=(-1,)), form="count", metavar="N", table="run"),
     Option("n_boot", "bootstrap resamples behind each 95 % interval",
            whole_number(FEWEST_RESAMPLES, 1_000_000, also=(0,)), 1000,
-           form="count", metavar="N", table="run", kinds=("compare",)),
+           form="count", metavar="N", table="run"),
     Option("verbose", "show progress on standard error", checks.check_verbose, False, form="truth"),
     Option("resume", "folder that keeps finished work, to resume a run that was stopped", checks.check_path,
            metavar="DIR"),

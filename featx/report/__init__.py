@@ -17,6 +17,7 @@ from featx.report.curve import curve_view
 from featx.report.domains import domains_view
 from featx.report.page import fill_template
 from featx.report.ranking import ranking_view
+from featx.report.scores import scores_view
 from featx.report.similarity import similarity_view
 from featx.results import (
     AnomalyResult,
@@ -24,6 +25,7 @@ from featx.results import (
     CurveResult,
     DomainResult,
     RegressionResult,
+    ScoresResult,
     write_atomically,
 )
 from featx.results.ranking import RankingResult
@@ -38,6 +40,7 @@ _PAGES: tuple[tuple[type, str, Any], ...] = (
     (CurveResult, "curve.html", curve_view),
     (DomainResult, "domains.html", domains_view),
     (AnomalyResult, "anomaly.html", anomaly_view),
+    (ScoresResult, "scores.html", scores_view),
     (RankingResult, "ranking.html", ranking_view),
     (SimilarityResult, "similarity.html", similarity_view),
 )

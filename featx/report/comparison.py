@@ -67,10 +67,11 @@ def comparison_view(result: ComparisonResult, thumbnails: Mapping[str, bytes]) -
         return view
     # Without a recommendation, the page is about the best method.
     shown = best if pick is None else pick
-    other = best_method(m for m in result.methods if m.kind != shown.kind and m.mistakes)
+    other = best_method(m for m in result.methods if m.trains_network != shown.trains_network and m.mistakes)
     return view | {
         "shown": shown.title,
         "verdict": nothing_view(result, best) if pick is None else verdict_view(result, best, pick),
+        "next_steps": result.next_steps,
         "methods": methods_table(result.methods, best, pick),
         "repeats": _repeats_view(result.repeats),
         "ensemble": _ensemble(result.ensemble),

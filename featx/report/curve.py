@@ -23,12 +23,13 @@ from featx.report.table import (
     Table,
     format_bounds,
     format_three,
+    kind_of,
     make_table,
     plain_table,
 )
 from featx.report.verdict import Fact
 from featx.results import CurveLevel, CurveMethod, CurveResult
-from featx.results.formats import format_seconds
+from featx.results.formats import format_mean_count, format_seconds
 
 _CROSSING = (
     " The crossing of a fine-tuned method is the last point from which it stays above the best probe of each "
@@ -99,7 +100,7 @@ def _highest(result: CurveResult, level: CurveLevel) -> Fact | None:
         return None
     top1 = result.metric(best, level)
     sure = f", {top1.low:.3f} to {top1.high:.3f}" if math.isfinite(top1.low) else ""
-    images = f"{level.per_class:.4g} image{'' if level.per_class == 1 else 's'} per class"
+    images = f"{format_mean_count(level.per_class)} image{'' if level.per_class == 1 else 's'} per class"
     return Fact(images, format_three(top1.value), f"{result.named(best)}{sure}")
 
 
@@ -122,7 +123,7 @@ def _headline(result: CurveResult) -> str:
         return f"{title} overtakes frozen features at about {first.shots:.2g} images per class"
     if any(c.status == "before" and c.shares.get("before", 0) >= 0.975 for c in result.crossings):
         return "Fine-tuning is ahead of frozen features at every number of images tried"
-    return f"No crossing shown up to {last.per_class:.4g} images per class"
+    return f"No crossing shown up to {format_mean_count(last.per_class)} images per class"
 
 
 def _told(levels: Sequence[CurveLevel]) -> list[CurveLevel]:
@@ -144,7 +145,7 @@ def _numbers(result: CurveResult) -> Table:
 
         return Column(level.title, show, style="")
 
-    first = Column("images per class", lambda m: Cell(result.named(m), WORDS[m.kind]), style="")
+    first = Column("images per class", lambda m: Cell(result.named(m), WORDS[kind_of(m)]), style="")
     columns = [first, *(column(level) for level in result.levels)]
     caption = "Top-1 by method and images per class"
     return make_table(columns, result.ranked(), style="numbers", caption=caption)

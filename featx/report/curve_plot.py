@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from featx.report.plots import plain_axes
 from featx.report.svg import INK, Plot, new_axes
-from featx.report.table import competing
+from featx.report.table import competing, kind_of
 from featx.results import CurveLevel, CurveMethod, CurveResult
+from featx.results.formats import format_mean_count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,11 +39,11 @@ def line_styles(methods: Sequence[CurveMethod]) -> dict[tuple[str, str | None], 
     styles = {}
     n_probes = n_tuned = 0
     for method in methods:
-        if method.kind == "probe":
+        if kind_of(method) == "probe":
             turn, place = divmod(n_probes, len(_COLOURS))
             styles[method.id] = LineStyle(_COLOURS[place], _PROBE_MARKS[place], _AGAIN[turn % len(_AGAIN)])
             n_probes += 1
-        elif method.kind == "finetune":
+        elif kind_of(method) == "finetune":
             styles[method.id] = LineStyle("--finetune", "D", _TUNED_DASHES[n_tuned % len(_TUNED_DASHES)])
             n_tuned += 1
         else:
@@ -140,7 +141,6 @@ def _in_words(result: CurveResult) -> str:
         for m in result.ranked()
     ]
     return (
-        f"Top-1 accuracy from {first.per_class:.4g} to {last.per_class:.4g} training images per class: "
-        + "; ".join(lines)
-        + "."
+        f"Top-1 accuracy from {format_mean_count(first.per_class)} to "
+        f"{format_mean_count(last.per_class)} training images per class: " + "; ".join(lines) + "."
     )

@@ -97,7 +97,7 @@ def _name(methods: Sequence[Any], chips: Callable[[Any], Sequence[tuple[str, str
     sizes = len({getattr(m, "image_size", None) for m in competing(methods)} - {None}) > 1
 
     def show(m: Any) -> Cell:
-        about = [WORDS[m.kind]]
+        about = ["ended as the new head"] if m.ended_at_start else [WORDS[kind_of(m)]]
         if several and m.backbone:
             about.append(m.backbone)
         if sizes and m.image_size:

@@ -23,12 +23,12 @@ SMALL = 15
 def errors_view(result: ComparisonResult, pick: MethodResult) -> dict[str, Any] | None:
     """Show where the pick and the best method of the other kind go wrong; None without confusion matrices."""
     best = [
-        best_method(m for m in result.methods if m.kind == kind and m.confusion)
-        for kind in ("probe", "finetune")
+        best_method(m for m in result.methods if m.trains_network == trained and m.confusion)
+        for trained in (False, True)
     ]
     shown = [m for m in best if m is not None]
     if pick.confusion:
-        shown = [pick, *(m for m in shown if m.kind != pick.kind)]
+        shown = [pick, *(m for m in shown if m.trains_network != pick.trains_network)]
     if not shown:
         return None
     n = len(shown[0].confusion)

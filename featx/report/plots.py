@@ -53,7 +53,7 @@ def cost_plot(methods: Iterable[MethodResult], emphasised: Iterable[MethodResult
         ends += [low, high]
         axes.vlines(m.cost, low, high, color=colour, lw=1.6, alpha=0.35)
         mark: dict[str, Any] = {"ms": 8, "mfc": colour, "mec": INK["--card"], "mew": 1.2, "gid": f"tip-{i}"}
-        axes.plot(m.cost, m.top1, MARKER[m.kind], **mark)
+        axes.plot(m.cost, m.top1, MARKER[kind_of(m)], **mark)
         tips.append(f"{m.title}: top-1 {interval}, {format_seconds(m.cost)} to train")
     left, right = min(m.cost for m in shown), max(m.cost for m in shown)
     room = max(0.14 * math.log10(right / left), 0.15)
@@ -62,7 +62,7 @@ def cost_plot(methods: Iterable[MethodResult], emphasised: Iterable[MethodResult
     axes.set_ylim(min(ends) - space, max(ends) + space)
     plain_axes(axes, "time to train: extraction and fit (log scale)", "top-1 accuracy")
     _time_ticks(axes)
-    tuned = (m for m in shown if m.kind == "finetune")
+    tuned = (m for m in shown if m.trains_network)
     _label(axes, shown, list({id(m): m for m in (*emphasised, *pareto_front(shown), *tuned)}.values()))
     fastest, best = min(shown, key=lambda m: m.cost), shown[0]
     alt = (

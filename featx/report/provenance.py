@@ -44,12 +44,14 @@ def how_it_was_done(
         "Seed": facts.get("Seed", result.seed),
         "Time, all together": None if total is None else format_seconds(total),
         "Written": result.created,
+        **_describe_runs(result.runs),
     }
     tables = [Detail(f"Embeddings of {name}", _fields(space)) for name, space in spaces.items() if space]
     if result.environment:
         tables.append(Detail("Versions and machine", _fields(result.environment)))
     if result.failures:
-        rows = [(f.get("id", ""), f.get("reason", "")) for f in result.failures[:SHOWN_FAILURES]]
+        facts_of = [f if isinstance(f, Mapping) else vars(f) for f in result.failures[:SHOWN_FAILURES]]
+        rows = [(f.get("id", ""), f.get("reason", "")) for f in facts_of]
         rest = len(result.failures) - len(rows)
         more = f"and {rest} more, all in the JSON file." if rest else ""
         title = f"Left out: {plural(len(result.failures), 'unreadable image')}"
@@ -72,6 +74,7 @@ def comparison_provenance(result: ComparisonResult) -> dict[str, Any]:
     facts = {
         "Data": f"{data.get('name', '')}, {format_count(data.get('n_train'))} training and "
         f"{format_count(data.get('n_test'))} test images, {what}",
+        "Left out for want of a label": data.get("n_unlabelled") or "",
         "Split": "drawn" if number and split == "drawn" else SPLIT.get(split, split),
         "Training images a class": format_count_range(data.get("n_per_class_train")),
         "Test images a class": format_count_range(data.get("n_per_class_test")),
@@ -121,6 +124,23 @@ def describe_forward_passes(n: int) -> str:
     if not n:
         return "all from the cache, no image went through a frozen network in this run"
     return f"{plural(n, 'image')} went through a frozen network in this run"
+
+
+def _describe_runs(runs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Tell the first and the latest run, if there were several."""
+    if len(runs) < 2:
+        return {}
+    named = {"First run here": runs[0], f"Latest run, number {len(runs)}": runs[-1]}
+    return {name: _describe_run(run) for name, run in named.items()}
+
+
+def _describe_run(run: Mapping[str, Any]) -> str:
+    facts = [str(run.get("began") or "")]
+    if isinstance(run.get("seconds"), int | float):
+        facts.append(format_seconds(run["seconds"]))
+    facts += [f"featx {run['featx']}"] if run.get("featx") else []
+    said = ", ".join(filter(None, facts))
+    return f"{said}: {run['command']}" if run.get("command") else said
 
 
 def _describe_licences(about: Mapping[str, Mapping[str, Any]]) -> str:

@@ -13,9 +13,8 @@ from featx.report.scale import Drawing, Scale
 from featx.results import ALPHA
 from featx.results.formats import format_p
 
-#: The CSS class of a method's kind, and what the reports call it.
-STYLE = {"probe": "probe", "finetune": "finetune", "floor": "reference"}
-WORDS = {"probe": "frozen features", "finetune": "fine-tuned", "floor": "reference"}
+#: What the reports call the methods of a CSS class.
+WORDS = {"probe": "frozen features", "finetune": "fine-tuned", "reference": "reference"}
 
 
 @dataclass(frozen=True)
@@ -133,12 +132,14 @@ def drawn_column(
 
 def kind_of(method: Any) -> str:
     """Return the CSS class of a method."""
-    return STYLE[method.kind]
+    if method.is_reference:
+        return "reference"
+    return "finetune" if method.trains_network else "probe"
 
 
 def competing(methods: Iterable[Any]) -> list[Any]:
-    """Return the methods that are not references."""
-    return [m for m in methods if m.kind != "floor"]
+    """Return the methods that may be the best."""
+    return [m for m in methods if m.competes]
 
 
 def capitalized(text: str) -> str:

@@ -68,20 +68,21 @@ def _accuracy(result: ComparisonResult, pick: MethodResult) -> Fact:
         tests += f" that count as {result.units.get('units') or 0:,}"
     optimism, choice = (result.selection or {}).get("optimism"), ""
     if pick is result.best() and optimism is not None and math.isfinite(optimism):
-        n = len(competing(result.methods))
-        choice = f"the best of {n}, by chance about {points_in_text(optimism)} too high"
+        n, points = len(competing(result.methods)), points_in_text(optimism)
+        choice = "" if points == points_in_text(0) else f"the best of {n}, by chance about {points} too high"
     title = capitalized(METRICS["top1"].title)
     return Fact(title, f"{100 * top1.value:.1f} %", ", ".join(filter(None, (sure, tests, choice))))
 
 
 def _fine_tuning(result: ComparisonResult, best: MethodResult, pick: MethodResult) -> Fact:
-    """Compare the pick with its rival: fine-tuning for a probe, the best probe for a fine-tuned baseline."""
-    other_kind = "finetune" if pick.kind == "probe" else "probe"
-    other = best_method(m for m in result.methods if m.kind == other_kind)
-    name = "Against fine-tuning" if pick.kind == "probe" else "Against frozen features"
+    """Compare the pick with its rival: fine-tuning for frozen features, and the other way round."""
+    other = best_method(m for m in result.methods if m.trains_network != pick.trains_network)
+    name = "Against frozen features" if pick.trains_network else "Against fine-tuning"
+    if other is None and any(m.ended_at_start for m in result.methods):
+        return Fact(name, "No gain", "it kept the new head that it began with", words=True)
     if other is None:
         return Fact(name, "not measured", "no such method was run", words=True)
-    if result.fine_tuning is not None:
+    if result.fine_tuning is not None and result.fine_tuning.of_network:
         return _fair_pair(result, result.fine_tuning)
     test = other if best is pick else pick
     gap = pick.top1 - other.top1
@@ -111,16 +112,16 @@ def _fair_pair(result: ComparisonResult, pair: FineTuningTest) -> Fact:
 
 
 def _time(result: ComparisonResult, pick: MethodResult) -> Fact:
-    tuned = best_method(m for m in result.methods if m.kind == "finetune" and m is not pick)
-    cached = pick.kind == "probe" and not pick.seconds.get("extract")
+    tuned = best_method(m for m in result.methods if m.trains_network and m is not pick)
+    cached = not pick.trains_network and not pick.seconds.get("extract")
     said = ["embeddings from the cache"] if cached else []
-    if tuned is not None and pick.kind == "probe" and math.isfinite(tuned.cost) and pick.cost > 0:
+    if tuned is not None and not pick.trains_network and math.isfinite(tuned.cost) and pick.cost > 0:
         ratio = tuned.cost / pick.cost
         times = f"{ratio:.0f} times" if ratio >= 9.5 else f"{ratio:.1f} times"
         said.insert(0, f"{in_text(tuned)} took {times} as long, {format_seconds(tuned.cost)}")
-    elif pick.kind == "finetune":
-        probe = best_method(m for m in result.methods if m.kind == "probe")
-        said = [f"best probe {format_seconds(probe.cost)}"] if probe is not None else []
+    elif pick.trains_network:
+        probe = best_method(m for m in result.methods if not m.trains_network)
+        said = [f"best on frozen features {format_seconds(probe.cost)}"] if probe is not None else []
     return Fact("Time to train", format_seconds(pick.cost), ", ".join(said) or "extraction and fit")
 
 

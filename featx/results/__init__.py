@@ -12,7 +12,8 @@ and shows it. Nothing here knows how a number was made.
 ``dataset``               object: ``name``, ``n_train``, ``n_test`` (images), ``classes`` (list of names, in
                           the order of the confusion matrices), ``split`` (``"given"`` or ``"drawn"``), and
                           ``n_per_class_train``, ``n_per_class_test`` (lists of counts, in the order of
-                          ``classes``); all but ``name`` may be missing
+                          ``classes``), ``n_unlabelled`` (images without a label, which are in neither
+                          part; missing where there were none); all but ``name`` may be missing
 ``spaces``                object: backbone -> the space its embeddings live in (weights, layer, ...)
 ``about``                 object: backbone -> what is known of it and changes no number: ``licence``, that of
                           its weights, as the library states it; empty where it states none, and in older
@@ -27,6 +28,10 @@ and shows it. Nothing here knows how a number was made.
 ``created``               ISO 8601 time
 ``seconds_total``         wall time of the whole comparison, or null
 ``command``               the command or call that gives this result again, or null
+``runs``                  list of ``{command, began, seconds, featx}``: each run of this study in its folder,
+                          the first one first (of more than 100 the first and the latest); empty where no
+                          folder was given. ``command`` may be null, ``began`` is an ISO 8601 time,
+                          ``featx`` a version. Not in older files
 ``warnings``              list of sentences about this run that a reader should know
 ``extraction``            object: backbone -> ``profile`` (where the time went: ``images`` computed, ``wall``,
                           ``stages``, ``bottleneck``, ``engine``, ...) and ``parity`` (difference between the
@@ -49,7 +54,8 @@ and shows it. Nothing here knows how a number was made.
                           against it, likewise),
                           ``n_held_out`` (training images whose out-of-fold probabilities the weights were
                           fitted to; 0: equal weights) and ``seconds`` (fitting the weights)
-``fine_tuning``           null, or object: one probe against one mode of fine-tuning, each chosen without the
+``fine_tuning``           null, or object: one probe against one mode of fine-tuning (in older files perhaps
+                          ``"finetune-head"``, which does not count as fine-tuning), each chosen without the
                           test images: ``probe``, ``mode`` (names of methods), ``backbone``, ``chosen_by``
                           (``"training images"``, or ``"test images"`` where none could be held out),
                           ``probe_score`` (of cross-validation), ``mode_score`` (validation accuracy; both
@@ -61,6 +67,10 @@ and shows it. Nothing here knows how a number was made.
 ``baseline``              null, or object: ``modes``, the modes of fine-tuning that ran, and ``left_out``:
                           mode of the default that was not run -> the seconds that it was expected to take on
                           one split
+``training``              null where nothing is recommended, and for a number; else object: the arguments of
+                          ``featx.train`` that train the recommended method (`featx.results.next_command`)
+``next_steps``            list of lines to paste: the commands (or, of a comparison made in Python, the calls)
+                          that train and keep the recommended method and predict with it
 ``selection``             null, or object: ``methods``, how many compete, and ``optimism``, the expected
                           excess of the best one's metric over its true value that comes from choosing the
                           best on the same images (bootstrap)
@@ -73,8 +83,9 @@ One method:
                           reference that compares images with the names of the classes (of several, with the
                           backbone: ``"zero-shot NAME"``)
 ``title``                 the same for people
-``kind``                  ``"probe"`` (on frozen embeddings), ``"finetune"`` or ``"floor"``, a reference that
-                          any method must beat and that does not compete
+``kind``                  ``"probe"`` (on frozen embeddings), ``"finetune"`` (trained by gradient descent;
+                          ``"finetune-head"`` trains a new head on frozen embeddings, and no network) or
+                          ``"floor"``, a reference that any method must beat and that does not compete
 ``backbone``              its name, or null (references without a network)
 ``image_size``            side of the images in pixels, or null
 ``params``                object: the hyperparameters chosen on the training images
@@ -111,7 +122,9 @@ One method:
                           (predicted) and ``counts``
 ``curves``                null, or lists of one length over epochs: ``epoch``, ``train_loss``,
                           ``train_accuracy``, ``val_loss``, ``val_accuracy``, perhaps ``phase``, ...; and
-                          perhaps the number ``best_epoch``, the epoch whose weights were kept
+                          perhaps the number ``best_epoch``, the epoch whose weights were kept; where a
+                          network was trained and it is 0, training kept the frozen network and the new head
+                          that it began with, and the method does not compete
 ``mistakes``              list of ``{id, true, predicted, probability}``: test images that were wrong, the
                           most confident first, classes by name
 ``notes``                 list of sentences about this method
@@ -169,10 +182,13 @@ or null):
 ``checked``               false where the checks were turned off; there are only ``notes`` then
 ========================  ==================================================================================
 
+``predictions.csv`` beside it has what each method predicted for each test image of the first split: see
+`predictions`.
+
 Where a number is predicted, `RegressionResult` says what is different. Of several tasks each has a folder
 with its own ``results.json``; beside these folders lies one with ``schema``, ``tasks`` (a list of ``{name,
-kind, folder}``, ``kind`` being ``"classes"`` or ``"number"``) and ``forward_passes``, those of the one
-extraction that all tasks share.
+kind, folder}``, ``kind`` being ``"classes"`` or ``"number"``) ``forward_passes``, those of the
+one extraction that all tasks share, and ``runs``.
 """
 
 from featx.results.advice import advise, recommended
@@ -199,8 +215,10 @@ from featx.results.methods import (
     curves_from_history,
     ranked_methods,
 )
+from featx.results.predictions import PREDICTIONS_FILE, Predicted, TestPredictions, column_names
 from featx.results.regression import NO_FINE_TUNING, RegressionResult, advise_numbers
 from featx.results.repeats import RepeatedMethod, Repeats
+from featx.results.scores import ScoresResult
 from featx.results.selection import FineTuningTest
 from featx.results.writing import write_atomically
 
@@ -209,6 +227,7 @@ __all__ = [
     "DENSE_CLASSES",
     "NOT_STORED",
     "NO_FINE_TUNING",
+    "PREDICTIONS_FILE",
     "AdvisedResult",
     "AnomalyResult",
     "Column",
@@ -227,16 +246,20 @@ __all__ = [
     "FineTuningTest",
     "MethodResult",
     "Mistake",
+    "Predicted",
     "RegressionResult",
     "RepeatedMethod",
     "Repeats",
     "Result",
+    "ScoresResult",
     "StudyResult",
+    "TestPredictions",
     "advise",
     "advise_detectors",
     "advise_domains",
     "advise_numbers",
     "best_method",
+    "column_names",
     "confusion_of",
     "curves_from_history",
     "describe_environment",

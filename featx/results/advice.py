@@ -3,20 +3,35 @@
 The rule:
 
 1. A method may be recommended if it is shown to be better than the majority class, and its top-1 is above
-   that of the raw pixels and of zero-shot classification (:func:`featx.results.methods.admitted`). If there
-   is none, nothing is recommended.
+   that of the raw pixels, of zero-shot classification, and of the same answer to every test image
+   (:func:`featx.results.methods.admitted`). If there is none, nothing is recommended.
 2. The best method is the one with the highest top-1. The test images chose it, so its top-1 flatters it; the
    advice says by how much.
 3. An ensemble is recommended only if every single method is shown to be worse.
-4. A fine-tuned baseline is recommended only if fine-tuning is shown to be better than frozen features, or is
-   faster to train. One pair is tested for this: the probe and the fine-tuned baseline that the training
-   images choose, by cross-validation and by validation. (The best of many probes against the best of few
-   baselines on the same test images would favour the probes.) It is also shown if the best probe is shown to
-   be worse than the best method in the tests of all pairs, which allow for the choice.
-5. Methods are told apart by tests of all pairs of competing methods together, with adjusted p < 0.05. A
+4. A method that trains the network is recommended only if fine-tuning is shown to be better than frozen
+   features, or if every method on frozen features that is not shown to be worse is slower to train. A new
+   head on the frozen network works on frozen features. One pair is tested for this: the probe and the
+   fine-tuned baseline that the training images choose, by cross-validation and by validation. (The best of
+   many probes against the best of few baselines on the same test images would favour the probes.) It is also
+   shown if the best method on frozen features is shown to be worse than the best method in the tests of all
+   pairs, which allow for the choice.
+5. Of the single methods that rule 4 leaves (on frozen features, or fine-tuned), the first is the one with the
+   highest top-1. Another one is as accurate if no difference from the best method is shown, *and* it is
+   within one standard error of the first (the paired p-value is 0.32 or more), *and* its top-1 is at most one
+   point lower, or one test image. "Not shown to be worse" alone would be weak: with 50 test images a loss of
+   10 points goes unnoticed. Within one standard error is the rule of Breiman et al. (*Classification and
+   Regression Trees*, 1984, section 3.4.3); one point is the difference that Benavoli et al. ("Time for a
+   change", JMLR 18, 2017) call practically equal. (Where the best method is none of these, the standard error
+   of the pair is not known, and the other two conditions decide.)
+6. Of the methods that are as accurate, those are kept whose log loss is within one standard error of the
+   lowest; of these, those that are not slower to fit than the fastest (twice as long and a minute more), and
+   then those not slower to predict (twice as long and 10 ms more an image). The first is recommended if it is
+   among them, else the most accurate that is; the advice says why.
+7. Methods are told apart by tests of all pairs of competing methods together, with adjusted p < 0.05. A
    difference that is not shown is called so, with its interval and the difference that would have been shown,
-   never "equal".
-6. If the comparison was repeated over splits, a warning says when another method's mean is shown to be better
+   never "equal". A fine-tuning that kept the frozen network and the head it began with does not compete: it
+   would be the new head a second time.
+8. If the comparison was repeated over splits, a warning says when another method's mean is shown to be better
    (corrected resampled t-test, adjusted by Holm's method for all pairs).
 """
 
@@ -26,15 +41,17 @@ import math
 from collections.abc import Callable, Iterable
 
 from featx.metrics import METRICS, Interval
+from featx.results.choice import Choice, choose, tied
 from featx.results.formats import format_joules, format_metric, format_points, format_seconds, p_in_text
 from featx.results.methods import (
     ALPHA,
     ENSEMBLE,
     GUESSES,
+    HEAD,
     ZERO_SHOT,
     MethodResult,
-    admitted,
     best_method,
+    constant_top1,
     number_of,
     shown_above,
     worth,
@@ -49,22 +66,8 @@ def recommended(
     methods: Iterable[MethodResult], fine_tuning: FineTuningTest | None = None
 ) -> MethodResult | None:
     """Return the method to use by the rule of this module; None if no method may be recommended."""
-    pool = admitted(methods)
-    single = [m for m in pool if m.name != ENSEMBLE]
-    if not single:
-        return None
-    if pool[0].name == ENSEMBLE:
-        close = [m for m in single if tied(m, pool[0])]
-        if not close:
-            return pool[0]
-        single = [close[0], *(m for m in single if m is not close[0])]
-    best = single[0]
-    if best.kind == "probe" or (fine_tuning is not None and fine_tuning.shown and fine_tuning.difference > 0):
-        return best
-    for probe in (m for m in single if m.kind == "probe"):
-        if tied(probe, best) and not probe.cost > best.cost:
-            return probe
-    return best
+    choice = choose(methods, fine_tuning)
+    return None if choice is None else choice.pick
 
 
 def advise(
@@ -84,26 +87,22 @@ def advise(
     the best top-1.
     """
     methods = list(methods)
-    best, pick = best_method(methods), recommended(methods, fine_tuning)
+    best, choice = best_method(methods), choose(methods, fine_tuning)
     if best is None:
         return "Nothing to recommend: no probe and no fine-tuned baseline was measured."
-    if pick is None:
+    if choice is None:
         few = on_few_images(n_test, n_units)
         return " ".join([why_nothing(methods, best), *on_splits(repeats, best), *few])
+    pick = choice.pick
     said = [f"Use {describe(pick)}: top-1 {_top1(pick)} on {n_test} test images."]
     if pick is best:
-        competing = sum(not m.is_reference for m in methods)
-        said.extend(on_choice(competing, optimism))
+        said.extend(on_choice(sum(m.competes for m in methods), optimism))
+    said.extend(_on_first(methods, best, choice))
     said.append(_on_fine_tuning(methods, best, pick, fine_tuning))
     said.extend(_on_other_probes(methods, best, pick))
     said.extend(on_splits(repeats, pick))
     said.extend(_warnings(methods, best, pick))
     return " ".join([*said, *on_few_images(n_test, n_units)])
-
-
-def tied(method: MethodResult, best: MethodResult) -> bool:
-    """Whether no difference from the best method is shown."""
-    return method is best or method.p_adjusted >= ALPHA
 
 
 def why_nothing(methods: list[MethodResult], best: MethodResult, metric: str = "top1") -> str:
@@ -129,11 +128,18 @@ def why_nothing(methods: list[MethodResult], best: MethodResult, metric: str = "
         return said + "".join(
             f" {m.title} is better: {format_metric(metric, Interval(m.metric(metric).value))}." for m in ahead
         )
+    if metric == "top1" and best.top1 <= constant_top1(best):
+        return (
+            f"Nothing to recommend: the best method, {describe(best)}, has {title} {value}, no more than the "
+            "same answer to every test image."
+        )
     return "Nothing to recommend: the best method is not shown to be better than every reference."
 
 
 def describe(method: MethodResult) -> str:
     """Return a method in running text, such as ``linear SVM on frozen resnet50 features``."""
+    if method.name == HEAD and method.backbone:
+        return f"{in_text(method).removesuffix(', backbone frozen')} on frozen {method.backbone} features"
     if method.kind == "probe" and method.backbone:
         return f"{in_text(method)} on frozen {method.backbone} features"
     if method.kind == "finetune" and method.backbone and method.backbone not in method.title:
@@ -147,28 +153,58 @@ def in_text(method: MethodResult) -> str:
     return title[0].lower() + title[1:] if title[1:2].islower() else title
 
 
+def _on_first(methods: list[MethodResult], best: MethodResult, choice: Choice) -> list[str]:
+    """Say why this one of the methods that are as accurate, and why no ensemble that is more accurate."""
+    pick, first, said = choice.pick, choice.first, []
+    if best.name == ENSEMBLE and pick is not best:
+        said.append(
+            f"{best.title} has the highest top-1, {best.top1:.3f}, but is not shown to be better than every "
+            "single method."
+        )
+    if pick is not first:
+        same = "the same top-1"
+        if pick.top1 != first.top1:
+            same = f"top-1 {first.top1:.3f}, no difference shown" + (
+                f" ({_p(pick)})" if first is best else ""
+            )
+        said.append(f"{_named(methods, first)} has {same}; this one is {choice.better}.")
+    elif choice.n_equals == 1:
+        said.append("The other method that is as accurate is not clearly better calibrated or faster.")
+    elif choice.n_equals:
+        others = f"None of the {choice.n_equals} others that are as accurate"
+        said.append(f"{others} is clearly better calibrated or faster.")
+    return said
+
+
+def _named(methods: list[MethodResult], method: MethodResult) -> str:
+    """Return a title for the beginning of a sentence, with the backbone if there are several."""
+    several = len({m.backbone for m in methods if m.backbone}) > 1
+    return f"{method.title} on {method.backbone}" if several and method.backbone else method.title
+
+
 def _on_fine_tuning(
     methods: list[MethodResult], best: MethodResult, pick: MethodResult, pair: FineTuningTest | None
 ) -> str:
-    tuned = pick if pick.kind == "finetune" else best_method(m for m in methods if m.kind == "finetune")
-    probe = pick if pick.kind == "probe" else best_method(m for m in methods if m.kind == "probe")
+    competing = [m for m in methods if m.competes]
+    tuned = pick if pick.trains_network else best_method(m for m in competing if m.trains_network)
+    probe = best_method(m for m in competing if not m.trains_network)
     if tuned is None:
-        return "No fine-tuned baseline was run, so this does not say whether fine-tuning would do better."
+        return _on_no_fine_tuning(methods)
     if probe is None:
         return "No probe on frozen features was run, so this does not say whether fine-tuning was needed."
     # One of the two is the best method or shares its rank, so the other carries the paired test.
-    test = probe if best.kind == "finetune" else tuned
+    test = probe if best.trains_network else tuned
     shown = not tied(test, best)
-    if pair is not None and (pair.shown or not shown):
+    if pair is not None and pair.of_network and (pair.shown or not shown):
         return _on_pair(methods, pair)
     gap = _gap(test, flip=test is probe)
     if math.isnan(test.p_value):
         said = (
             f"{tuned.title} reached {tuned.top1:.3f}, {in_text(probe)} {probe.top1:.3f}; not tested in pairs."
         )
-    elif pick is probe and shown:
+    elif not pick.trains_network and shown:
         said = f"Fine-tuning did not pay: its best mode, {in_text(tuned)}, reached {tuned.top1:.3f} ({gap})."
-    elif pick is probe:
+    elif not pick.trains_network:
         said = f"No difference from fine-tuning is shown: {in_text(tuned)} reached {tuned.top1:.3f} ({gap})."
     elif shown:
         said = (
@@ -180,7 +216,24 @@ def _on_fine_tuning(
             f"No difference from frozen features is shown: {in_text(probe)} reached {probe.top1:.3f} "
             f"(fine-tuning: {gap}), but was slower to train."
         )
-    return " ".join(filter(None, [said, _cost(tuned, probe)]))
+    return " ".join(filter(None, [said, _cost(tuned, probe if pick.trains_network else pick)]))
+
+
+def _on_no_fine_tuning(methods: list[MethodResult]) -> str:
+    """Say that no network was fine-tuned, or that the training kept what it began with."""
+    kept = [m for m in methods if m.ended_at_start]
+    open_ = "so this does not say whether fine-tuning would do better."
+    if not kept and any(m.name == HEAD for m in methods):
+        return f"No network was fine-tuned, only a new head trained on frozen features, {open_}"
+    if not kept:
+        return f"No fine-tuned baseline was run, {open_}"
+    seconds = sum(m.cost for m in kept)
+    cost = f" in {format_seconds(seconds)}" if math.isfinite(seconds) else ""
+    modes = " and ".join(in_text(m) for m in kept)
+    return (
+        f"Fine-tuning gained nothing: no epoch ({modes}){cost} was better than the new head that it began "
+        "with, which was kept."
+    )
 
 
 def _on_pair(methods: list[MethodResult], pair: FineTuningTest) -> str:
@@ -217,8 +270,8 @@ def points_in_text(difference: float) -> str:
 def on_choice(
     n_methods: int, optimism: float | None, form: Callable[[float], str] = points_in_text
 ) -> list[str]:
-    """Say how much the choice on the test images flatters the best method; nothing if it is not known."""
-    if optimism is None or not math.isfinite(optimism) or n_methods < 2:
+    """Say how much the choice on the test images flatters the best method; nothing if it is 0 or unknown."""
+    if optimism is None or not math.isfinite(optimism) or n_methods < 2 or form(optimism) == form(0.0):
         return []
     return [
         f"It is the best of {n_methods} methods, and choosing it on these images flatters it by about "
@@ -292,7 +345,9 @@ def on_splits(repeats: Repeats | None, pick: MethodResult) -> list[str]:
         return [f"O{over[1:]}, the {end}{count}."]
     title = best.title if best.backbone in (None, pick.backbone) else f"{best.title} on {best.backbone}"
     theirs = repeats.digits(best.mean(repeats.metric).value)
-    other, p = f"the {end} is {title}'s, {theirs}", f"(adjusted {p_in_text(mine.p_adjusted)})"
+    rounded = repeats.digits(mine.mean(repeats.metric).value) == theirs
+    other = f"the {end} is {title}'s, {'the same in these digits' if rounded else theirs}"
+    p = f"(adjusted {p_in_text(mine.p_adjusted)})"
     if mine.p_adjusted < ALPHA:
         return [f"Warning: {over}, and {other}, shown to be better {p}: this one split has favoured another."]
     return [f"O{over[1:]}; {other}, no difference shown {p}."]
@@ -316,7 +371,7 @@ def on_few_images(n_test: int, n_units: int | None = None) -> list[str]:
 
 
 def _on_other_probes(methods: list[MethodResult], best: MethodResult, pick: MethodResult) -> list[str]:
-    if pick.kind == "finetune":
+    if pick.trains_network:
         return _on_cheaper_modes(methods, best, pick)
     others = [m for m in methods if m.kind == "probe" and m is not pick]
     if pick is not best or any(math.isnan(m.p_value) for m in others):
@@ -331,7 +386,7 @@ def _on_other_probes(methods: list[MethodResult], best: MethodResult, pick: Meth
 
 
 def _on_cheaper_modes(methods: list[MethodResult], best: MethodResult, pick: MethodResult) -> list[str]:
-    modes = [m for m in methods if m.kind == "finetune" and m is not pick and tied(m, best)]
+    modes = [m for m in methods if m.kind == "finetune" and m.competes and m is not pick and tied(m, best)]
     cheap = min((m for m in modes if 2 * m.cost <= pick.cost), key=lambda m: m.cost, default=None)
     if cheap is None:
         return []

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, TypedDict
 
 from featx.errors import InputError
+from featx.metrics import METRICS
 from featx.results.advice import recommended
 from featx.results.base import AdvisedResult, Column, DatasetFacts
 from featx.results.confusion import Confusion
 from featx.results.formats import format_milliseconds, format_test
 from featx.results.methods import MethodResult, best_method, ranked_methods
-from featx.results.reading import quoted
+from featx.results.next_command import python_lines, shell_lines
+from featx.results.predictions import PREDICTIONS_FILE, TestPredictions
+from featx.results.reading import NOT_STORED, quoted
 from featx.results.repeats import Repeats
 from featx.results.selection import FineTuningTest, Selection
-from featx.results.tables import Lines, interval_record, metric_column
-from featx.results.writing import json_text
+from featx.results.tables import Lines, interval_record, interval_text, metric_column
+from featx.results.writing import json_text, write_atomically
 
 
 # The part of ``hygiene`` that is checked when a file is read.
@@ -28,7 +33,7 @@ class _DataChecks(TypedDict, total=False):
 def _versus_best(result: ComparisonResult, m: MethodResult) -> str:
     if m is result.best():
         return "best"
-    plain = m.is_reference and not m.is_adjusted and math.isfinite(m.p_value)
+    plain = not m.competes and not m.is_adjusted and math.isfinite(m.p_value)
     return format_test(m.p_adjusted) + (", not adjusted" if plain else "")
 
 
@@ -71,6 +76,9 @@ class ComparisonResult(AdvisedResult):
     fine_tuning: FineTuningTest | None = None
     baseline: dict[str, Any] | None = None
     selection: dict[str, Any] | None = field(default=None, metadata={"json": Selection | None})
+    #: What every method predicted for each test image of the first split; None if the result was read.
+    test_predictions: TestPredictions | None = field(default=None, compare=False, metadata=NOT_STORED)
+    training: dict[str, Any] | None = None
 
     def best(self) -> MethodResult | None:
         """Return the method with the best `metric`, references excluded (see `best_method`)."""
@@ -80,8 +88,21 @@ class ComparisonResult(AdvisedResult):
         """Return the method to use (see `featx.results.advice`); None if none may be recommended."""
         return recommended(self.methods, self.fine_tuning)
 
+    def _best_in_words(self) -> str:
+        if (best := self.best()) is None:
+            return ""
+        title = METRICS[self.metric].title
+        return f"{best.named(self.methods)}, {title} {interval_text(best.metric(self.metric))}"
+
     def ranked(self) -> list[MethodResult]:
         return ranked_methods(self.methods, self.metric)
+
+    @property
+    def next_steps(self) -> list[str]:
+        """The lines that train the recommended method and predict with it, for a shell or in Python."""
+        if self.training is None:
+            return []
+        return (python_lines if self.command is None else shell_lines)(self.training)
 
     @property
     def findings(self) -> list[str]:
@@ -116,9 +137,9 @@ class ComparisonResult(AdvisedResult):
             )
         return tables
 
-    def table(self) -> str:
+    def table(self, width: int | None = None) -> str:
         cost = self.cost_of_checks()
-        return super().table() + (f"\n\n{cost}" if cost else "")
+        return super().table(width) + (f"\n\n{cost}" if cost else "")
 
     def cost_of_checks(self) -> str:
         """Say how long the data checks took, and whether an earlier run did them; empty where none apply."""
@@ -157,8 +178,15 @@ class ComparisonResult(AdvisedResult):
             records.append(row)
         return records
 
+    def save(self, directory: str | os.PathLike[str]) -> Path:
+        """Write the files of `Result.save`, and ``predictions.csv``: see `featx.results.predictions`."""
+        page = super().save(directory)
+        if self.test_predictions is not None:
+            write_atomically(Path(directory) / PREDICTIONS_FILE, self.test_predictions.to_csv())
+        return page
+
     def to_dict(self) -> dict[str, Any]:
-        content = super().to_dict()
+        content = super().to_dict() | {"next_steps": self.next_steps}
         return content if self.kind != "classes" else {k: v for k, v in content.items() if k != "kind"}
 
     def check(self) -> None:

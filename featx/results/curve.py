@@ -22,7 +22,7 @@
                       or, in files of earlier versions, ``"draws"`` (Student's t, on these test images)
 ``leaders``           list, one entry a level: the method with the highest mean top-1, as `CurveLeader` has
                       it; empty for a single draw
-``crossings``         list, one entry a fine-tuned method, as `Crossing` has it
+``crossings``         list, one entry a method that trains the network, as `Crossing` has it
 ``n_draws``           draws
 ``protocol``          name of the protocol that was asked for, or null
 ``recipe``            how the fine-tuned methods were trained, in sentences, or null
@@ -46,6 +46,7 @@ from featx.metrics import Interval
 from featx.results.base import AdvisedResult, DatasetFacts
 from featx.results.methods import Method
 from featx.results.reading import quoted
+from featx.results.shown import Shown
 from featx.results.tables import Lines, html_text, interval_record, number_text
 from featx.results.writing import json_text
 from featx.terminal import printable
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class CurveLevel:
+class CurveLevel(Shown):
     """A number of training images; see ``levels``."""
 
     shots: int | str
@@ -87,7 +88,7 @@ class CurveMethod(Method):
 
 
 @dataclass(frozen=True)
-class CurveDraw:
+class CurveDraw(Shown):
     """One method fitted on one draw; see ``draws``."""
 
     method: str
@@ -102,7 +103,7 @@ class CurveDraw:
 
 
 @dataclass(frozen=True)
-class CurvePoint:
+class CurvePoint(Shown):
     """One method at one level, over the draws; see ``points``."""
 
     method: str
@@ -114,8 +115,8 @@ class CurvePoint:
 
 
 @dataclass(frozen=True)
-class Crossing:
-    """The number of images from which on a fine-tuned method is ahead of the best probe.
+class Crossing(Shown):
+    """The number of images from which on a fine-tuned method is ahead of the best one on frozen features.
 
     Attributes
     ----------
@@ -131,7 +132,7 @@ class Crossing:
     shares : dict
         Share of the resamples with each status.
     rival : str or None
-        The probe that was best at the level before the crossing (or the last level).
+        The method on frozen features that was best at the level before the crossing (or the last level).
     """
 
     method: str
@@ -145,7 +146,7 @@ class Crossing:
 
 
 @dataclass(frozen=True)
-class CurveLeader:
+class CurveLeader(Shown):
     """The competing method with the highest mean top-1 at a level, and how much that says.
 
     Attributes
@@ -208,7 +209,7 @@ class CurveResult(AdvisedResult):
 
     def best(self, level: CurveLevel, kind: str | None = None) -> CurveMethod | None:
         """Return the competing method (or the one of a `kind`) with the highest mean top-1 at a level."""
-        asked = [m for m in self.methods if m.kind == kind or (kind is None and not m.is_reference)]
+        asked = [m for m in self.methods if m.kind == kind or (kind is None and m.competes)]
         found = [m for m in asked if math.isfinite(self.metric(m, level).value)]
         return max(found, key=lambda m: self.metric(m, level).value, default=None)
 
@@ -264,8 +265,8 @@ class CurveResult(AdvisedResult):
             )
         return f"{said}{f'; {self.units_note}' if self.units_note else ''}."
 
-    def table(self) -> str:
-        return "\n\n".join([super().table(), *map(printable, self.notes())])
+    def table(self, width: int | None = None) -> str:
+        return "\n\n".join([super().table(width), *map(printable, self.notes())])
 
     def _repr_html_(self) -> str:
         notes = "".join(f"<p>{html_text(note)}</p>" for note in self.notes())

@@ -43,6 +43,11 @@ def format_seconds(seconds: float | None) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 5940 else f"{seconds / 3600:.1f} h"
 
 
+def format_mean_count(mean: float) -> str:
+    """Write a mean of whole numbers: ``20``, or ``about 155`` where they differ."""
+    return f"{mean:.0f}" if mean == round(mean) else f"about {mean:.0f}"
+
+
 def format_joules(joules: float | None) -> str:
     """Write an energy with two or three digits, in J, kJ or MJ; ``-`` when unknown."""
     if joules is None or not math.isfinite(joules):

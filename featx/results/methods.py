@@ -11,6 +11,7 @@ from featx.errors import InputError
 from featx.metrics import METRICS, Interval
 from featx.results.confusion import DENSE_CLASSES, Confusion
 from featx.results.reading import quoted
+from featx.results.shown import Shown
 
 KINDS = ("probe", "finetune", "floor")
 #: Level of the paired tests, two-sided, for all pairs together.
@@ -22,6 +23,8 @@ GUESSES = ("majority", "mean")
 ZERO_SHOT = "zero-shot"
 #: The name of the method that averages the probes of several backbones.
 ENSEMBLE = "ensemble"
+#: The name of the mode of fine-tuning that trains a new head and leaves the network as it is.
+HEAD = "finetune-head"
 
 #: A training history: lists over epochs (and the number "best_epoch").
 Curve = dict[str, Any]
@@ -65,7 +68,7 @@ class Mistake:
     probability: float
 
 
-class Method:
+class Method(Shown):
     """The fields that every method of a study has."""
 
     name: str
@@ -78,14 +81,30 @@ class Method:
         """Whether it is a reference (majority class, raw pixels), which does not compete."""
         return self.kind == "floor"
 
+    @property
+    def trains_network(self) -> bool:
+        """Whether it trains the network; every other method, a new head too, works on frozen features."""
+        return self.kind == "finetune" and self.name != HEAD
+
+    @property
+    def ended_at_start(self) -> bool:
+        """Whether its training kept the frozen network and the new head that it began with."""
+        return False
+
+    @property
+    def competes(self) -> bool:
+        """Whether it may be the best: no reference, and not what another method is already."""
+        return not (self.is_reference or self.ended_at_start)
+
     def named(self, among: Iterable[Method]) -> str:
         """Return the title, with the backbone if the methods `among` have several."""
         several = len({m.backbone for m in among if m.backbone}) > 1
         return f"{self.title} · {self.backbone}" if several and self.backbone else self.title
 
     def in_table(self, among: Iterable[Method]) -> str:
-        """Return `named`, with references marked."""
-        return self.named(among) + (" (reference)" if self.is_reference else "")
+        """Return `named`, with a mark if it does not compete."""
+        mark = " (reference)" if self.is_reference else " (= new head)" if self.ended_at_start else ""
+        return self.named(among) + mark
 
 
 class TestedMethod(Method):
@@ -168,6 +187,10 @@ class MethodResult(TestedMethod):
         if len(self.confusion) > DENSE_CLASSES:
             self.confusion = Confusion.of(self.confusion)
 
+    @property
+    def ended_at_start(self) -> bool:
+        return self.trains_network and kept_start(self.curves)
+
     def metric(self, name: str) -> Interval:
         """Return a metric by name, or NaN if it was not measured."""
         return self.metrics.get(name, Interval(math.nan))
@@ -196,6 +219,11 @@ def number_of(test: Mapping[str, Any] | None, name: str) -> float:
     return math.nan if found is None else float(found)
 
 
+def kept_start(curves: Mapping[str, Any] | None) -> bool:
+    """Return whether the training of a network kept its epoch 0: the frozen network with a new head."""
+    return (curves or {}).get("best_epoch") == 0
+
+
 def curves_from_history(history: Iterable[Mapping[str, Any]]) -> Curve | None:
     """Turn one dict per epoch into lists over epochs; missing values become None."""
     rows = list(history)
@@ -208,7 +236,8 @@ def admitted(methods: Iterable[MethodResult], metric: str = "top1") -> list[Meth
 
     They are shown to be better than a guess (the majority class, the mean), and their `metric` is better than
     that of the raw pixels and of zero-shot classification. Methods of older files were not tested against
-    references, and are all returned.
+    references, and are all returned, except those that are right no more often than the same answer to
+    every test image would be.
     """
     methods = list(methods)
     references = [m for m in methods if m.is_reference and math.isfinite(m.metric(metric).value)]
@@ -220,10 +249,17 @@ def admitted(methods: Iterable[MethodResult], metric: str = "top1") -> list[Meth
     return [
         m
         for m in ranked_methods(methods, metric)
-        if not m.is_reference
+        if m.competes
         and math.isfinite(worth(m, metric))
+        and (metric != "top1" or m.top1 > constant_top1(m))
         and (m.versus_references is None or all(beats(m, r) for r in references))
     ]
+
+
+def constant_top1(method: MethodResult) -> float:
+    """Return the top-1 of the best constant answer, by the method's confusions; 0 without them."""
+    totals = Confusion.of(method.confusion).totals() if method.confusion else []
+    return max(totals) / sum(totals) if sum(totals) else 0.0
 
 
 def shown_above(method: MethodResult, reference: MethodResult) -> bool | None:
@@ -235,15 +271,15 @@ def shown_above(method: MethodResult, reference: MethodResult) -> bool | None:
 def best_method(methods: Iterable[MethodResult], metric: str = "top1") -> MethodResult | None:
     """Return the competing method with the best `metric`, or None.
 
-    Ties go to the method that the others were tested against, then to a probe (it is cheaper than
-    fine-tuning), then to the higher balanced accuracy and the lower log loss.
+    Ties go to the method that the others were tested against, then to frozen features (cheaper than
+    fine-tuning), of these to a probe, then to the higher balanced accuracy and the lower log loss.
     """
 
     def rank(m: MethodResult) -> tuple[float, ...]:
-        ties = float(m.versus_best is None), float(m.kind == "probe")
+        ties = float(m.versus_best is None), float(not m.trains_network), float(m.kind == "probe")
         return worth(m, metric), *ties, worth(m, "balanced_accuracy"), worth(m, "log_loss")
 
-    candidates = [m for m in methods if not m.is_reference and math.isfinite(m.metric(metric).value)]
+    candidates = [m for m in methods if m.competes and math.isfinite(m.metric(metric).value)]
     return max(candidates, key=rank, default=None)
 
 

@@ -1,8 +1,9 @@
 """Decide where results may be written; nothing here writes.
 
 A file is replaced only if its content shows that featx wrote it: the attributes of an HDF5 file, the members
-of a model file, the first line of predictions. A folder takes results if it holds none, or those of the same
-study (same kind, same data), so that a study can be resumed. All else is refused without ``--force``.
+of a model file, the first line of predictions and labels, the foot of a page. A folder takes results if it
+holds none, or those of the same study (same kind, same data), so that a study can be resumed. All else is
+refused without ``--force``.
 """
 
 from __future__ import annotations
@@ -26,19 +27,28 @@ SUFFIXES: dict[str, tuple[str, ...]] = {
     "features": (".h5", ".hdf5"),
     "model": (".featx",),
     "predictions": (".csv", ".jsonl", ".json", ".txt"),
+    "labels": (".csv",),
+    "page": (".html",),
 }
 _EXPERIMENT = ("experiment.toml", "environment.json")
 _RESULTS = ("results.json", "results.csv", "report.html")
 #: Title of each kind of study, and the files in its folder.
 STUDIES: dict[str, tuple[str, tuple[str, ...]]] = {
-    "compare": ("a comparison", (*_RESULTS, "methods.journal", *_EXPERIMENT)),
+    "compare": ("a comparison", (*_RESULTS, "predictions.csv", "methods.journal", *_EXPERIMENT)),
     "curve": ("a learning curve", ("curve.json", "curve.csv", "cells.journal", "report.html", *_EXPERIMENT)),
-    "ranking": ("a ranking", _RESULTS),
-    "similarity": ("a comparison of two sets", ("results.json", "report.html")),
-    "anomaly": ("a comparison of detectors", _RESULTS),
-    "domains": ("a comparison of domains", _RESULTS),
-    "scores": ("scores of images", ("scores.csv", "scores.json")),
+    "rank": ("a ranking", (*_RESULTS, *_EXPERIMENT)),
+    "similarity": ("a comparison of two sets", ("results.json", "report.html", *_EXPERIMENT)),
+    "anomaly": ("a comparison of detectors", (*_RESULTS, *_EXPERIMENT)),
+    "domains": ("a comparison of domains", (*_RESULTS, *_EXPERIMENT)),
+    "scores": (
+        "scores of images",
+        ("scores.csv", "scores.json", "results.json", "report.html", *_EXPERIMENT),
+    ),
 }
+#: The study of a kind of results file, where they have different names.
+_STUDY_OF = {"classes": "compare", "number": "compare", "ranking": "rank"}
+#: The keys of data in experiment files, in the order in which studies take them.
+DATA_KEYS = ("source", "a", "b", "target_domain", "test")
 #: Larger files are not read.
 _MOST_BYTES = 64 << 20
 
@@ -96,7 +106,7 @@ def output_file(path: str | os.PathLike[str], kind: str, *, force: bool = False,
     ----------
     path : path-like
         As the user gave it.
-    kind : {"features", "model", "predictions"}
+    kind : {"features", "model", "predictions", "labels", "page"}
     force : bool, default=False
         Also replace a file that featx did not write.
     option : str, default="-o"
@@ -185,11 +195,17 @@ def _of_experiment(path: Path) -> Study | None:
             if not path.is_file() or path.stat().st_size > 1 << 20:
                 return None
             tables = tomllib.loads(path.read_text(encoding="utf-8"))
-            kind, source = tables["experiment"]["kind"], str(tables["data"]["source"])
-            named = os.path.join(path.parent, source)
-            return Study.of(kind, named if os.path.exists(named) else source) if kind in STUDIES else None
+            kind, data = tables["experiment"]["kind"], tables["data"]
+            sources = [_from_folder(str(data[key]), path.parent) for key in DATA_KEYS if key in data]
+            return Study.of(kind, *sources) if kind in STUDIES and sources else None
     except FeatxError:
         return None
+
+
+def _from_folder(source: str, folder: Path) -> str:
+    """Return a relative path as one from `folder`; the name of a dataset as it is."""
+    named = os.path.join(folder, source)
+    return named if "/" in source or os.path.exists(named) else source
 
 
 def _of_results(path: Path) -> Study | None:
@@ -202,7 +218,7 @@ def _of_results(path: Path) -> Study | None:
             if not isinstance(content, Mapping) or not isinstance(content.get("schema"), int):
                 return None
             kind = content.get("kind", "compare")
-            kind = "compare" if kind in ("classes", "number") else kind
+            kind = _STUDY_OF.get(kind, kind)
             if kind not in STUDIES or not any(name in content for name in _PARTS):
                 return None
             about = _about(content)
@@ -277,8 +293,20 @@ def _are_predictions(path: Path) -> bool:
     return isinstance(record, dict) and {"id", "label", "probability"} <= set(record)
 
 
+def _are_labels(path: Path) -> bool:
+    with open(path, "rb") as file:  # a spreadsheet may have saved it with another separator
+        first = file.readline(1 << 20).decode("utf-8-sig").lower()
+    return {"path", "label", "suggested", "confidence"} <= set(re.findall(r"\w+", first))
+
+
+def _is_page(path: Path) -> bool:
+    return b"Made by featx" in path.read_bytes()
+
+
 _OWN: dict[str, Callable[[Path], bool]] = {
     "features": _is_features,
     "model": _is_model,
     "predictions": _are_predictions,
+    "labels": _are_labels,
+    "page": _is_page,
 }

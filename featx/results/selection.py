@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 from featx.metrics import Interval
-from featx.results.methods import ALPHA
+from featx.results.methods import ALPHA, HEAD
 
 #: Values of `FineTuningTest.chosen_by`.
 BY_TRAINING, BY_TEST = "training images", "test images"
@@ -22,7 +22,10 @@ class Selection(TypedDict, total=False):
 
 @dataclass
 class FineTuningTest:
-    """One probe against one mode of fine-tuning; the package's docstring describes the fields."""
+    """One probe against one mode of fine-tuning; the package's docstring describes the fields.
+
+    Older files may have the pair of a probe and a new head; `of_network` tells.
+    """
 
     probe: str
     mode: str
@@ -56,3 +59,13 @@ class FineTuningTest:
     def shown(self) -> bool:
         """Whether a difference is shown."""
         return self.p < ALPHA
+
+    @property
+    def pays(self) -> bool:
+        """Whether fine-tuning the network is shown to be better."""
+        return self.of_network and self.shown and self.difference > 0
+
+    @property
+    def of_network(self) -> bool:
+        """Whether the mode trained the network."""
+        return self.mode != HEAD

@@ -53,16 +53,36 @@ def interval_text(interval: Interval, form: str = "{:.3f}") -> str:
     return value if "-" in (value, low, high) else f"{value} [{low}, {high}]"
 
 
-def align_columns(lines: Lines) -> list[str]:
-    """Pad cells to lines of text: the head is underlined, the first column is aligned left."""
+def align_columns(lines: Lines, width: int | None = None) -> list[str]:
+    """Pad cells to lines of text: the head is underlined, the first column is aligned left.
+
+    Columns that do not fit into `width` characters follow below, again with the first column.
+    """
     lines = [[printable(cell) for cell in line] for line in lines]
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
 
-    def text(line: list[str]) -> str:
-        rest = [cell.rjust(w) for cell, w in zip(line[1:], widths[1:], strict=True)]
+    def text(line: list[str], columns: Sequence[int]) -> str:
+        rest = [line[i].rjust(widths[i]) for i in columns]
         return "  ".join([line[0].ljust(widths[0]), *rest]).rstrip()
 
-    return [text(line) for line in (lines[0], ["-" * w for w in widths], *lines[1:])]
+    said: list[str] = []
+    for columns in _split_columns(widths, width):
+        said += [""] if said else []
+        said += [text(line, columns) for line in (lines[0], ["-" * w for w in widths], *lines[1:])]
+    return said
+
+
+def _split_columns(widths: Sequence[int], width: int | None) -> list[list[int]]:
+    """Divide the columns behind the first one into parts that fit beside it."""
+    parts: list[list[int]] = [[]]
+    used = widths[0]
+    for i, own in enumerate(widths[1:], start=1):
+        if width is not None and parts[-1] and used + 2 + own > width:
+            parts.append([])
+            used = widths[0]
+        parts[-1].append(i)
+        used += 2 + own
+    return parts
 
 
 def html_table(lines: Lines, caption: str = "") -> str:

@@ -5,44 +5,24 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from featx.data import Dataset, announce, load_dataset, require_labelled
-from featx.data.features import Failure, Features, load_features
+from featx.data.features import Failure, Features
+from featx.data.rows import has_rows, take_features
 from featx.data.splits import Split, make_split
 from featx.errors import InputError
 from featx.extraction import backbone_of, embed, extract_features, network_embedder, pixel_embedder
 from featx.inputs import Source
-from featx.options import Network, Reading, Run, is_features, require_no_network
+from featx.options import Network, Reading, Run, require_no_network
 from featx.results import describe_environment
 from featx.studies.kept_checks import KeptChecks
 from featx.studies.units import MOST_IMAGES, Units, find_copies, find_units
 
 if TYPE_CHECKING:
     from featx.analysis.data_checks import NearDuplicates
-
-
-def has_rows(data: Any) -> bool:
-    """Whether `data` is a features file or a `Features`, which need no network."""
-    return isinstance(data, Features) or is_features(data)
-
-
-def take_features(data: Any, reading: Reading) -> tuple[str, str, Features]:
-    """Load a features file, or take a `Features` as it is.
-
-    Returns its name in results, its name in messages, and the features. A limit or a division of folders in
-    `reading` is refused, because both apply to inputs only.
-    """
-    if reading.limit is not None:
-        raise InputError("limit does not apply to features; give it to extract, or use Features.subset")
-    if reading.split_by is not None:
-        raise InputError("split_by divides a folder, and a features file has its groups already")
-    if isinstance(data, Features):
-        return "features", "features", data
-    return Path(data).stem, str(data), load_features(data)
 
 
 def open_dataset(data: Any, labels: Any = None, *, reading: Reading, run: Run, **options: Any) -> Dataset:
@@ -74,7 +54,7 @@ def embed_collections(
             name, _, features = take_features(data, whole)
             if run.verbose:
                 announce(features, name)
-            return name, features
+            return name, features.labelled() if labelled else features
         dataset = open_dataset(data, reading=reading, run=run, seed=seed, labelled=labelled)
         if labelled:
             require_labelled(dataset)

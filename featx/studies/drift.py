@@ -13,6 +13,7 @@ from featx.analysis.transferability import softmax
 from featx.cache import Space
 from featx.data import Dataset
 from featx.data.features import Failure, check_rows
+from featx.data.rows import has_rows, take_features
 from featx.errors import DatasetError, FeaturesError, InputError
 from featx.extraction import embed_dataset, network_embedder, require_loaded_as_it_is
 from featx.options import Network, Reading, Run, SimilarityOptions, checked, is_module, require_no_network
@@ -22,10 +23,8 @@ from featx.results.similarity import CHANCE_DRAWS, MEASURES, SimilarityResult
 from featx.studies.collections import (
     describe_failures,
     find_pictures,
-    has_rows,
     open_dataset,
     shrink_images,
-    take_features,
 )
 from featx.studies.output import Reported, thumbnails_of
 from featx.studies.units import Units, find_units

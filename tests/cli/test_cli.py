@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import subprocess
 import sys
@@ -60,6 +61,18 @@ def test_extract_inspect_and_compare(capsys, split_photos, tmp_path):
     data = json.loads((tmp_path / "o" / "results.json").read_text())
     assert data["forward_passes"] == 0
     assert [m["name"] for m in data["methods"]] == ["majority", "pixels", "knn"]
+    assert data["next_steps"] == [], "the raw pixels are as good"
+
+
+def test_the_next_command_is_printed_and_in_the_report(capsys, split_photos, tmp_path, monkeypatch):
+    run(capsys, "extract", split_photos, "-o", tmp_path / "my photos.h5", *QUICK)
+    monkeypatch.chdir(tmp_path)
+    _, out, _ = run(capsys, "compare", "my photos.h5", "-o", "o", "--classifiers", "lda", "--quiet")
+    lines = json.loads((tmp_path / "o" / "results.json").read_text())["next_steps"]
+    assert lines[0] == "featx train 'my photos.h5' --classifier lda -o model.featx"
+    assert "\n".join(f"next: {line}" for line in lines) in out
+    report = html.unescape((tmp_path / "o" / "report.html").read_text())
+    assert all(line in report for line in lines)
 
 
 def test_train_and_predict(capsys, split_photos, tmp_path):
@@ -205,7 +218,10 @@ BAD_DATA = {
     "folder without images": (empty_folder, ["no images"]),
     "one class only": (one_class, ["lonely"]),
     "a class with one image": (one_image, ["sky"]),
-    "labels missing": (table("path,label", "sky/000.png,sky", "leaf/000.png,"), ["t.csv", "3", "label"]),
+    "labels missing": (
+        table("path,label", "sky/000.png,sky", "leaf/000.png,"),
+        ["2 classes", "1 more have no label: featx label"],
+    ),
     "no label column": (table("path,class", "sky/000.png,sky"), ["t.csv", "label", "class"]),
     "no path column": (table("file,label", "sky/000.png,sky"), ["t.csv", "path", "file"]),
     "a path that does not exist": (
@@ -339,8 +355,12 @@ def test_columns_of_a_table_become_tasks(capsys, photos, tmp_path):
     status, out, _ = run(capsys, *one, "--quiet")
     assert status == 0
     assert "no fine-tuned baseline" in out
+    assert "5 images have no value: neither trained nor tested on" in out
+    for data, options in ((tmp_path / "t.csv", QUICK), (tmp_path / "f.h5", ["--quiet"])):
+        train = ["train", data, "-o", tmp_path / f"{data.suffix}.featx", "--classifier", "lda"]
+        assert "on 24 images, 3 classes" in run(capsys, *train, "--label", "species", *options)[1]
+        assert "specis" in refused(capsys, *train, "--label", "specis", *options)
     again = ["compare", tmp_path / "t.csv", "-o", tmp_path / "q", *QUICK]
-    assert "row 2, column size: no value" in refused(capsys, *again, "--target", "size")
     assert "unknown column 'sizes'; did you mean size" in refused(capsys, *again, "--label", "sizes")
 
 

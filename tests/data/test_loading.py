@@ -1,4 +1,5 @@
 import io
+import shutil
 import subprocess
 import sys
 
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from featx.data import from_arrays, load_dataset
+from featx.data import from_arrays, load_dataset, study_notes
 from featx.errors import DatasetError, ImageError, InputError
 
 BATCH = np.random.default_rng(0).integers(0, 256, (4, 6, 5, 3), np.uint8)
@@ -46,7 +47,10 @@ def test_the_summary_is_printed_when_asked_for(folder, capsys):
     assert capsys.readouterr() == ("", "")
     load_dataset(folder, verbose=True)
     out, err = capsys.readouterr()
-    assert (out, err) == ("", f"{folder.name}: 6 images; 2 classes of 3 images (a, b)\n")
+    assert out == ""
+    assert err.startswith(
+        f"{folder.name}: 6 images; 2 classes of 3 images: a, b\nnote: few images: 2 classes"
+    )
 
 
 def test_labelled_reaches_the_readers(folder):
@@ -55,8 +59,8 @@ def test_labelled_reaches_the_readers(folder):
         load_dataset(folder / "t.csv")
     assert load_dataset(folder / "t.csv", labelled=False).labels is None
     Image.fromarray(BATCH[0]).save(folder / "stray.png")
-    with pytest.raises(DatasetError, match="not in a class folder"):
-        load_dataset(folder)
+    labelled = load_dataset(folder)
+    assert (len(labelled), labelled.reading.unlabelled) == (6, ("stray.png",))
     assert len(load_dataset(folder, labelled=False)) == 7
 
 
@@ -192,3 +196,15 @@ def test_datasets_import_neither_torch_nor_sklearn_nor_matplotlib():
     code = f"import sys, featx.data; print([m for m in {heavy} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+def test_an_archive_is_told_apart_and_said_to_be_unpacked(tmp_path, folder):
+    archive = shutil.make_archive(str(tmp_path / "photos"), "zip", folder)
+    with pytest.raises(DatasetError, match=r"photos\.zip: a zip archive; unzip it; expected a folder"):
+        load_dataset(archive)
+    (tmp_path / "notes.txt").write_text("secret")
+    with pytest.raises(DatasetError, match=r"notes\.txt: neither a table \(\.csv, \.parquet\) nor an image"):
+        load_dataset(tmp_path / "notes.txt")
+    (folder / "notes.txt").unlink()
+    (said,) = [line for line in study_notes(load_dataset(folder)) if line.startswith("left out")]
+    assert said == "left out: 1 archive (unpack it to have its images read): photos.zip"

@@ -22,28 +22,57 @@ def put(root, *names, format="PNG"):
 
 def test_images_classes_and_counts(tmp_path):
     dataset = from_arrays(images(6), list("aaabbc"), name="pets")
-    assert summary_lines(dataset) == ["pets: 6 images; 3 classes of 1 to 3 images (a, b, c)"]
+    assert summary_lines(dataset)[0] == "pets: 6 images; 3 classes: a 3, b 2, c 1"
     many = from_arrays(images(6), list("abcdef"))
-    assert summary_lines(many) == ["arrays: 6 images; 6 classes of 1 image (a, b, c, d, ...)"]
+    assert summary_lines(many)[0] == "arrays: 6 images; 6 classes of 1 image: a, b, c, d, e, f"
+    names = [f"c{i:02d}" for i in range(14)]
+    listed = ", ".join(names[:12])
+    assert summary_lines(from_arrays(images(14), names))[0] == (
+        f"arrays: 14 images; 14 classes of 1 image: {listed}, ..."
+    )
+    uneven = from_arrays(images(16), [*names, "c07", "c07"])
+    assert summary_lines(uneven)[0] == (
+        "arrays: 16 images; 14 classes of 1 to 3 images: most of c07 3, c00 1, c01 1, "
+        "fewest of c11 1, c12 1, c13 1"
+    )
+
+
+def test_tiny_classes_are_noted():
+    (said,) = study_notes(from_arrays(images(14), [*"aaaaa", *"bbbbb", *"cccd"]))
+    assert said.startswith("few images: 2 classes, among them 'd' (1): a class with fewer than 5 images")
+    assert study_notes(from_arrays(images(10), list("ab" * 5))) == []
+
+
+def test_folders_within_class_folders_are_noted_if_they_may_be_the_classes(tmp_path):
+    animals = [f"animals/{name}/{i}.png" for name in ("cats", "dogs") for i in range(5)]
+    root = put(tmp_path / "a", *animals, *(f"plants/{i}.png" for i in range(5)))
+    (said,) = study_notes(load_dataset(root))
+    assert said == (
+        "the class 'animals' holds the folders 'cats', 'dogs', whose images are all of that class: if the "
+        "inner folders are the classes, say so with --split-by folder (split_by='folder')"
+    )
+    days = [f"animals/{day}/{i}.png" for day in ("2021-05-01", "2021-05-02") for i in range(5)]
+    root = put(tmp_path / "b", *days, *(f"plants/{i}.png" for i in range(5)))
+    assert study_notes(load_dataset(root)) == []
     assert summary_lines(from_arrays(images(1))) == ["arrays: 1 image; no labels"]
 
 
 def test_splits_and_groups_say_where_they_come_from(tmp_path):
     put(
         tmp_path / "s",
-        *(f"{top}/{name}/{i}.png" for top in ("train_set", "test_set") for name in "ab" for i in "12"),
+        *(f"{top}/{name}/{i}.png" for top in ("train_set", "test_set") for name in "ab" for i in "123"),
     )
     assert summary_lines(load_dataset(tmp_path / "s")) == [
-        "s: 8 images; 2 classes of 4 images (a, b); splits: train 4, test 4 (from the folders 'test_set', "
+        "s: 12 images; 2 classes of 6 images: a, b; splits: train 6, test 6 (from the folders 'test_set', "
         "'train_set')"
     ]
     assert summary_lines(load_dataset(tmp_path / "s", split_by="folder")) == [
-        "s: 8 images; 2 classes of 4 images (a, b); 2 groups (from the folders 'test_set', 'train_set')"
+        "s: 12 images; 2 classes of 6 images: a, b; 2 groups (from the folders 'test_set', 'train_set')"
     ]
 
 
 def test_what_was_left_out_is_said(tmp_path):
-    put(tmp_path, "a/1.png", "b/1.png")
+    put(tmp_path, *(f"{name}/{i}.png" for name in "ab" for i in range(5)))
     (tmp_path / "a" / "x.tga").write_bytes(b"x")
     said = "left out: 1 file that is no image by suffix: 1 .tga (first: a/x.tga)"
     dataset = load_dataset(tmp_path)
@@ -60,27 +89,28 @@ def test_what_was_left_out_is_said(tmp_path):
     "name", ["unlabelled", "Unlabeled", "_background_", "BACKGROUND_Google", "unknown", "-1", "NaN"]
 )
 def test_a_class_that_is_called_like_none_is_noted(name):
-    (said,) = study_notes(from_arrays(images(3), [name, name, "cat"]))
-    assert said.startswith(f"the class {name!r} (2 images) is called like images that have none")
+    (said,) = study_notes(from_arrays(images(15), [name, name, "cat"] * 5))
+    assert said.startswith(f"the class {name!r} (10 images) is called like images that have none")
 
 
 @pytest.mark.parametrize("name", ["nap", "1", "known", "nano", "ground"])
 def test_other_classes_are_not(name):
-    assert study_notes(from_arrays(images(3), [name, name, "cat"])) == []
+    assert study_notes(from_arrays(images(15), [name, name, "cat"] * 5)) == []
 
 
 def test_classes_that_are_called_like_splits_are_noted():
-    (said,) = study_notes(from_arrays(images(2), ["trainA", "testA"]))
+    (said,) = study_notes(from_arrays(images(10), ["trainA", "testA"] * 5))
     assert said == "the classes 'testA', 'trainA' are called like splits, and are read as classes"
 
 
 def test_control_characters_of_names_are_escaped(capsys):
-    announce(from_arrays(images(2), ["a\x1b[2J", "b\nc"]))
-    assert capsys.readouterr().err == "arrays: 2 images; 2 classes of 1 image (a\\x1b[2J, b\\nc)\n"
+    announce(from_arrays(images(10), ["a\x1b[2J", "b\nc"] * 5))
+    assert capsys.readouterr().err == "arrays: 10 images; 2 classes of 5 images: a\\x1b[2J, b\\nc\n"
 
 
 def test_a_class_in_train_only_is_noted():
-    dataset = from_arrays(images(4), list("abac"), splits=["train", "train", "test", "train"])
+    splits = ["train", "train", "test", "train"] * 5
+    dataset = from_arrays(images(20), list("abac") * 5, splits=splits)
     assert study_notes(dataset) == ["in train only, with no image in test: 'b', 'c'"]
 
 
@@ -94,7 +124,7 @@ def test_tasks_and_features_are_described():
         },
     )
     assert summary_lines(features, "f") == [
-        "f: 3 images; age: 2 numbers from 1 to 3.5; kind: 2 classes of 1 image (a, b)"
+        "f: 3 images; age: 2 numbers from 1 to 3.5; kind: 2 classes of 1 image: a, b"
     ]
 
 

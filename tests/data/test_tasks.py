@@ -94,7 +94,6 @@ def test_tasks_are_columns_of_a_frame(dataset):
     [
         ({"a": [1] * 7}, {}, r"labels\['a'\]: expected one value for each of the 8 images, got 7"),
         ({"a": ["x", ()] * 4}, {}, r"labels, column a, \[1\]: expected a class name or a whole number"),
-        ({"a": ["x", None] * 4}, {}, r"labels, column a, \[1\]: no value"),
         ({"a": ["x"] * 8, "b": ["y"] * 8}, {"target": "b"}, r"column b, \[0\]: expected a finite number"),
         ({"a": [0.5] * 8}, {"target": "b"}, "labels: unknown column 'b'"),
         ([0, 1] * 4, {"label": "a"}, "choose columns by name, and labels has none"),

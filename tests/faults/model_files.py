@@ -19,6 +19,7 @@ import traceback
 import warnings
 import zipfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,27 @@ def write_models(folder: Path, names) -> list[Path]:
             classes = tuple("abcd"[:k])
             model = Model(probe, classes, space, {**backbone, "preprocessing": preprocessing}, info)
             paths.append(model.save(folder / f"{name}-{k}.featx"))
-    return paths
+    return [*paths, *_write_newer_models(folder, model)]
+
+
+def _write_newer_models(folder: Path, probe) -> list[Path]:
+    """A head, a fine-tuned network and an ensemble, beside the model of a probe."""
+    from featx.backbones import hash_values
+    from featx.methods.ensembles import BlockEnsemble
+    from featx.methods.probes.linear_head import LinearHead
+
+    chance = np.random.default_rng(0)
+    head = replace(probe, classifier=LinearHead.of(chance.normal(size=(4, DIM)), chance.normal(size=4)))
+    values = {
+        "conv.weight": chance.normal(size=(3, 3, 2, 2)).astype(np.float32),
+        "index": np.arange(5, dtype="i4"),
+    }
+    named = probe.space["backbone"] | {"weights": "fine-tuned", "weights_sha256": hash_values(values)}
+    tuned = replace(head, space=probe.space | {"backbone": named}, values=values)
+    average = BlockEnsemble.of([head.classifier, probe.classifier], np.array([0.25, 0.75]))
+    ensemble = replace(probe, classifier=average, space={}, backbone={}, members=(head, probe))
+    kinds = {"head": head, "tuned": tuned, "ensemble": ensemble}
+    return [model.save(folder / f"{name}.featx") for name, model in kinds.items()]
 
 
 # Damage
@@ -250,6 +271,7 @@ def outcome(path: Path) -> str:
         return traceback.format_exc()
     try:
         for rows in outcome_rows():
+            rows = np.tile(rows, max(1, len(model.members)))
             found = model.predict_proba(rows)
             assert found.shape == (len(rows), len(model.classes))
     except FeatxError:

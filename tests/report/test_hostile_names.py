@@ -9,7 +9,7 @@ import pytest
 
 import featx
 from featx.data.features import Features
-from featx.studies.comparison import compare_detectors, compare_domains
+from featx.studies.comparison import compare_detectors, compare_domains, find_anomalies
 
 NAMES = ('"><img src=x onerror=alert(1)>', "</title></svg><script>alert(2)</script>", "a&b' onload='c")
 
@@ -48,8 +48,9 @@ def features():
         lambda f: featx.similarity(f, f, n_permutations=20),
         lambda f: compare_domains(f, f, classifier="lda", n_boot=20),
         lambda f: compare_detectors(f, detectors="knn", n_boot=20),
+        lambda f: find_anomalies(f, f),
     ],
-    ids=["compare", "curve", "similarity", "domains", "anomaly"],
+    ids=["compare", "curve", "similarity", "domains", "anomaly", "scores"],
 )
 def test_names_stay_text(study, features, tmp_path):
     text = study(features).save(tmp_path / "o").read_text(encoding="utf-8")

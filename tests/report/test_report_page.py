@@ -196,7 +196,9 @@ def test_what_the_adjusted_test_does_not_show_is_said_in_words(made_up):
 
 
 def test_when_fine_tuning_pays_the_page_says_so(made_up):
-    result = made_up(ability={"logreg": 2.6, "svm": 2.5, "rbf-svm": 2.5, "lda": 2.4, "ridge": 2.3})
+    result = made_up(
+        ability={"logreg": 2.6, "svm": 2.5, "rbf-svm": 2.5, "lda": 2.4, "ridge": 2.3, "finetune-head": 2.5}
+    )
     text = text_of(render(result))
     assert "Recommended Full fine-tuning of mobilenet_v2" in text
     assert "Against frozen features +" in text

@@ -145,7 +145,10 @@ def test_json_holds_the_documented_keys_and_no_nan(result, tmp_path):
         "fine_tuning",
         "baseline",
         "selection",
+        "training",
+        "next_steps",
         "units",
+        "runs",
     }
     assert set(content["methods"][0]) == {
         "name",

@@ -1,20 +1,28 @@
 """Choose which images to label next (active learning), from embeddings and a probe's probabilities.
 
-Each function returns positions of unlabelled images, in the order in which to label them. `margin` chooses
-images that the probe is unsure of, `k_center` images unlike all labelled ones, `badge` both. They raise
+Each function returns positions of unlabelled images, in the order in which to label them. `typical` chooses
+the images that stand for many others, `k_center` images unlike all labelled ones, `margin` images that the
+probe is unsure of, `badge` unsure and diverse ones. With few labels, typical images teach most; k-center then
+chooses outliers, and a probe does not know yet what it is unsure of (Hacohen et al. 2022). They raise
 `featx.errors.InputError` if arrays do not fit, or `n` is larger than the number of images.
 """
 
 from __future__ import annotations
+
+import warnings
 
 import numpy as np
 
 from featx.analysis.rows import check_embeddings
 from featx.errors import InputError
 
-__all__ = ["badge", "k_center", "margin"]
+__all__ = ["badge", "k_center", "margin", "typical"]
 
 _BLOCK = 8192
+# As in the paper of `typical`: the most clusters, and the neighbours that make an image typical.
+_CLUSTERS, _NEIGHBOURS = 500, 20
+# More rows are clustered in batches; in a larger cluster, neighbours are sought among so many random ones.
+_BATCHED, _MEMBERS = 10_000, 2_000
 
 
 def margin(probabilities: np.ndarray, n: int) -> np.ndarray:
@@ -80,6 +88,56 @@ def k_center(embeddings: np.ndarray, n: int, *, labelled: np.ndarray | None = No
     return np.array(chosen, np.int64)
 
 
+def typical(
+    embeddings: np.ndarray, n: int, *, labelled: np.ndarray | None = None, seed: int = 0
+) -> np.ndarray:
+    """Choose the most typical image of each cluster that no labelled image covers: TypiClust.
+
+    G. Hacohen, A. Dekel and D. Weinshall, "Active Learning on a Budget: Opposite Strategies Suit High and Low
+    Budgets" (ICML 2022), algorithm 1. All images are divided by k-means into as many clusters as there will
+    be labelled images (500 at most). Of the clusters with the fewest labelled or chosen images, the largest
+    comes next, with its image of the smallest mean distance to its 20 nearest neighbours in the cluster
+    (equation 1). Rows are scaled to length 1 first.
+
+    Parameters
+    ----------
+    embeddings : array-like of shape (n_images, d)
+    n : int
+        Number of images to choose.
+    labelled : array-like of shape (n_labelled, d), optional
+        Embeddings of labelled images.
+    seed : int, default=0
+        Seed of k-means.
+
+    Returns
+    -------
+    ndarray of shape (n,), int64
+    """
+    rows = _rows("embeddings", embeddings)
+    n, known = _count(n, len(rows)), 0 if labelled is None else len(labelled)
+    if labelled is not None and known:
+        others = _rows("labelled", labelled)
+        if others.shape[1] != rows.shape[1]:
+            raise InputError(f"labelled have {others.shape[1]} values and embeddings {rows.shape[1]}")
+        rows = np.concatenate([others, rows])
+    rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    clusters = _cluster(rows, min(known + n, _CLUSTERS, len(rows)), seed)
+    rng = np.random.default_rng(seed)
+    covered = np.bincount(clusters[:known], minlength=clusters.max() + 1)
+    sizes = np.bincount(clusters)
+    waiting = {}  # of each cluster the images to choose, the most typical last
+    for c in np.unique(clusters[known:]).tolist():
+        members = np.flatnonzero(clusters == c)
+        free = members[members >= known]
+        waiting[c] = free[np.argsort(-_mean_distances(rows, free, members, rng), kind="stable")].tolist()
+    chosen: list[int] = []
+    while len(chosen) < n:
+        c = min((c for c, left in waiting.items() if left), key=lambda c: (covered[c], -sizes[c], c))
+        chosen.append(waiting[c].pop() - known)
+        covered[c] += 1
+    return np.array(chosen, np.int64)
+
+
 def badge(embeddings: np.ndarray, probabilities: np.ndarray, n: int, *, seed: int = 0) -> np.ndarray:
     """Choose images that would change a linear probe much, each in another direction.
 
@@ -125,6 +183,38 @@ def badge(embeddings: np.ndarray, probabilities: np.ndarray, n: int, *, seed: in
         else:  # only copies of chosen images are left
             chosen.append(int(np.setdiff1d(np.arange(len(rows)), chosen)[0]))
     return np.array(chosen, np.int64)
+
+
+def _cluster(rows: np.ndarray, n_clusters: int, seed: int) -> np.ndarray:
+    """Return the cluster of each row (n,) by k-means."""
+    from sklearn.cluster import KMeans, MiniBatchKMeans
+    from sklearn.exceptions import ConvergenceWarning
+
+    if len(rows) > _BATCHED:
+        means = MiniBatchKMeans(n_clusters, n_init=1, batch_size=4096, random_state=seed)
+    else:
+        means = KMeans(n_clusters, n_init=1, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct rows than clusters are no error
+        return np.asarray(means.fit_predict(rows))
+
+
+def _mean_distances(
+    rows: np.ndarray, free: np.ndarray, members: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Return the mean distance of each of the rows `free` to its nearest neighbours among `members`."""
+    others = members if len(members) <= _MEMBERS else rng.choice(members, _MEMBERS, replace=False)
+    k = min(_NEIGHBOURS, len(others) - 1)
+    means = np.zeros(len(free))
+    if k == 0:
+        return means
+    for start in range(0, len(free), _BLOCK):
+        part = free[start : start + _BLOCK]
+        # ||a - b||^2 = 2 - 2 a.b for rows of length 1
+        apart = np.sqrt(np.maximum(2 - 2 * (rows[part] @ rows[others].T), 0))
+        apart[part[:, None] == others] = np.inf  # not its own neighbour
+        means[start : start + _BLOCK] = np.partition(apart, k - 1, axis=1)[:, :k].mean(axis=1)
+    return means
 
 
 def _squared(rows: np.ndarray, point: np.ndarray) -> np.ndarray:

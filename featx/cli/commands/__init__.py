@@ -11,8 +11,8 @@ from types import ModuleType
 
 #: The order of commands in ``featx --help``; other modules follow.
 _ORDER = (
-    "extract", "compare", "curve", "run", "train", "predict", "anomaly", "backbones", "rank", "similarity",
-    "search", "label", "inspect", "cache",
+    "extract", "label", "compare", "show", "curve", "run", "train", "predict", "anomaly", "backbones", "rank",
+    "similarity", "search", "inspect", "cache",
 )  # fmt: skip
 
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
-from typing import Any
 
-from featx.cli.flags import add_data, add_flag, add_network, add_output, add_run, keywords
-from featx.cli.output import command_line, into_folder, list_failures
+from featx.cli.flags import add_data, add_flag, add_network, add_output, add_run
+from featx.cli.output import run_experiment
 from featx.errors import InputError
-from featx.terminal import printable, say
 
 HELP = "find images unlike the normal ones"
 
@@ -37,58 +33,15 @@ def add(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    """Score the images of TEST, or compare detectors, and list what could not be read."""
-    if args.split_by is None:
-        del args.split_by  # None would override the default of `find_anomalies`
-    scoring = args.test is not None and not args.normal
-    list_failures(_score(args) if scoring else _compare(args))
-
-
-@into_folder("scores", "data", "test")
-def _score(args: Namespace) -> list[Any]:
+    """Score the images of TEST, or compare detectors."""
+    data = {"source": args.data, "test": args.test}
+    if args.test is None or args.normal:
+        run_experiment(args, "anomaly", data)
+        return
     from featx.options import OPTIONS
-    from featx.results import write_atomically
-    from featx.results.output_paths import resolve_source
-    from featx.studies.comparison import find_anomalies
 
-    folder = Path(args.output)
     if args.detectors and len(args.detectors) > 1:
         raise InputError("--detectors takes one name to score images with; several need --normal")
     if args.test_size != OPTIONS["test_size"].default:
         raise InputError("--test-size has no effect: all of TEST is judged; leave it out")
-    options = {name: value for name, value in keywords(args, find_anomalies).items() if name != "normal"}
-    if args.detectors:
-        options["detector"] = args.detectors[0]
-    scored = find_anomalies(args.data, args.test, **options)
-    scored.write_csv(folder / "scores.csv")
-    about = {
-        "schema": 1,
-        "kind": "scores",
-        "dataset": {"source": [resolve_source(args.data), resolve_source(args.test)]},
-        "scores": "scores.csv",
-    }
-    write_atomically(folder / "scores.json", json.dumps(about, indent=2) + "\n")
-    say(
-        f"{int(scored.anomalous.sum())} of {len(scored.ids)} images are unlike the {scored.n_train} "
-        f"normal ones ({scored.detector}); the most anomalous:"
-    )
-    for id, decision in list(zip(scored.ids, scored.decision, strict=True))[:10]:
-        say(f"  {decision:+.3g}  {printable(id)}")
-    say(f"all: {folder / 'scores.csv'}")
-    return scored.failures
-
-
-@into_folder("anomaly", "data", "test")
-def _compare(args: Namespace) -> list[Any]:
-    from featx.results.output_paths import resolve_source
-    from featx.studies.comparison import compare_detectors
-
-    result = compare_detectors(**keywords(args, compare_detectors))
-    result.dataset["source"] = [resolve_source(data) for data in (args.data, args.test) if data is not None]
-    result.command = command_line()
-    report = result.save(args.output)
-    say(result.table())
-    say("")
-    say(result.advice)
-    say(f"report: {report}")
-    return result.failures
+    run_experiment(args, "scores", data, detector=args.detectors[0] if args.detectors else None)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
-import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, NamedTuple
 
 from featx.cli.flags import add_trust
 from featx.errors import InputError
-from featx.terminal import json_line, printable, say
+from featx.terminal import json_line, printable, say, terminal_width
 
 if TYPE_CHECKING:
     from featx.backbones.catalogue import BackboneInfo
@@ -87,9 +85,9 @@ def _print_table(infos: list[BackboneInfo]) -> None:
         _Column("weights", [_weights(info) for info in infos], 2),
     ]
     columns = [column for column in columns if any(column.cells)]
-    if sys.stdout.isatty():
-        while len(columns) > 1 and sum(c.width + 2 for c in columns) - 2 > shutil.get_terminal_size().columns:
-            columns.remove(max(columns, key=lambda column: column.rank))
+    width = terminal_width()
+    while width is not None and len(columns) > 1 and sum(c.width + 2 for c in columns) - 2 > width:
+        columns.remove(max(columns, key=lambda column: column.rank))
     for cells in zip(*([c.title, *c.cells] for c in columns), strict=True):
         say("  ".join(c.padded(cell) for c, cell in zip(columns, cells, strict=True)).rstrip())
 
@@ -116,14 +114,14 @@ def _print_overview(n_here: int) -> None:
 
 
 def _print_advice(args: Namespace, infos: list[BackboneInfo], shown: list[BackboneInfo]) -> None:
-    """Print what to try where nothing is found, and what to install for what is found."""
+    """Raise `InputError` with what to try where nothing is found; print what to install for what is found."""
     from featx.backbones.catalogue import LIBRARIES, is_installed, nearest_words
 
     if not infos:
         near = nearest_words(args.words)
         hint = f"; near: {', '.join(near)}" if near else ""
-        say(f"no backbone has {printable(' and '.join(args.words)) or 'this name'}{hint}")
-    elif not shown:
+        raise InputError(f"no backbone has {' and '.join(args.words) or 'this name'}{hint}")
+    if not shown:
         say(f"{len(infos)} found, none with its weights on this machine: leave out --here to see them")
     for source in dict.fromkeys(info.source for info in shown):
         if not is_installed(source):

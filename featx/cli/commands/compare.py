@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
-from pathlib import Path
 
-from featx.cli.flags import add_columns, add_data, add_flag, add_network, add_output, add_run, keywords
-from featx.cli.output import command_line, into_folder, say_notes, show_experiment
+from featx.cli.flags import add_columns, add_data, add_flag, add_network, add_output, add_run
+from featx.cli.output import run_experiment
 from featx.errors import InputError
-from featx.terminal import say
 
 HELP = "compare probes, reference rows and the fine-tuned baseline on one split"
 
@@ -50,25 +48,15 @@ def add(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    """Run the comparison as an experiment, which leaves its file beside the results."""
+    """Compare classifiers, or domains."""
     if args.target_domain is not None:
         _compare_domains(args)
-        return
-    from featx.studies.experiments import Experiment
-
-    experiment = Experiment("compare", Path(args.output), args.data, vars(args))
-    result = experiment.run(
-        verbose=not args.quiet, command=command_line(), force=args.force, trust_code=args.trust_code
-    )
-    show_experiment(args, result)
+    else:
+        run_experiment(args, "compare", {"source": args.data})
 
 
-@into_folder("domains", "data", "target_domain")
 def _compare_domains(args: Namespace) -> None:
     """Compare domains, and refuse the flags that have no meaning there."""
-    from featx.results.output_paths import resolve_source
-    from featx.studies.comparison import compare_domains
-
     for option in ("label", "target", "regressors"):
         if getattr(args, option):
             raise InputError(f"--{option} does not go with --target-domain: both domains are read by class")
@@ -84,16 +72,10 @@ def _compare_domains(args: Namespace) -> None:
         raise InputError("--no-ensemble does not go with --target-domain: there is one backbone")
     if args.checks is not None:
         raise InputError("--checks does not go with --target-domain: copies are always searched for there")
-    options = keywords(args, compare_domains)
-    del options["target"]  # the flag names columns, the parameter the other domain
-    if args.backbones:
-        options["backbone"] = args.backbones[0]
-    if args.classifiers:
-        options["classifier"] = args.classifiers[0]
-    result = compare_domains(args.data, args.target_domain, **options)
-    result.command = command_line()
-    for side, given in ((result.source, args.data), (result.target, args.target_domain)):
-        side["source"] = resolve_source(given)
-    report = result.save(args.output)
-    say_notes(result.table(), result.warnings, result.advice)
-    say(f"report: {report}")
+    run_experiment(
+        args,
+        "domains",
+        {"source": args.data, "target_domain": args.target_domain},
+        backbone=args.backbones[0] if args.backbones else None,
+        classifier=args.classifiers[0] if args.classifiers else None,
+    )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
-from pathlib import Path
 
 from featx.cli.flags import add_data, add_flag, add_network, add_output, add_run
-from featx.cli.output import command_line, show_experiment
+from featx.cli.output import run_experiment
 
 HELP = "draw learning curves for few labelled images, with intervals"
 
@@ -41,11 +40,5 @@ def add(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    """Run the learning curve as an experiment, which leaves its file beside the results."""
-    from featx.studies.experiments import Experiment
-
-    experiment = Experiment("curve", Path(args.output), args.data, vars(args))
-    result = experiment.run(
-        verbose=not args.quiet, command=command_line(), force=args.force, trust_code=args.trust_code
-    )
-    show_experiment(args, result)
+    """Run the learning curve."""
+    run_experiment(args, "curve", {"source": args.data})

@@ -1,101 +1,133 @@
-"""``featx label``: choose the images of a features file to label next."""
+"""``featx label``: choose the images to label next, suggest labels, and write a table to fill in."""
 
 from __future__ import annotations
 
+import shlex
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featx.cli import values
-from featx.cli.flags import add_flag
+from featx.cli.flags import add_data, add_flag, add_network, add_output, add_run
 from featx.errors import InputError
-from featx.terminal import printable, say
+from featx.terminal import printable, say, tell
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from featx.data import Dataset
     from featx.data.features import Features
-    from featx.data.tasks import Task
+    from featx.data.label_table import LabelTable
+    from featx.studies.labelling import LabelChoice, LabelRow
 
-HELP = "choose the images of a features file to label next"
+HELP = "choose the images to label next, and suggest labels"
 
 
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
-        "Chooses among the images of F.h5 without a label, and prints their ids in the order in which to "
-        "label them."
+        "Chooses among the images of DATA without a label those to label next, and prints their paths, with "
+        "the most probable label where two classes have labels. With -o it writes a table of all images, the "
+        "chosen ones on top: fill in its column label, and run the same command again for the next ones; "
+        "labels that are filled in stay. The table is DATA for compare and train, and for this command."
     )
-    parser.add_argument("file", metavar="F.h5", help="a file of featx extract")
+    add_data(
+        parser,
+        "; or an .h5 file of featx extract. Images in a folder unlabelled/, images beside class folders, and "
+        "those with a blank cell have no label",
+    )
+    add_output(parser, "FILE.csv", "the table of labels; beside it, a page with the pictures", required=False)
     parser.add_argument("-n", type=values.positive, default=20, metavar="N", help="how many (default: 20)")
     parser.add_argument(
         "--strategy",
-        choices=["margin", "k-center", "badge"],
-        default="k-center",
-        help="margin: the images that a probe trained on the labelled ones is least sure of; k-center: those "
-        "unlike every labelled image; badge: both (default: k-center)",
+        choices=["auto", "typical", "k-center", "margin", "badge"],
+        default="auto",
+        help="typical: images that stand for many others; k-center: those unlike every labelled image; "
+        "margin: those that a probe trained on the labelled ones is least sure of; badge: unsure and diverse "
+        "(default: auto, typical up to ten labels a class, then badge)",
     )
-    add_flag(parser, "label", nargs=None, help="which labels, where F.h5 has several columns of them")
-    add_flag(parser, "seed", default=None, help="of folds and draws (default: 0)")
+    parser.add_argument("--model", metavar="FILE", help="a file of featx train that suggests the labels")
+    add_flag(parser, "label", nargs=None, help="which labels, where DATA has several columns of them")
+    add_flag(parser, "seed", default=None, help="of clusters, folds and draws (default: 0)")
+    add_flag(parser, "backbone")
+    add_network(parser)
+    add_run(parser, limit=False)
 
 
 def run(args: Namespace) -> None:
-    """Print one id per line, the one to label first on top."""
-    import numpy as np
-
-    from featx.analysis.labelling import badge, k_center, margin
-    from featx.data.features import load_features
+    """Print the images to label, the first one on top; write the table and the page."""
+    from featx.data.label_table import LabelTable
+    from featx.options import Network, Reading, Run
+    from featx.results.output_paths import output_file
+    from featx.studies.labelling import LabelPool
 
     if args.strategy == "k-center" and args.seed is not None:
         raise InputError("--seed has no effect: --strategy k-center draws nothing; leave it out")
-    features = load_features(args.file)
-    task = _task(features, args)
-    present = np.zeros(len(features), bool) if task is None else task.present
-    known, pool = np.flatnonzero(present), np.flatnonzero(~present)
-    if not len(pool):
-        raise InputError(f"{args.file}: every image has a label; there is none to choose")
-    n = min(args.n, len(pool))
-    if args.strategy == "k-center":
-        chosen = k_center(features.embeddings[pool], n, labelled=features.embeddings[known])
-    else:
-        rows, probabilities = _probed(features, task, known, pool, args)
-        chosen = (
-            margin(probabilities, n)
-            if args.strategy == "margin"
-            else badge(rows, probabilities, n, seed=args.seed or 0)
-        )
-    for i in pool[chosen]:
-        say(printable(features.ids[i]))
+    table = page = None
+    if args.output:
+        table = LabelTable.read(output_file(args.output, "labels", force=args.force))
+    options = vars(args) | {"verbose": not args.quiet}
+    if args.weights == "random":
+        options["weights"] = None
+    model = None
+    if args.model:
+        from featx import load_model
+
+        model = load_model(args.model)
+    reading, run_options = Reading.of(options), Run.of(options)
+    pool = LabelPool.open(args.data, reading=reading, run=run_options)
+    if table is not None:
+        pool.add_labels(table)
+        if pool.has_pictures:
+            page = output_file(table.file.with_suffix(".html"), "page", force=args.force)
+    choice = pool.choose(
+        args.n,
+        strategy=args.strategy,
+        model=model,
+        backbone=args.backbone,
+        network=Network.of(options),
+        run=run_options,
+        seed=args.seed or 0,
+    )
+    _print([(row.path if pool.has_pictures else row.id, row) for row in choice.rows[: choice.n]])
+    if table is not None:
+        _write(args, pool.images, choice, table, page)
 
 
-def _task(features: Features, args: Namespace) -> Task | None:
-    """Return the task with unlabelled images, or None if no image has a label."""
-    from featx.data.tasks import choose_tasks
+def _print(rows: list[tuple[str, LabelRow]]) -> None:
+    """Print a path a line, with the suggestions where there are any."""
+    from featx.results.tables import align_columns
 
-    if args.label is not None:
-        return choose_tasks(features.tasks, args.label, None, args.file)[0]
-    tasks = [task for task in features.tasks.values() if task.kind == "classes"]
-    lacking = [task for task in tasks if not task.present.all()] or tasks
-    if len(lacking) > 1:
-        names = " or ".join(task.name for task in lacking)
-        raise InputError(f"{args.file}: labels of several kinds; say which with --label {names}")
-    return lacking[0] if lacking else None
+    if all(row.suggested is None for _, row in rows):
+        for path, _ in rows:
+            say(printable(path))
+        return
+    lines = [[path, str(row.suggested), f"{row.confidence:.2f}"] for path, row in rows]
+    say("\n".join(align_columns([["image", "suggested", "confidence"], *lines])))
 
 
-def _probed(
-    features: Features, task: Task | None, known: np.ndarray, pool: np.ndarray, args: Namespace
-) -> tuple[np.ndarray, np.ndarray]:
-    """Fit a probe on the labelled images; return rows and probabilities of the others."""
-    import numpy as np
+def _write(
+    args: Namespace, images: Dataset | Features, choice: LabelChoice, table: LabelTable, page: Path | None
+) -> None:
+    """Write the table and the page, and say what comes next."""
+    from featx.data import Dataset
+    from featx.report.labelling import write_label_page
+    from featx.studies.output import thumbnails_of
 
-    from featx.methods.probes import fit_probe
-
-    y = np.empty(0, np.int64) if task is None else task.values[known]
-    if len(np.unique(y)) < 2:
-        raise InputError(
-            f"{args.file}: --strategy {args.strategy} needs images of two classes that are labelled, got "
-            f"{len(np.unique(y))}; start with --strategy k-center"
-        )
-    groups = None if features.groups is None else features.groups[known]
-    fitted = fit_probe("logreg", features.embeddings[known], y, groups=groups, seed=args.seed or 0)
-    rows = features.embeddings[pool]
-    return fitted.estimator.estimator_[:-1].transform(rows), fitted.predict_proba(rows)
+    cells = []
+    for row in choice.rows:
+        cell = {"path": table.path_of(row.path), "label": row.label or "", "suggested": row.suggested or ""}
+        cell["confidence"] = "" if row.confidence is None else f"{row.confidence:.3f}"
+        cell |= {name: of for name, of in (("split", row.split), ("group", row.group)) if of is not None}
+        cells.append(cell)
+    table.write(cells)
+    labelled = sum(row.label is not None for row in choice.rows)
+    said = f"{len(cells)} images, {labelled} with a label; to label next: its first {choice.n} rows"
+    say(f"\n{args.output}: {said}")
+    if page is not None and isinstance(images, Dataset):
+        shown = choice.rows[: choice.n]
+        pictures = thumbnails_of(images, {row.id for row in shown})
+        write_label_page(page, table.file.name, [(r.id, r.suggested, r.confidence) for r in shown], pictures)
+        say(f"pictures: {Path(args.output).with_suffix('.html')}")
+    elif not (table.file.parent / cells[0]["path"]).exists():
+        tell(f"the paths are the ids of {args.data}: move {args.output} to the folder that they begin in")
+    again = shlex.quote(args.output)
+    say(f"fill in its column label, then run this command again, or: featx compare {again} -o results")

@@ -18,11 +18,18 @@ HELP = "classify images with a saved model"
 
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.description = "Prints label and probability of each image."
+    parser.description = (
+        "Prints the label and its probability for each image, and which answers are unsure: improbable ones, "
+        "and those for images that are unlike the training images."
+    )
     parser.add_argument("model", metavar="MODEL", help="a file of featx train")
     parser.add_argument("images", nargs="+", metavar="IMAGES", help="image files and folders of images")
     add_output(parser, "FILE", "write here instead of standard output", required=False)
-    parser.add_argument("--format", choices=["csv", "jsonl"], help="default: by the ending of FILE, else csv")
+    parser.add_argument(
+        "--format",
+        choices=["text", "csv", "jsonl"],
+        help="default: by the ending of FILE; text on a terminal, else csv",
+    )
     parser.add_argument("--weights", metavar="PATH", help="where the local checkpoint of the backbone is now")
     add_trust(parser)
     add_machine(parser)
@@ -31,22 +38,32 @@ def add(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Print or write the label of each image."""
-    from featx.results import write_atomically
-    from featx.results.output_paths import output_file
+    target = None
+    if args.output:
+        from featx.results.output_paths import output_file
 
-    target = output_file(args.output, "predictions", force=args.force) if args.output else None
+        target = output_file(args.output, "predictions", force=args.force)
     model = featx.load_model(args.model)
     args.images, unlisted = _image_paths(args)
     options = keywords(args, model.predict) | {"weights": args.weights}
     predictions = model.predict(**options)
-    form = args.format or ("jsonl" if args.output and args.output.endswith((".jsonl", ".json")) else "csv")
+    form = args.format or _default_format(args.output)
     if target is not None:
+        from featx.results import write_atomically
+
         write_atomically(target, formatted(predictions, form))
     else:
         sys.stdout.write(formatted(predictions, form))
     list_failures([*unlisted, *model.failures])
     if args.profile:
         show_profile(model.extraction)
+
+
+def _default_format(output: str | None) -> str:
+    """Return the format that the name of the output means; a terminal gets one that people read."""
+    if output is None:
+        return "text" if sys.stdout.isatty() else "csv"
+    return "jsonl" if output.endswith((".jsonl", ".json")) else "csv"
 
 
 def _image_paths(args: Namespace) -> tuple[list[str], list[Any]]:
@@ -73,13 +90,25 @@ def _image_paths(args: Namespace) -> tuple[list[str], list[Any]]:
 
 
 def formatted(predictions: list[Any], form: str) -> str:
-    """Return CSV, whose cells are safe in a spreadsheet, or exact JSON lines."""
+    """Return lines of text, CSV, whose cells are safe in a spreadsheet, or exact JSON lines."""
     from featx.estimators.model import prediction_rows
     from featx.spreadsheet import csv_text
 
+    if form == "text":
+        return "".join(f"{_line(p)}\n" for p in predictions)
     if form == "jsonl":
-        names = ("id", "label", "probability", "probabilities")
+        names = ("id", "label", "probability", "unsure", "reason", "probabilities")
         return "".join(json_line({name: getattr(p, name) for name in names}) + "\n" for p in predictions)
     rows = prediction_rows(predictions)
-    header = list(rows[0]) if rows else ["id", "label", "probability"]
+    header = list(rows[0]) if rows else ["id", "label", "probability", "unsure"]
     return csv_text(header, (row.values() for row in rows))
+
+
+def _line(prediction: Any) -> str:
+    """Return ``FILE: LABEL 0.97``, or ``FILE: unsure (LABEL 0.41)`` with the reason if it is another one."""
+    answer = f"{prediction.label} {prediction.probability:.2f}"
+    if prediction.unsure:
+        # The probability is there already, and its threshold is the same for all.
+        why = "" if prediction.reason.startswith("probability") else f"; {prediction.reason}"
+        answer = f"unsure ({answer}{why})"
+    return printable(f"{prediction.id}: {answer}")

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 
-import featx
-from featx.cli.flags import add_data, add_flag, add_network, add_output, add_run, keywords
-from featx.cli.output import command_line, into_folder, say_notes
-from featx.terminal import say
+from featx.cli.flags import add_data, add_flag, add_network, add_output, add_run
+from featx.cli.output import run_experiment
 
 HELP = "rank backbones or layers by transferability scores and a linear probe"
 
@@ -30,16 +28,7 @@ def add(parser: ArgumentParser) -> None:
     add_run(parser)
 
 
-@into_folder("ranking", "data")
 def run(args: Namespace) -> None:
     """Rank the backbones."""
-    from featx.results.output_paths import resolve_source
-
-    if args.layers == ["all"]:
-        args.layers = "all"
-    result = featx.rank(**keywords(args, featx.rank))
-    say_notes(result.table(), result.notes, result.verdict())
-    if args.output:
-        result.dataset["source"] = resolve_source(args.data)
-        result.command = command_line()
-        say(f"report: {result.save(args.output)}")
+    layers = "all" if args.layers == ["all"] else args.layers
+    run_experiment(args, "rank", {"source": args.data}, layers=layers)

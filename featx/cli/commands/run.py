@@ -13,9 +13,9 @@ HELP = "run the experiment of a TOML file, or resume it"
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
-        "Runs the comparison or learning curve that a TOML file describes. Finished work in the output "
-        "folder is not done again. compare and curve write such a file, experiment.toml, beside their "
-        "results."
+        "Runs the study that a TOML file describes. Finished work in the output folder is not done again. "
+        "compare, curve, rank, similarity and anomaly write such a file, experiment.toml, beside their "
+        "results, with all defaults written out."
     )
     parser.add_argument("experiment", metavar="EXPERIMENT.toml", help="see featx.studies.experiments.schema")
     add_trust(parser)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-import featx
-from featx.cli.flags import add_flag, add_network, add_output, add_run, keywords
-from featx.cli.output import command_line, into_folder, say_notes
-from featx.terminal import say
+from featx.cli.flags import add_flag, add_network, add_output, add_run
+from featx.cli.output import run_experiment
 
 HELP = "test whether two sets of images differ, and show which images differ most"
 
@@ -31,15 +29,6 @@ def add(parser: ArgumentParser) -> None:
     add_run(parser, limit=False)
 
 
-@into_folder("similarity", "a", "b")
 def run(args: Namespace) -> None:
     """Compare the two sets."""
-    from featx.results.output_paths import resolve_source
-
-    result = featx.similarity(**keywords(args, featx.similarity))
-    say_notes(result.table(), result.notes, result.verdict())
-    if args.output:
-        for side, given in zip(result.sets, (args.a, args.b), strict=True):
-            side["source"] = resolve_source(given)
-        result.command = command_line()
-        say(f"report: {result.save(args.output)}")
+    run_experiment(args, "similarity", {"a": args.a, "b": args.b})

@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING, Any
 
 import featx
-from featx.cli.flags import add_data, add_flag, add_network, add_output, add_run, keywords
+from featx.cli.flags import DATA_HELP, add_flag, add_network, add_output, add_run, keywords
 from featx.cli.output import list_failures, show_profile
+from featx.errors import InputError
+from featx.options import is_features
 from featx.terminal import say
+
+if TYPE_CHECKING:
+    from featx.methods.abstention import UnsureRule
 
 HELP = "train a classifier and save it"
 
 
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
-    parser.description = "Trains one probe on all labelled images and writes a model file."
-    add_data(parser, "; images of a test split are left out")
+    parser.description = (
+        "Trains one classifier on all labelled images and writes a model file: a probe or a head on frozen "
+        "features, the network itself, or an ensemble of several backbones."
+    )
+    more = "; images of a test split are left out. Also an .h5 file of featx extract; for ensemble, several"
+    parser.add_argument("data", nargs="+", metavar="DATA", help=DATA_HELP + more)
+    add_flag(parser, "split_by")
+    add_flag(parser, "label", metavar="C", nargs=None, help="the column of classes (default: label)")
     add_output(parser, "MODEL", "the model file to write")
     add_flag(parser, "classifier")
-    add_flag(parser, "backbone")
+    several = "see featx backbones (default: mobilenet_v2); several for ensemble"
+    add_flag(parser, "backbone", nargs="+", help=several)
+    add_flag(parser, "epochs", help="epochs of finetune-last, -gradual and -full (default: the recipe's)")
     add_flag(parser, "seed", help=None)
+    add_flag(parser, "sure")
     add_network(parser)
     add_run(parser)
 
@@ -29,14 +44,45 @@ def run(args: Namespace) -> None:
     from featx.results.output_paths import output_file
 
     target = output_file(args.output, "model", force=args.force)
+    args.data = _data_of(args.data)
     model = featx.train(**keywords(args, featx.train))
     model.save(target)
-    score = model.info["cv_score"]
-    estimate = "" if score is None else f", cross-validated score {score:.3f}"
-    say(
-        f"{args.output}: {model.info['classifier']} on {model.info['n_train']} images, "
-        f"{len(model.classes)} classes{estimate}"
-    )
+    info, found = model.info, model.info["validation"]
+    members = [f"{one.backbone['name']} with {one.info['classifier']}" for one in model.members]
+    name = info["classifier"] + (f" ({', '.join(members)})" if members else "")
+    score = "" if found["score"] is None else f", {found['what']} {found['score']:.3f}"
+    say(f"{args.output}: {name} on {info['n_train']} images, {len(model.classes)} classes{score}")
+    if model.unsure is not None:
+        say(_when_unsure(model.unsure))
     list_failures(model.failures)
     if args.profile:
         show_profile(model.extraction)
+
+
+def _when_unsure(rule: UnsureRule) -> str:
+    """Say which answers of the model are marked as unsure."""
+    found, when = rule.confidence, []
+    if found is not None and found.guaranteed and found.right is not None:
+        when.append(
+            f"below a probability of {found.threshold:.2f} (of the held-out images {found.answered:.0%} are "
+            f"above it, and {found.right:.1%} of these were right)"
+        )
+    elif found is not None:
+        when.append(
+            f"below a probability of {found.threshold:.2f} (there are too few images, or too many wrong "
+            f"answers, to show from which one on {found.sure:.0%} are right)"
+        )
+    when += [] if rule.familiarity is None else ["unlike the training images"]
+    return (
+        f"unsure answers: {', or '.join(when)}" if when else "no answer is marked as unsure: too few images"
+    )
+
+
+def _data_of(given: list[str]) -> Any:
+    """Return the only DATA, or several features files."""
+    if len(given) == 1:
+        return given[0]
+    odd = [one for one in given if not is_features(one)]
+    if odd:
+        raise InputError(f"{odd[0]}: is no .h5 file; several DATA are features of the same images")
+    return given

@@ -5,19 +5,41 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from featx.cache.identity import Space
 from featx.data.collection import Collection
-from featx.data.features.writing import encoded, write_features
+from featx.data.features.checking import (
+    are_names,
+    as_float32,
+    as_text,
+    checked_labels,
+    encoded_labels,
+    strings,
+)
+from featx.data.features.writing import write_features
 from featx.data.labels import SPLITS
 from featx.data.tasks import LABEL, Task, check_targets
-from featx.errors import CacheError, FeaturesError, InputError
+from featx.errors import CacheError, FeaturesError, InputError, OutputError, UnknownName
 from featx.options import checked
 
+if TYPE_CHECKING:
+    import pandas
+
 __all__ = ["Failure", "Features", "check_rows"]
+#: Formats that `Features.save` does not write, by suffix, and what writes them.
+_OTHER_FORMATS = {
+    ".parquet": "to_parquet",
+    ".csv": "to_frame().to_csv",
+    ".tsv": "to_frame().to_csv",
+    ".xlsx": "to_frame().to_excel",
+    ".json": "to_frame().to_json",
+    ".pkl": "to_frame().to_pickle",
+    ".npy": "numpy.save of embeddings",
+    ".npz": "numpy.savez of embeddings and ids",
+}
 
 
 @dataclass(frozen=True)
@@ -37,14 +59,14 @@ class Features(Collection):
 
     Parameters
     ----------
-    embeddings : ndarray of shape (n, d), dtype float32 or float16
-        Row i is image i.
+    embeddings : array-like of shape (n, d), dtype float32, float16 or float64
+        Row i is image i; float64 is converted to float32.
     ids : sequence of n str
         Unique: the path relative to the root, or the id given.
-    labels : array-like of shape (n,), integer, optional
-        Index into `classes`; kept as int64.
+    labels : array-like of shape (n,), integer or str, optional
+        Index into `classes`, kept as int64; or the name of the class.
     classes : sequence of str, optional
-        Names of the classes, unique; only with labels.
+        Names of the classes, unique; only with labels. Default for labels that are names: these, in order.
     splits : array-like of n str, optional
         Each ``"train"``, ``"val"`` or ``"test"``.
     groups : array-like of shape (n,), optional
@@ -87,30 +109,37 @@ class Features(Collection):
         if self.embeddings.ndim != 2 or self.embeddings.shape[1] < 1:
             raise FeaturesError(f"embeddings of shape {self.embeddings.shape}: expected (n, d) with d >= 1")
         native = self.embeddings.dtype.newbyteorder("=")
-        if native not in (np.float32, np.float16):
-            raise FeaturesError(f"embeddings of dtype {self.embeddings.dtype}: expected float32 or float16")
-        self.embeddings = self.embeddings.astype(native, copy=False)
+        if native == np.float64:
+            self.embeddings = as_float32(self.embeddings)
+        elif native in (np.float32, np.float16):
+            self.embeddings = self.embeddings.astype(native, copy=False)
+        else:
+            raise FeaturesError(
+                f"embeddings of dtype {self.embeddings.dtype}: expected float32, float16 or float64"
+            )
         n = len(self.embeddings)
-        self.ids = _strings("ids", self.ids, n)
+        self.ids = strings("ids", self.ids, n)
         if len(set(self.ids)) != n:
             seen: set[str] = set()
             twice = next(id for id in self.ids if id in seen or seen.add(id))  # type: ignore[func-returns-value]
             raise FeaturesError(f"ids: {twice!r} comes twice, expected unique ids")
         if self.classes is not None:
-            self.classes = tuple(_strings("classes", self.classes))
+            self.classes = tuple(strings("classes", self.classes))
             if len(set(self.classes)) != len(self.classes):
                 raise FeaturesError("classes: a name comes twice, expected unique names")
             if self.labels is None:
                 raise FeaturesError("classes without labels: expected both or neither")
+        if self.labels is not None and are_names(self.labels):
+            self.labels, self.classes = encoded_labels(self.labels, n, self.classes)
         if self.labels is not None:
-            self.labels = _checked_labels(self.labels, n, self.classes)
+            self.labels = checked_labels(self.labels, n, self.classes)
         if self.splits is not None:
-            self.splits = np.array(_strings("splits", self.splits, n), dtype=np.str_)
+            self.splits = np.array(strings("splits", self.splits, n), dtype=np.str_)
             unknown = sorted(set(self.splits.tolist()) - set(SPLITS))
             if unknown:
                 raise FeaturesError(f"splits: {unknown[0]!r} is not one of {', '.join(SPLITS)}")
         if self.groups is not None:
-            self.groups = np.array(_strings("groups", _as_text(self.groups), n), dtype=np.str_)
+            self.groups = np.array(strings("groups", as_text(self.groups), n), dtype=np.str_)
         if not isinstance(self.failures, (list, tuple)):
             raise FeaturesError(f"failures: expected a list, got {type(self.failures).__name__}")
         self.failures = list(self.failures)
@@ -119,7 +148,7 @@ class Features(Collection):
         try:
             self.targets = check_targets(None if self.labels is None else self.label_name, self.targets, n)
             for task in self.targets.values():
-                _strings(f"classes of {task.name}", [task.name, *(task.classes or ())])
+                strings(f"classes of {task.name}", [task.name, *(task.classes or ())])
         except FeaturesError:
             raise
         except InputError as error:
@@ -146,6 +175,117 @@ class Features(Collection):
         rows = self._row_numbers(indices)
         return self._take(rows, embeddings=self.embeddings[rows], ids=[self.ids[i] for i in rows.tolist()])
 
+    def __getitem__(self, which: Any) -> Features:
+        """Return the rows of a slice, of numbers, of a mask or of ids, as `subset` does.
+
+        One number or one id gives features of one row: ``features[3].embeddings[0]`` is the row itself.
+        """
+        if isinstance(which, slice):
+            return self.subset(np.arange(len(self))[which])
+        if isinstance(which, str):
+            return self.subset(self._rows_of([which]))
+        chosen = np.asarray(which)
+        if chosen.ndim == 1 and chosen.dtype.kind in "UO" and all(isinstance(one, str) for one in which):
+            return self.subset(self._rows_of(list(which)) if len(which) else np.empty(0, np.int64))
+        return self.subset(chosen.reshape(-1) if chosen.ndim == 0 else chosen)
+
+    #: Rows are not to be walked over one by one: `embeddings` is the array.
+    __iter__ = None
+
+    def _rows_of(self, ids: Sequence[str]) -> np.ndarray:
+        rows = {id: i for i, id in enumerate(self.ids)}
+        unknown = [id for id in ids if id not in rows]
+        if unknown:
+            more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
+            raise FeaturesError(f"{UnknownName('id', unknown[0], self.ids)}{more}")
+        return np.array([rows[id] for id in ids], np.int64)
+
+    @staticmethod
+    def concat(parts: Sequence[Features]) -> Features:
+        """Return the rows of several features of one space, one after the other.
+
+        Parameters
+        ----------
+        parts : sequence of Features
+            All with splits or all without, and likewise with groups. Classes are united by name, in the order
+            in which they come; images of a part without some task have no value in it. A task of classes that
+            is complete becomes the labels, as in `with_tasks`.
+
+        Returns
+        -------
+        Features
+            With the failures of all parts, and the `about` of the first one.
+
+        Raises
+        ------
+        FeaturesError
+            The parts are of different spaces (the message names what differs), an id comes twice, or only
+            some parts have splits or groups.
+        """
+        from featx.data.features.joining import concatenate
+
+        return concatenate(parts)
+
+    def merge(
+        self, table: Any, *, on: str = "id", label: Any = None, target: Any = None, strict: bool = True
+    ) -> Features:
+        """Return these rows with the columns of a table, which is joined by id.
+
+        Parameters
+        ----------
+        table : pandas.DataFrame or dict of columns
+            A row for each image. ``split`` and ``group`` are what they are in `featx.load_dataset`; every
+            other column becomes a task, in place of one of the same name. Without labels before, the first
+            column of classes that is complete becomes the labels.
+        on : str, default="id"
+            The column, or index, of ids.
+        label, target : str or sequence of str, optional
+            The columns of classes, and of numbers; others are then left out. Default: a column of floats with
+            a fraction is numbers, every other one is classes.
+        strict : bool, default=True
+            Whether every image must have a row, and every row an image. With False, images without a row have
+            no value, and rows without an image are left out.
+
+        Raises
+        ------
+        FeaturesError
+            An id is missing on one side (the message names some), or comes twice; or a value is not valid.
+
+        Examples
+        --------
+        >>> features = features.merge(pandas.read_csv("labels.csv"), on="id")  # doctest: +SKIP
+        """
+        from featx.data.features.joining import merge_table
+
+        return merge_table(self, table, on, label, target, strict)
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return a data frame: ``id``, a column for each task, ``split``, ``group``, and ``x0``, ``x1``, ...
+
+        The labels are in the column ``label`` (or `label_name`), by name; what is not known has no column.
+        """
+        from featx.data.features.frames import to_frame
+
+        return to_frame(self)
+
+    @checked(path="file")
+    def to_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Write the table of `to_frame` as a parquet file, in one step.
+
+        ``pandas.read_parquet`` reads it; the space is in its metadata, under ``featx_space``. What `save`
+        writes can be loaded as features again.
+
+        Raises
+        ------
+        MissingExtra
+            pyarrow is not installed.
+        OutputError
+            The file cannot be written.
+        """
+        from featx.data.features.frames import write_parquet
+
+        write_parquet(self, path)
+
     @checked(path="file")
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write one HDF5 file, durably; an older file of that name is replaced.
@@ -153,13 +293,18 @@ class Features(Collection):
         Parameters
         ----------
         path : path-like
-            Its folder must exist.
+            Its folder must exist; not the name of a table, such as ``p.csv``.
 
         Raises
         ------
         OutputError
             If it cannot be written; the older file is then still there.
         """
+        if (suffix := os.path.splitext(os.fspath(path))[1].lower()) in _OTHER_FORMATS:
+            raise OutputError(
+                f"{os.fspath(path)}: save writes HDF5, whose names end in .h5; for {suffix} use "
+                f"{_OTHER_FORMATS[suffix]}"
+            )
         write_features(self, path)
 
 
@@ -190,43 +335,3 @@ def check_rows(rows: np.ndarray, ids: Sequence[str], place: str) -> list[str]:
         f"{place}: the embeddings of {len(zero)} of {len(rows)} images are zero in every value, the first "
         f"that of {ids[zero[0]]}: the network sees nothing in them"
     ]
-
-
-def _strings(name: str, values: Any, n: int | None = None) -> list[str]:
-    if isinstance(values, str | bytes) or np.ndim(values) == 0:
-        raise FeaturesError(f"{name} is one {type(values).__name__}: expected a sequence of strings")
-    strings = [str(value) if isinstance(value, np.str_) else value for value in values]
-    if n is not None and len(strings) != n:
-        raise FeaturesError(f"{name} has {len(strings)} entries for {n} embeddings")
-    for i, value in enumerate(strings):
-        if not isinstance(value, str):
-            raise FeaturesError(f"{name}[{i}] is a {type(value).__name__}: expected a string")
-        if "\0" in value:
-            raise FeaturesError(f"{name}[{i}] is {value!r}: a NUL character cannot be stored")
-        if value.isascii():
-            continue
-        try:
-            encoded(value)
-        except UnicodeEncodeError as error:
-            raise FeaturesError(f"{name}[{i}] is {value!r}: not valid Unicode") from error
-    return strings
-
-
-def _as_text(groups: Any) -> Any:
-    array = np.asarray(groups)
-    return (
-        [str(value) for value in array.tolist()] if array.ndim == 1 and array.dtype.kind in "iu" else groups
-    )
-
-
-def _checked_labels(labels: Any, n: int, classes: tuple[str, ...] | None) -> np.ndarray:
-    labels = np.asarray(labels)
-    if labels.shape != (n,) or (labels.dtype.kind not in "iu" and n):
-        raise FeaturesError(
-            f"labels of shape {labels.shape} and dtype {labels.dtype}: expected integers of shape ({n},)"
-        )
-    if n and (labels.min() < 0 or int(labels.max()) > np.iinfo(np.int64).max):
-        raise FeaturesError(f"labels: {labels.min()} is not the index of a class, expected 0 or more")
-    if n and classes is not None and labels.max() >= len(classes):
-        raise FeaturesError(f"labels: {labels.max()} with {len(classes)} classes")
-    return labels.astype(np.int64)

@@ -14,7 +14,8 @@ import numpy as np
 from featx.data.dataset import Dataset
 from featx.data.labels import encode_labels, list_per_image, merge_classes, parse_groups, parse_splits
 from featx.data.readers.images import fetch_image, list_rows, make_sources
-from featx.data.tasks import check_not_empty, make_tasks
+from featx.data.readers.naming import name_of_object
+from featx.data.tasks import LABEL, check_not_empty, make_task, make_tasks
 from featx.errors import DatasetError
 from featx.inputs.image import SOURCES, LazyImage
 
@@ -39,7 +40,8 @@ def from_arrays(
     images : sequence of str, Path, bytes, PIL image, array or tensor; or one array of all images
         See `images_of`.
     labels : array-like of shape (n,) or (n, k), DataFrame or dict of columns, optional
-        Class names or whole numbers; with `classes`, indices into them. Each of several columns is a task of
+        Class names or whole numbers, None or NaN for an image without a label; with `classes`, indices into
+        them. Each of several columns is a task of
         the images that have a value (not None or NaN) in it; a column of floats with any fraction is numbers,
         every other one is classes.
     splits : array-like of shape (n,), optional
@@ -66,6 +68,8 @@ def from_arrays(
         raise DatasetError(f"{name}: no images")
     names = _ids(listed) if ids is None else [str(id) for id in list_per_image(ids, n, "ids")]
     tasks = None if labels is None else make_tasks(labels, n, label, target)
+    if tasks is None and labels is not None and classes is None:
+        tasks = [make_task(LABEL, list_per_image(labels, n, "labels"), _label_error)]
     encoded, class_list = None, None
     if tasks is not None:
         if classes is not None:
@@ -74,8 +78,6 @@ def from_arrays(
     elif classes is not None:
         indices = [] if labels is None else list_per_image(labels, n, "labels")
         encoded, class_list = merge_classes(indices, classes)
-    elif labels is not None:
-        encoded, class_list = encode_labels(labels, n)
     dataset = Dataset(
         name,
         make_sources(listed, name, names, on_error=on_error),
@@ -98,14 +100,14 @@ def from_torch(dataset: Any, name: str | None = None) -> Dataset:
         come from ``.targets``, ``.labels`` or ``._labels`` (also through ``torch.utils.data.Subset``), else
         from all items; class names from ``.classes``.
     name : str, optional
-        Default: the name of the type of `dataset`.
+        Default: see `featx.data.readers.naming.name_of_object`.
     """
     if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise DatasetError(
             f"expected a dataset with __len__ and __getitem__, got {type(dataset).__name__}; "
             "an iterable dataset has no order: make it a list"
         )
-    name = name or type(dataset).__name__
+    name = name or name_of_object(dataset)
     n = len(dataset)
     if n == 0:
         raise DatasetError(f"{name}: the dataset is empty")
@@ -129,6 +131,10 @@ def from_torch(dataset: Any, name: str | None = None) -> Dataset:
         return Dataset(name, list(images), *merge_classes(np.array(labels, np.int64), classes))
     encoded, names = encode_labels(labels, n)
     return Dataset(name, list(images), encoded, names)
+
+
+def _label_error(i: int, problem: str) -> DatasetError:
+    return DatasetError(f"labels[{i}]: {problem}")
 
 
 def _ids(images: list) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from featx.data.dataset import Dataset, check_evaluated_classes
-from featx.data.labels import class_name, encode, is_missing, parse_each, parse_groups, same_form, split_name
+from featx.data.labels import class_name, is_missing, parse_each, parse_groups, same_form, split_name
 from featx.data.read_report import SKIP_HINT, ReadReport
 from featx.data.readers.folder_listing import PathFinder
 from featx.data.readers.images import IMAGE_KEYS, make_sources
@@ -78,17 +78,15 @@ def make_dataset(
     if not table.rows:
         raise DatasetError(f"{table.place}: the table has no rows")
     images, failures = _images(table, on_error)
-    labels, classes = (None, None) if asked else _labels(table, labelled)
     splits = _splits(table)
     groups = _groups(table)
     _check_groups(table, splits, groups)
     reading = ReadReport(failures=tuple(failures), notes=tuple(notes))
-    dataset = Dataset(name, images, labels, classes, splits, groups, reading=reading)
-    if asked:
-        wanted = [[same_form(name) for name in names_of(names)] for names in (label, target)]
-        dataset = dataset.with_tasks(_tasks(table, *wanted))
-    if len(dataset.tasks) <= 1:  # each of several tasks has its own images
-        check_evaluated_classes(dataset, table.place)
+    wanted = [[same_form(name) for name in names_of(names)] for names in (label, target)]
+    tasks = _tasks(table, *wanted) if asked else _labels(table, labelled)
+    dataset = Dataset(name, images, splits=splits, groups=groups, reading=reading).with_tasks(tasks)
+    if len(tasks) <= 1:  # each of several tasks has its own images
+        check_evaluated_classes(dataset.labelled(), table.place)
     return dataset
 
 
@@ -181,25 +179,20 @@ def _missing_files(table: Table, column: str, reasons: Mapping[int, str]) -> Dat
     return table.error(column, first, f"{reasons[first]}{more}")
 
 
-def _labels(table: Table, labelled: bool) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
-    values = table.columns.get("label")
-    if values is None or (not labelled and all(is_missing(value) for value in values)):
-        return None, None
-    if error := table.missing("label"):
-        raise error
-
-    def refuse(i: int, value: Any) -> DatasetError:
-        return table.error("label", i, f"expected a name or a whole number, got {value!r}")
-
-    names = parse_each(values, class_name, refuse)
-    present = set(names)
-    return encode(names, [name for name in table.orders.get("label", ()) if name in present] or None)
+def _labels(table: Table, labelled: bool) -> list[Task]:
+    """Return the task of the column label; none without the column, or, unless `labelled`, with no value."""
+    values = table.columns.get(LABEL)
+    if values is None or (not labelled and all(map(is_missing, values))):
+        return []
+    order = table.orders.get(LABEL, ())
+    tasks = [make_task(LABEL, values, partial(table.error, LABEL), order=order)]
+    check_not_empty(tasks, table.place)
+    return tasks
 
 
 def _tasks(table: Table, label: list[str], target: list[str]) -> list[Task]:
-    gaps = len(label) + len(target) > 1
     tasks = [
-        make_task(name, table.columns[name], partial(table.error, name), numbers=name in target, gaps=gaps)
+        make_task(name, table.columns[name], partial(table.error, name), numbers=name in target)
         for name in (*label, *target)
     ]
     check_not_empty(tasks, table.place)

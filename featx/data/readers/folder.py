@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import numpy as np
 from featx.data.dataset import Dataset, check_evaluated_classes, quote_names
 from featx.data.labels import encode
 from featx.data.read_report import ReadReport
-from featx.data.readers.folder_layout import Layout, read_layout
+from featx.data.readers.folder_layout import Layout, inner_folder_notes, is_unlabelled, read_layout
 from featx.data.readers.folder_listing import Listing, Parts, PathFinder, list_images
+from featx.data.tasks import LABEL, Task
 from featx.errors import DatasetError
 from featx.inputs.image import FileImage
 
@@ -30,10 +32,10 @@ def read_folder(
     path : str or Path
         Holds one folder per class, whose images may lie in further folders; or folders named like splits
         (``train/`` and ``test/``, ``training_set/`` and ``val_images/``), each with class folders; or only
-        images, which are then unlabelled.
+        images, which are then unlabelled. Images in a folder ``unlabelled`` (or ``unlabeled``, in any case),
+        and images beside the class folders, have no label (see `Dataset.labelled`).
     labelled : bool, default=True
-        With False, class folders may be empty, and a folder with images beside the class folders is read as
-        unlabelled.
+        With False, class folders may be empty.
     split_by : {"folder", "none"}, optional
         Says what the top folders are, whatever their names: groups such as sites or cameras, each on one side
         of a split only, with the classes inside them (``"folder"``); or the classes (``"none"``).
@@ -49,9 +51,9 @@ def read_folder(
     Raises
     ------
     DatasetError
-        If there is no such folder, no image in it, an image beside the class folders, an empty class folder,
-        or a class in test that is not in train; or if the top folders are not named like splits and hold
-        folders of the same names, without `split_by`.
+        If there is no such folder, no image in it, an image beside the splits or groups, an empty class
+        folder, or a class in test that is not in train; or if the top folders are not named like splits and
+        hold folders of the same names, without `split_by`.
 
     Notes
     -----
@@ -83,43 +85,40 @@ def read_folder(
     )
     home = os.path.realpath(root)
     images = [FileImage("/".join(parts), os.path.join(root, *parts), tree=home) for parts in listed.files]
-    labels, names = (None, None) if layout.classes is None else encode(layout.classes)
     dataset = Dataset(
         root.name or root.resolve().name,
         list(images),
-        labels,
-        names,
-        None if layout.splits is None else np.array(layout.splits, "U5"),
-        None if layout.groups is None else np.array(layout.groups),
+        splits=None if layout.splits is None else np.array(layout.splits, "U5"),
+        groups=None if layout.groups is None else np.array(layout.groups),
         reading=reading,
     )
-    check_evaluated_classes(dataset, str(root))
+    if layout.classes is not None:
+        dataset = dataset.with_tasks([_labels(layout.classes)])
+    check_evaluated_classes(dataset.labelled(), str(root))
     return dataset
 
 
+def _labels(names: Sequence[str | None]) -> Task:
+    labels = np.full(len(names), -1, np.int64)
+    rows = [i for i, name in enumerate(names) if name is not None]
+    labels[rows], classes = encode([name for name in names if name is not None])
+    return Task(LABEL, labels, classes)
+
+
 def _check(root: Path, listed: Listing, layout: Layout, labelled: bool) -> list[str]:
-    """Refuse stray images and empty class folders if labels are needed; else return notes on them."""
-    stray = ["/".join(parts) for parts in layout.stray]
-    if stray and labelled:
-        raise DatasetError(
-            f"{root}: {len(stray)} image{'s' * (len(stray) > 1)} not in a class folder, while others are: "
-            f"{quote_names(stray)}; move them into a class folder or away"
-        )
-    if stray:
-        n = len(listed.files) - len(stray)
-        return [
-            f"no labels: {len(stray)} images are not in a class folder, {n} others are: "
-            f"{quote_names(stray, 3)}"
-        ]
+    """Refuse empty class folders if labels are needed; else return notes on them and on nested folders."""
     notes = []
-    top = {parts[0] for parts in listed.files}
-    inside = {parts[1] for parts in listed.files if len(parts) > 2}
+    within = [parts for parts in listed.files if len(parts) > 1 and not is_unlabelled(parts[0])]
+    top = {parts[0] for parts in within}
+    inside = {parts[1] for parts in within if len(parts) > 2}
     if layout.splits is layout.groups is None and len(top) == 1 and len(inside) > 1:
         (only,) = top
         notes = [
             f"all images lie in the one folder {only!r}, which holds folders itself: if those are the "
             f"classes, give {root / only}"
         ]
+    elif layout.groups is None and layout.splits is None:
+        notes = inner_folder_notes(listed.files)
     empty = _empty(listed, layout)
     if empty and labelled and layout.splits is layout.groups is None:
         raise DatasetError(

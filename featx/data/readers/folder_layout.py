@@ -16,6 +16,8 @@ from featx.options import check_options
 # Words without a meaning beside the word for a split, as in test_images.
 _FILLER = r"sets?|data|datasets?|images?|imgs?|pics?|pictures?|photos?|splits?|folders?|dir|samples?|files"
 _WRITTEN_TOGETHER = re.compile(f"({'|'.join(sorted(SPLIT_WORDS, key=len, reverse=True))})({_FILLER})")
+# Name of the folder of images without a label, which is never a class, a split or a group.
+_UNLABELLED = re.compile(r"unlabell?ed", re.IGNORECASE)
 # Names of folders inside a class that do not name anything, such as images/.
 _STORE = re.compile(rf"{_FILLER}|raw|originals?|jpe?gs?|png|frames|crops", re.IGNORECASE)
 
@@ -24,12 +26,11 @@ _STORE = re.compile(rf"{_FILLER}|raw|originals?|jpe?gs?|png|frames|crops", re.IG
 class Layout:
     """The class, split and group of each image; None if the folders do not tell."""
 
-    classes: list[str] | None
+    classes: list[str | None] | None  # None for an image in unlabelled/, and for one beside the class folders
     splits: list[str] | None = None
     groups: list[str] | None = None
     origin: str = ""  # the folders that are splits or groups, for the summary
     class_folders: frozenset[Parts] = frozenset()
-    stray: Sequence[Parts] = ()  # images beside the class folders, while others are in them
 
 
 def read_layout(place: str, found: Sequence[Parts], folders: Iterable[Parts], split_by: str | None) -> Layout:
@@ -40,35 +41,80 @@ def read_layout(place: str, found: Sequence[Parts], folders: Iterable[Parts], sp
     """
     check_options(split_by=split_by)
     folders = set(folders)
-    top = sorted({parts[0] for parts in found if len(parts) > 1})
+    top = sorted({parts[0] for parts in found if len(parts) > 1 and not is_unlabelled(parts[0])})
     splits: dict[str, str] = {}
     if split_by is None:
         splits = _splits_by_name(place, found, top)
         if not splits:
-            _require_clear(place, found, top)
+            _require_clear(place, [parts for parts in found if not is_unlabelled(parts[0])], top)
     divided = top if split_by == "folder" else sorted(splits)
     beside = [parts[0] for parts in found if len(parts) == 1] if divided else []
     if beside:
         what = "splits" if splits else "groups"
         raise DatasetError(
-            f"{place}: images lie beside the folders of the {what}: {quote_names(beside)}; move them"
+            f"{place}: images lie beside the folders of the {what}: {quote_names(beside)}; move them "
+            "(images without a label into a folder unlabelled/)"
         )
     depth = _depths(divided, found, folders)
     level = [depth.get(parts[0], 0) for parts in found]
     layout = Layout(None, origin=", ".join(map(repr, divided[:5])) + (", ..." if len(divided) > 5 else ""))
     if splits:
-        layout.splits = [splits[parts[0]] for parts in found]
+        # unlabelled/ beside the splits can hold anything but test images
+        layout.splits = [splits.get(parts[0], "train") for parts in found]
     elif divided:
         layout.groups = [same_form(parts[0]) for parts in found]
-    direct = [parts for parts, at in zip(found, level, strict=True) if len(parts) == at + 1]
-    if len(direct) < len(found):
-        layout.stray = direct
+    classes = [_class_of(parts, at) for parts, at in zip(found, level, strict=True)]
+    if any(name is not None for name in classes):
+        layout.classes = classes
         layout.class_folders = frozenset(
-            parts for parts in folders if parts and len(parts) == depth.get(parts[0], 0) + 1
+            parts
+            for parts in folders
+            if parts
+            and len(parts) == depth.get(parts[0], 0) + 1
+            and not (is_unlabelled(parts[0]) or is_unlabelled(parts[-1]))
         )
-        if not direct:
-            layout.classes = [name_of(parts[at]) for parts, at in zip(found, level, strict=True)]
     return layout
+
+
+def is_unlabelled(folder: str) -> bool:
+    """Whether a folder of this name holds images without a label."""
+    return _UNLABELLED.fullmatch(folder) is not None
+
+
+def _class_of(parts: Parts, level: int) -> str | None:
+    """Return the class of an image whose class folder lies below `level` folders; None without one."""
+    if len(parts) <= level + 1 or is_unlabelled(parts[0]) or is_unlabelled(parts[level]):
+        return None
+    return name_of(parts[level])
+
+
+def inner_folder_notes(found: Sequence[Parts]) -> list[str]:
+    """Return a note if class folders hold folders that may be the classes: animals/cats, animals/dogs."""
+    within: dict[str, set[str]] = {}
+    for parts in found:
+        if is_unlabelled(parts[0]):
+            continue
+        inner = within.setdefault(parts[0], set())
+        # An image beside the inner folders shows that the outer one is the class.
+        inner.add(parts[1] if len(parts) > 2 else "")
+    nested = {
+        outer: sorted(names)
+        for outer, names in within.items()
+        if len(names) > 1 and all(map(_may_name, names))
+    }
+    if not nested:
+        return []
+    outer, first = next(iter(sorted(nested.items())))
+    return [
+        f"the class {outer!r} holds the folders {quote_names(first, 3)}, whose images are all of that class"
+        + (f", and so do {len(nested) - 1} other classes" if len(nested) > 1 else "")
+        + ": if the inner folders are the classes, say so with --split-by folder (split_by='folder')"
+    ]
+
+
+def _may_name(folder: str) -> bool:
+    """Whether a folder may be called after what its images show: not 2021-05-01, not images."""
+    return re.search(r"[^\W\d_]", folder) is not None and not _STORE.fullmatch(folder)
 
 
 def name_of(folder: str) -> str:

@@ -27,6 +27,7 @@ _RESULTS = {
     "experiment.toml": b"# The experiment as",
 }
 _CACHE = "stat.sqlite"
+_ARCHIVES = frozenset([".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"])
 # Folders into which this process writes results; they may be empty when its data is listed.
 _outputs: set[str] = set()
 
@@ -151,6 +152,9 @@ class _Walk:
             return
         if format is not None:
             self.images.setdefault(suffix, format)
+        if suffix in _ARCHIVES:
+            self._leave_out("archive (unpack it to have its images read)", parts)
+            return
         self.suffixes[suffix] += 1
         self._note_first("", parts)
 

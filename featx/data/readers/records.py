@@ -11,6 +11,7 @@ from featx.data.labels import is_missing
 from featx.data.readers.arrays import from_arrays
 from featx.data.readers.columns import COLUMNS, Table, check_asked_columns, label_candidates, make_dataset
 from featx.data.readers.images import IMAGE_KEYS, fetch_image, is_frame
+from featx.data.readers.naming import name_of_object
 from featx.errors import DatasetError
 from featx.inputs.image import LazyImage
 
@@ -85,7 +86,7 @@ def read_records(
     DatasetError
         If it is not clear which column is the image or the label; labels are never dropped silently.
     """
-    place = type(rows).__name__
+    place = name_of_object(rows)
     n = len(rows)
     if n == 0:
         raise DatasetError(f"{place}: no images")

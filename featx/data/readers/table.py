@@ -46,10 +46,11 @@ def read_table(
         absolute or relative to the table's folder; ``label`` is a name or a whole number; ``split`` is train,
         val or test; images of one ``group`` belong together. Other columns are ignored.
     labelled : bool, default=True
-        With False, the column ``label`` may be missing or empty; the dataset is then unlabelled.
+        With False, the column ``label`` may be missing or empty; the dataset is then unlabelled. A blank cell
+        (or null; the text ``NA`` is a class) means that the image has no label: see `Dataset.labelled`.
     label, target : str or sequence of str, optional
-        Columns of classes (default ``label``) and of numbers. In a single column every image needs a value;
-        where several are given, an image with a blank in one is not part of that task.
+        Columns of classes (default ``label``) and of numbers. An image with a blank in one is not part of
+        that task.
     on_error : {"raise", "skip"}, default="raise"
         Whether to stop at a row without a path or whose file does not exist, or to leave it out and list it
         in `Dataset.reading`.
@@ -78,7 +79,8 @@ def read_table(
     return make_dataset(table, file.stem, labelled=labelled, label=label, target=target, on_error=on_error)
 
 
-def _read_csv(file: Path, asked: list[str]) -> Table:
+def read_csv_text(file: Path) -> tuple[str, str]:
+    """Return the text of a .csv file and its separator; `DatasetError` if it cannot be read."""
     try:
         text = read_regular(file, at_most=_MOST_BYTES).decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -88,8 +90,12 @@ def _read_csv(file: Path, asked: list[str]) -> Table:
         raise DatasetError(f"{file}: cannot be read ({error.strerror or error})") from error
     first = text.partition("\n")[0]
     # Spreadsheets write semicolons where the comma is the decimal sign.
-    delimiter = max(",;\t", key=first.count)
-    records = _records(file, text, delimiter)
+    return text, max(",;\t", key=first.count)
+
+
+def _read_csv(file: Path, asked: list[str]) -> Table:
+    text, delimiter = read_csv_text(file)
+    records = csv_records(file, text, delimiter)
     header = next(records, (1, []))[1]
     names = [same_form(original_cell(name.strip())) for name in header]
     where = _positions(file, names, asked)
@@ -109,7 +115,7 @@ def _read_csv(file: Path, asked: list[str]) -> Table:
     )
 
 
-def _records(file: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def csv_records(file: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the first line and the fields of every record that is not blank."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     line = 1
@@ -152,7 +158,7 @@ def _read_parquet(file: Path, asked: list[str]) -> Table:
 
 def _csv_columns(text: str, file: Path, delimiter: str, names: list[str]) -> dict[str, list[Any]]:
     """Read all columns, to see which could be labels."""
-    records = [record for _, record in _records(file, text, delimiter)][1:]
+    records = [record for _, record in csv_records(file, text, delimiter)][1:]
     return {name: [record[i].strip() for record in records] for i, name in enumerate(names)}
 
 

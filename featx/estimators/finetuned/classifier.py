@@ -270,7 +270,7 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
                 embeddings=rows.embeddings,
                 device=self.device,
                 seed=seed + fits,
-                progress=_say_epoch if self.verbose else None,
+                progress=say_epoch if self.verbose else None,
                 start_from=start,
                 watch=watch,
             )
@@ -433,6 +433,7 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
         return tags
 
 
-def _say_epoch(epoch: dict[str, Any]) -> None:
+def say_epoch(epoch: dict[str, Any]) -> None:
+    """Print loss and validation accuracy of an epoch on standard error."""
     validated = "" if epoch["val_loss"] is None else f", validation accuracy {epoch['val_accuracy']:.3f}"
     tell(f"epoch {epoch['epoch']}: training loss {epoch['train_loss']:.3f}{validated}")

@@ -2,41 +2,59 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Unpack
 
 import numpy as np
 
-from featx.data.features import Failure
+from featx.data import Dataset, load_dataset
+from featx.data.features import Failure, Features
 from featx.errors import InputError, as_one_error
+from featx.estimators.model.embedding import ModelRows, embed_for_model
 from featx.estimators.model.prediction import Prediction
-from featx.extraction import embed_dataset, matching_embedder
-from featx.options import PredictOptions, Run, checked
+from featx.estimators.model.rows import check_same_space, rows_in
+from featx.estimators.model.saving import write_model
+from featx.estimators.model_file.plain import PlainClassifier
+from featx.methods.abstention import UnsureRule
+from featx.options import OPTIONS, PredictOptions, Run, checked, require_no_effect
+from featx.results.shown import Shown, brief
+
+_ROWS_GIVEN = "embeddings are given, and no network runs"
 
 
 @dataclass
-class Model:
-    """Classify images with a fitted probe and the backbone that it was trained on.
+class Model(Shown):
+    """Classify images with a fitted classifier and the backbone, or the backbones, that it was trained on.
 
     Attributes
     ----------
     classifier : sklearn.base.BaseEstimator
-        Classifier that was fitted on embeddings.
+        Classifier that was fitted on embeddings. That of an ensemble takes the rows of its members side by
+        side.
     classes : tuple of str
         Names of the classes, in the order of the classifier's columns.
     space : dict
-        Space of the embeddings: backbone, weights hash, layer, preprocessing, precision.
+        Space of the embeddings: backbone, weights hash, layer, preprocessing, precision. Empty for an
+        ensemble, whose members have one each.
     backbone : dict
-        Arguments of `featx.backbones.load_backbone` that load this backbone again.
+        Arguments of `featx.backbones.load_backbone` that load this backbone again; empty for an ensemble. Of
+        a fine-tuned network, those of the network before the training.
     info : dict
-        Classifier name, chosen hyperparameters, cross-validated score, number of training images, versions.
+        What was trained and how: see `featx.train`.
     failures : list of Failure
         Images of the last `predict` that could not be read, with ``on_error="skip"``.
     extraction : dict
         Times of the last extraction (`featx.extraction.Profile`).
     module : torch.nn.Module, Backbone or None
         The network, if it is your own; `save` does not write it.
+    values : mapping of str to ndarray
+        Parameters and buffers of a fine-tuned network, by name; empty where the backbone was not trained.
+    members : tuple of Model
+        The members of an ensemble, each with a backbone of its own; empty for any other model.
+    unsure : featx.methods.abstention.UnsureRule or None
+        When an answer is unsure; None for a model without thresholds.
     """
 
     classifier: Any
@@ -47,6 +65,25 @@ class Model:
     failures: list[Failure] = field(default_factory=list)
     extraction: dict[str, Any] = field(default_factory=dict)
     module: Any = field(default=None, repr=False)
+    values: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    members: tuple[Model, ...] = field(default=(), repr=False)
+    unsure: UnsureRule | None = field(default=None, repr=False)
+    _classifier: Any = field(init=False, repr=False, compare=False)
+
+    @property
+    def dim(self) -> int:
+        """Length of the rows that the classifier takes."""
+        return int(self._classifier.n_features_in_)
+
+    def _facts(self) -> dict[str, str]:
+        network = self.space.get("backbone")
+        facts = {
+            "classifier": self.info.get("classifier") or type(self._classifier).__name__,
+            "backbone": network.get("architecture") if isinstance(network, Mapping) else None,
+            "classes": brief(self.classes),
+            "trained on": self.info.get("n_train"),
+        }
+        return {name: str(fact) for name, fact in facts.items() if fact}
 
     @checked(images="data")
     def predict(
@@ -83,52 +120,82 @@ class Model:
         Raises
         ------
         ModelMismatch
-            The backbone installed here gives other embeddings than the model was trained on.
+            A backbone installed here gives other embeddings than the model was trained on.
         InputError
             The model was trained on a network of your own, and loaded without it.
         """
-        from featx.data import load_dataset
-
-        run = Run.of(options)
-        embedder = matching_embedder(
-            self.space,
-            self.backbone,
-            "the model",
-            run,
-            weights=weights,
-            trust_code=trust_code,
-            module=self.module,
-        )
-        # Labels are ignored, so top folders are neither classes nor splits.
-        dataset = load_dataset(images, labelled=False, split_by="none", on_error=run.on_error)
-        rows = embed_dataset(dataset, embedder, run)
-        self.failures, self.extraction = rows.failures, rows.profile.to_dict()
-        if not len(rows.kept):
-            return []
-        probabilities = self.predict_proba(rows.embeddings)
-        ids = dataset.ids
+        dataset, rows = self._embed(images, Run.of(options), weights, trust_code)
+        probabilities = self._probabilities(rows.embeddings)
+        ids, rule = dataset.ids, self.unsure
+        reasons = [""] * len(rows.kept) if rule is None else rule.reasons(rows.embeddings, probabilities)
         return [
             Prediction(
                 id=ids[i],
                 label=self.classes[row.argmax()],
                 probability=float(row.max()),
                 probabilities=dict(zip(self.classes, map(float, row), strict=True)),
+                unsure=None if rule is None else bool(reason),
+                reason=reason,
             )
-            for i, row in zip(rows.kept, probabilities, strict=True)
+            for i, row, reason in zip(rows.kept, probabilities, reasons, strict=True)
         ]
 
-    def predict_proba(self, rows: Any) -> np.ndarray:
-        """Return the probabilities (n, n_classes) for embeddings (n, d) of this model's backbone.
+    @checked(images="data")
+    def predict_proba(
+        self,
+        images: Any,
+        *,
+        weights: Any = None,
+        trust_code: bool = False,
+        **options: Unpack[PredictOptions],
+    ) -> np.ndarray:
+        """Return the probabilities of images, or of embeddings of this model's backbone.
+
+        Parameters
+        ----------
+        images : images, Features or array-like of float of shape (n, d)
+            Embeddings are `Features`, and floats in two axes. Everything else is images, as for `predict`.
+        weights, trust_code, **options
+            As for `predict`; with images only.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes)
+            A column for each of `classes`, in their order: the label of row `p` is
+            ``model.classes[p.argmax()]``. Images that could not be read, with ``on_error="skip"``, have no
+            row; they are in `failures`.
 
         Raises
         ------
         InputError
             The rows do not fit the model, or its probabilities for them are not finite.
+        ModelMismatch
+            The features are of another backbone; or as for `predict`.
         """
-        rows = np.asarray(rows)
-        if rows.ndim != 2 or rows.shape[1] != self.classifier.n_features_in_:
+        rows = rows_in(images)
+        if rows is None:
+            found = self._embed(images, Run.of(options), weights, trust_code)[1]
+            return self._probabilities(found.embeddings)
+        for name, value in {"weights": weights, "trust_code": trust_code, **options}.items():
+            require_no_effect(name, value, None if name == "weights" else OPTIONS[name].default, _ROWS_GIVEN)
+        if isinstance(images, Features) and self.space:
+            check_same_space(images, self.space, "the model")
+        return self._probabilities(rows)
+
+    def _embed(self, images: Any, run: Run, weights: Any, trust_code: bool) -> tuple[Dataset, ModelRows]:
+        """Return the dataset of images, and their rows; note failures and times."""
+        # Labels are ignored, so top folders are neither classes nor splits.
+        dataset = load_dataset(images, labelled=False, split_by="none", on_error=run.on_error)
+        rows = embed_for_model(self, dataset, run, weights=weights, trust_code=trust_code)
+        self.failures, self.extraction = rows.failures, rows.profile
+        return dataset, rows
+
+    def _probabilities(self, rows: np.ndarray) -> np.ndarray:
+        if not len(rows):
+            return np.empty((0, len(self.classes)))
+        if rows.shape[1] != self.dim:
             raise InputError(
-                f"the model expects embeddings of {self.classifier.n_features_in_} numbers, got an array of "
+                f"the model expects embeddings of {self.dim} numbers, got an array of "
                 f"shape {rows.shape}; use the backbone, layer and image size that it was trained with"
             )
         # The numbers of a model may come from anyone: overflow is detected in the result.
@@ -136,7 +203,7 @@ class Model:
             as_one_error(lambda reason: InputError(f"the model cannot classify these embeddings ({reason})")),
             np.errstate(all="ignore"),
         ):
-            found = np.asarray(self.classifier.predict_proba(rows))
+            found = np.asarray(self._classifier.predict_proba(rows))
         if not np.isfinite(found).all():
             raise InputError("the model gives probabilities that are not finite; train it again")
         return found
@@ -152,16 +219,21 @@ class Model:
         InputError
             The classifier is not one that `train` makes.
         """
-        from featx.estimators.model_file import describe, write_model_file
-
         path = Path(path)
-        description, arrays = describe(self.classifier, len(self.classes))
-        meta = {
-            "classes": list(self.classes),
-            "space": self.space,
-            "backbone": self.backbone,
-            "info": self.info,
-            "classifier": description,
-        }
-        write_model_file(path, meta, arrays)
+        write_model(self, path)
         return path
+
+
+def _classifier_of(model: Model) -> Any:
+    """Return the classifier; one that was read as plain arrays is built when it is first asked for."""
+    if isinstance(model._classifier, PlainClassifier):
+        model._classifier = model._classifier.build()
+    return model._classifier
+
+
+def _set_classifier(model: Model, classifier: Any) -> None:
+    model._classifier = classifier
+
+
+# After the dataclass is made, which would take the property for the default of the field.
+Model.classifier = property(_classifier_of, _set_classifier)  # type: ignore[assignment]

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from featx.results.shown import Shown
+
 
 @dataclass(frozen=True)
-class Prediction:
+class Prediction(Shown):
     """The prediction for one image.
 
     Attributes
@@ -21,18 +23,25 @@ class Prediction:
         Probability of `label`.
     probabilities : dict of str to float
         Probability of every class.
+    unsure : bool or None
+        Whether the answer is too improbable, or the image unlike those of the training (`featx.train`). None
+        if the model has no thresholds: it was trained before featx had them, or with ``sure=None``.
+    reason : str
+        Why it is unsure, else ``""``.
     """
 
     id: str
     label: str
     probability: float
     probabilities: dict[str, float]
+    unsure: bool | None = None
+    reason: str = ""
 
 
 def prediction_rows(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
-    """Return flat rows ``id, label, probability, p(CLASS) ...`` for a table."""
+    """Return flat rows ``id, label, probability, unsure, p(CLASS) ...`` for a table."""
     return [
-        {"id": p.id, "label": p.label, "probability": p.probability}
+        {"id": p.id, "label": p.label, "probability": p.probability, "unsure": p.unsure}
         | {f"p({name})": value for name, value in p.probabilities.items()}
         for p in predictions
     ]

@@ -1,100 +1,152 @@
-"""Train a classifier on images, with the network that it needs."""
+"""Train a classifier on images or on their rows, with the network that it needs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Unpack
 
-import numpy as np
-
-from featx.data.features import check_rows
-from featx.errors import InputError
+from featx.errors import InputError, UnknownName
 from featx.estimators.model.model import Model
-from featx.extraction import backbone_of, extract_features, network_embedder
-from featx.extraction.matching import OWN_MODULE
-from featx.options import Network, Reading, Run, StudyOptions, checked
+from featx.estimators.model.training_set import are_features, gather_features, gather_images
+from featx.options import ColumnOptions, Network, Reading, Run, checked, listed, require_no_effect
+
+#: What can be trained besides probes: the names in results, and shorter ones.
+_FINE_TUNED = ("head", "last", "gradual", "full")
+_ENSEMBLE = "ensemble"
 
 
-@checked()
+@checked(backbone="backbones")
 def train(
     data: Any,
     labels: Any = None,
     *,
     classifier: str = "logreg",
     backbone: Any = "mobilenet_v2",
+    epochs: int | None = None,
     seed: int = 0,
-    **options: Unpack[StudyOptions],
+    sure: float | None = 0.95,
+    **options: Unpack[ColumnOptions],
 ) -> Model:
-    """Train one probe on every labelled image of `data`, to predict with and to save.
+    """Train one classifier on every labelled image of `data`, to predict with and to save.
 
-    The hyperparameters are chosen by cross-validation. Images of a ``test`` split are left out, so that they
-    can measure the accuracy.
+    Whatever `featx.compare` recommends can be trained, under its name in the results. Images of a ``test``
+    split are left out, so that they can measure the accuracy.
 
     Parameters
     ----------
-    data, labels, backbone
-        As in `featx.extract`.
+    data, labels
+        As in `featx.extract`; also a features file or a `Features`, for all but the modes that train the
+        network; for ``"ensemble"`` a sequence of them, of the same images.
     classifier : str, default="logreg"
-        A name of ``featx.methods.probes.probe_names(on_request=True)``.
+        What is trained:
+
+        - a probe, a name of ``featx.methods.probes.probe_names(on_request=True)``. Its hyperparameters are
+          chosen by cross-validation;
+        - ``"head"`` (or ``"finetune-head"``): a linear layer by gradient descent, on frozen features;
+        - ``"finetune-last"``, ``"finetune-gradual"``, ``"finetune-full"``: the head and the last blocks of
+          the network, or every layer, by the recipe of `featx.compare`. A fifth of the images chooses
+          rate and epoch; the training is then repeated on all images. The file holds the whole network;
+        - ``"ensemble"``: of each backbone the probe that does best in cross-validation, averaged with weights
+          from out-of-fold probabilities.
+    backbone : str, torch.nn.Module, Backbone or sequence of them, default="mobilenet_v2"
+        As in `featx.extract`; several for ``"ensemble"``. Fine-tuning trains a copy.
+    epochs : int, optional
+        Epochs of the modes that train the network; default: the recipe's.
     seed : int, default=0
-        Seed of folds and classifier.
+        Seed of folds and classifier, of the validation part and the random crops.
+    sure : float or None, default=0.95
+        The share of right answers among those that are not marked unsure (`Prediction.unsure`); None marks
+        none.
     **options
         Options of the network, of reading and of the run, as in `featx.extract`.
 
     Returns
     -------
     Model
+        Its ``info`` holds ``classifier`` (the name in results), ``params`` (the chosen settings, or the
+        recipe of the training), ``n_train``, ``seed``, ``cv_score`` (balanced accuracy in cross-validation,
+        None where there was none), ``validation`` (``score``, ``what`` it is and ``n``, the number of images
+        it was measured on), versions and ``notes``.
+
+    Raises
+    ------
+    InputError
+        The classifier does not go with the data, the backbones or `epochs`; the network has no gradients.
+    UnknownName, DatasetError, WeightsError, ImageError, CacheError
+        See `featx.errors`.
+
+    Notes
+    -----
+    An answer is unsure below the probability from which on a share `sure` of the out-of-fold answers is
+    right, at a confidence of 95 % (`featx.methods.abstention.confidence`), and below 1/2 in any case. It is
+    also unsure if the image is farther from the training images than 99 % of images like them
+    (`featx.methods.abstention.familiarity`).
     """
-    import sklearn
+    from featx.estimators.model.fitting import fit_ensemble, fit_network, fit_probe_model
 
-    from featx import __version__
-    from featx.data import load_dataset, require_labelled
-    from featx.methods.probes import fit_probe, get_probe
-
-    # Refuse a wrong name before the images go through the network.
-    if get_probe(classifier).kind == "floor":
-        raise InputError(f"classifier {classifier!r} is a reference for comparisons; train a probe")
+    name, mode = _name_of(classifier)
+    backbones, given = listed(backbone), are_features(data)
+    trains_network = mode not in (None, "head")
+    _check_numbers(name, given, backbones)
+    if not trains_network:
+        require_no_effect("epochs", epochs, None, f"classifier {name!r} does not train the network")
     network, reading, run = Network.of(options), Reading.of(options), Run.of(options)
     if run.precision == "int8":
         raise InputError(
             "precision 'int8' depends on the images that it was calibrated on, and a model meets others; "
             "train with 'bf16' or 'fp32'"
         )
-    dataset = load_dataset(
-        data, labels, seed=seed, on_error=run.on_error, verbose=run.verbose, **vars(reading)
-    )
-    if dataset.splits is not None:
-        dataset = dataset.subset(np.flatnonzero(dataset.splits != "test"))
-    require_labelled(dataset)
-    loaded = backbone_of(backbone, network)
-    features = extract_features(dataset, network_embedder(loaded, run), run)
-    if features.failures:
-        require_labelled(dataset.subset([i for i, id in enumerate(dataset.ids) if id in set(features.ids)]))
-    notes = check_rows(features.embeddings, features.ids, dataset.name)
-    assert features.labels is not None
-    assert features.classes is not None
-    fitted = fit_probe(
-        classifier,
-        features.embeddings,
-        features.labels,
-        groups=features.groups,
-        seed=seed,
-        device=run.device,
-    )
-    return Model(
-        classifier=fitted.estimator,
-        classes=features.classes,
-        space=features.space,
-        backbone=loaded.arguments,
-        info={
-            "classifier": classifier,
-            "params": fitted.params,
-            "cv_score": fitted.cv_score,
-            "n_train": len(features),
-            "featx": __version__,
-            "scikit-learn": sklearn.__version__,
-        }
-        | ({"notes": notes} if notes else {}),
-        failures=features.failures,
-        extraction=(features.run or {})["profile"],
-        module=loaded if loaded.identity["source"] == OWN_MODULE else None,
-    )
+    if given:
+        if trains_network:
+            raise InputError(
+                f"classifier {name!r} trains the network on the images, and features hold only what the "
+                "network made of them; give the folder or the table of the images"
+            )
+        if labels is not None:
+            raise InputError("labels: features bring their own; labels can be given only with images")
+        chosen = backbones[0] if len(backbones) == 1 else backbones
+        rows = gather_features(given, chosen, network=network, reading=reading, run=run)
+    else:
+        rows = gather_images(
+            data, labels, backbones, network=network, reading=reading, run=run, seed=seed, mode=mode
+        )
+    if name == _ENSEMBLE:
+        return fit_ensemble(rows, run, seed, sure)
+    if mode is not None:
+        return fit_network(rows, mode, run, seed, epochs, sure)
+    return fit_probe_model(rows, name, run, seed, sure)
+
+
+def _name_of(classifier: str) -> tuple[str, str | None]:
+    """Return the name in results, and the mode if it is one of fine-tuning; refuse what cannot be trained."""
+    from featx.methods.probes import get_probe
+
+    asked = classifier.lower().replace("_", "-")
+    if asked == _ENSEMBLE:
+        return _ENSEMBLE, None
+    mode = asked.removeprefix("finetune-")
+    if mode in _FINE_TUNED and (asked != mode or mode == "head"):
+        return f"finetune-{mode}", mode
+    try:
+        probe = get_probe(classifier)
+    except UnknownName as error:
+        trained = [f"finetune-{known}" for known in _FINE_TUNED]
+        raise UnknownName("classifier", classifier, [*error.known, "head", *trained, _ENSEMBLE]) from None
+    if probe.kind == "floor":
+        raise InputError(f"classifier {classifier!r} is a reference for comparisons; train a probe")
+    return probe.name, None
+
+
+def _check_numbers(name: str, features: Sequence[Any], backbones: Sequence[Any]) -> None:
+    """Refuse several backbones for one classifier, and one for an ensemble."""
+    count = len(features) if features else len(backbones)
+    what = "features" if features else "backbones"
+    if name == _ENSEMBLE and count < 2:
+        raise InputError(
+            f"classifier 'ensemble' averages several backbones, got {count}: "
+            + ("give the features of each, of the same images" if features else "name them in backbone")
+        )
+    if name != _ENSEMBLE and count > 1:
+        raise InputError(
+            f"classifier {name!r} takes one backbone, got {count} {what}; classifier='ensemble' combines them"
+        )

@@ -1,8 +1,9 @@
 """Write and read the container of a model file: one description in clear, and plain arrays.
 
 A model file is a zip archive. ``model.json`` (not compressed) describes the model; every other member is an
-array in NumPy's format, of little-endian float32, float64 or int32. Nothing in it is code, and nothing is
-unpickled. ``numpy.load`` opens it, too.
+array in NumPy's format, of little-endian float16, float32, float64 or int32. Nothing in it is code, and
+nothing is unpickled. ``numpy.load`` opens it, too. Arrays whose names begin with ``network.``, the tensors of
+a fine-tuned network, are not compressed either: it would take seconds and save a twentieth.
 
 A file from elsewhere may claim any size. The file's own size therefore limits what is read: all members
 together may unpack to `GROWTH` times the file plus 1 MiB, and an array must have exactly the bytes of its
@@ -26,10 +27,15 @@ import numpy as np
 from featx.durable import replacing
 from featx.errors import InputError, ModelMismatch, OutputError, as_one_error, reason_of
 
-__all__ = ["FORMAT", "FORMAT_VERSION", "read_model_file", "write_model_file"]
+__all__ = ["FORMAT", "FORMAT_VERSION", "NETWORK", "read_model_file", "write_model_file"]
 
 FORMAT = "featx model"
-FORMAT_VERSION = 2
+#: Version 2 has a probe on the rows of one backbone; version 3 also trained heads, values of fine-tuned
+#: networks, ensembles, and the rule for unsure answers. A file has the lowest version that describes it.
+FORMAT_VERSION = 3
+_VERSIONS = (2, FORMAT_VERSION)
+#: Beginning of the names of a network's tensors.
+NETWORK = "network."
 DESCRIPTION = "model.json"
 #: Largest ratio of the unpacked to the packed size. Compression halves arrays, and makes trees a fifth.
 GROWTH = 8
@@ -38,11 +44,17 @@ _FREE_BYTES = 2**20
 _MOST_DESCRIPTION = 16 * 2**20
 _MAGIC = b"\x93NUMPY\x01\x00"
 _HEADER = re.compile(
-    r"\{'descr': '(<f4|<f8|<i4)', 'fortran_order': (True|False), 'shape': \(([\d, ]*)\), \}\s*"
+    r"\{'descr': '(<f2|<f4|<f8|<i4)', 'fortran_order': (True|False), 'shape': \(([\d, ]*)\), \}\s*"
 )
 
 
-def write_model_file(path: Path, description: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+def write_model_file(
+    path: Path,
+    description: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    *,
+    version: int = FORMAT_VERSION,
+) -> None:
     """Write a model file, whole or not at all.
 
     Parameters
@@ -52,14 +64,16 @@ def write_model_file(path: Path, description: Mapping[str, Any], arrays: Mapping
     description : mapping
         JSON data; format and version are added.
     arrays : mapping of str to ndarray
-        Arrays of float32, float64 or int32, by name.
+        Arrays of float16, float32, float64 or int32, by name.
+    version : int
+        Version of the format.
 
     Raises
     ------
     OutputError
         The file cannot be written.
     """
-    head = {"format": FORMAT, "format_version": FORMAT_VERSION, **description}
+    head = {"format": FORMAT, "format_version": version, **description}
     text = _encode(json.dumps(head, indent=1, ensure_ascii=False, allow_nan=False))
     members = {f"{name}.npy": _write_array(array) for name, array in arrays.items()}
     packed = io.BytesIO()
@@ -68,7 +82,8 @@ def write_model_file(path: Path, description: Mapping[str, Any], arrays: Mapping
         with zipfile.ZipFile(packed, "w") as archive:
             archive.writestr(zipfile.ZipInfo(DESCRIPTION), text)  # without a time: equal models, equal bytes
             for name, data in members.items():
-                archive.writestr(zipfile.ZipInfo(name), data, compression)
+                plain = zipfile.ZIP_STORED if name.startswith(NETWORK) else compression
+                archive.writestr(zipfile.ZipInfo(name), data, plain)
         # Zeros compress so well that the reader's size limit would refuse them: store them uncompressed.
         if sum(map(len, members.values())) + len(text) <= _largest_unpacked(packed.tell()):
             break
@@ -164,8 +179,11 @@ def _description(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) 
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise InputError(f"{path}: not a model file of featx")
     version = found.get("format_version")
-    if version != FORMAT_VERSION or not isinstance(version, int):
-        raise ModelMismatch(f"{path}: model format {version!r:.20}; this featx reads format {FORMAT_VERSION}")
+    if version not in _VERSIONS or type(version) is not int:
+        raise ModelMismatch(
+            f"{path}: model format {version!r:.20}; this featx reads formats "
+            f"{' and '.join(map(str, _VERSIONS))}"
+        )
     return found
 
 
@@ -192,7 +210,7 @@ def _read_array(data: bytes, where: str) -> np.ndarray:
     start = 10 + int.from_bytes(data[8:10], "little")
     header = _HEADER.fullmatch(data[10:start].decode("latin-1"))
     if data[:8] != _MAGIC or header is None:
-        raise InputError(f"{where} is damaged, or no array of float32, float64 or int32")
+        raise InputError(f"{where} is damaged, or no array of float16, float32, float64 or int32")
     dtype, fortran, lengths = np.dtype(header[1]), header[2] == "True", header[3]
     shape = tuple(int(length) for length in lengths.split(",") if length.strip())
     if len(data) != start + dtype.itemsize * math.prod(shape):

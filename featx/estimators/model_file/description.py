@@ -10,12 +10,15 @@ from featx.inputs.image import Preprocessing
 
 __all__ = ["check_description"]
 
-_FIELDS = {"format", "format_version", "classes", "space", "backbone", "info", "classifier"}
+_FIELDS = {"format", "format_version", "classes", "info"}
+#: The fields of a network and the classifier on its rows.
+_OF_NETWORK = {"space", "backbone", "classifier"}
 _ARGUMENTS = {"name": str, "layer": str, "pooling": str, "preprocessing": dict, "seed": int}
+_MOST_MEMBERS = 100
 
 
 def check_description(meta: dict[str, Any]) -> tuple[str, ...]:
-    """Check all fields but the classifier's, and return the names of the classes.
+    """Check all fields but the classifiers', and return the names of the classes.
 
     Raises
     ------
@@ -24,14 +27,36 @@ def check_description(meta: dict[str, Any]) -> tuple[str, ...]:
     ModelMismatch
         The model was trained with another minor version of scikit-learn.
     """
-    if set(meta) != _FIELDS:
-        raise InputError(f"{min(set(meta) ^ _FIELDS)!r:.40} is unknown, or missing, in model.json")
-    if not isinstance(meta["space"], dict):
-        raise InputError("space of model.json is not an object")
-    Space(meta["space"])
-    _check_backbone(meta["backbone"])
+    several = "members" in meta and meta["format_version"] > 2
+    _require_fields(meta, _FIELDS | ({"members"} if several else _OF_NETWORK), "model.json")
+    if several:
+        members = meta["members"]
+        if not isinstance(members, list) or not 2 <= len(members) <= _MOST_MEMBERS:
+            raise InputError(f"members of model.json are no list of 2 to {_MOST_MEMBERS}")
+        for number, member in enumerate(members):
+            where = f"member {number} of model.json"
+            if not isinstance(member, dict):
+                raise InputError(f"{where} is not an object")
+            _require_fields(member, _OF_NETWORK | {"info"}, where)
+            if not isinstance(member["info"], dict):
+                raise InputError(f"{where}: info is not an object")
+            _check_network(member, where)
+    else:
+        _check_network(meta, "model.json")
     _check_info(meta["info"])
     return _check_class_names(meta["classes"])
+
+
+def _require_fields(value: dict[str, Any], names: set[str], where: str) -> None:
+    if set(value) != names:
+        raise InputError(f"{min(set(value) ^ names)!r:.40} is unknown, or missing, in {where}")
+
+
+def _check_network(value: dict[str, Any], where: str) -> None:
+    if not isinstance(value["space"], dict):
+        raise InputError(f"space of {where} is not an object")
+    Space(value["space"])
+    _check_backbone(value["backbone"], where)
 
 
 def _check_class_names(names: Any) -> tuple[str, ...]:
@@ -47,25 +72,25 @@ def _check_class_names(names: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _check_backbone(backbone: Any) -> None:
+def _check_backbone(backbone: Any, where: str) -> None:
     if not isinstance(backbone, dict) or set(backbone) != {*_ARGUMENTS, "weights"}:
-        raise InputError(f"backbone of model.json: expected {', '.join(_ARGUMENTS)} and weights")
+        raise InputError(f"backbone of {where}: expected {', '.join(_ARGUMENTS)} and weights")
     for name, form in _ARGUMENTS.items():
         if type(backbone[name]) is not form or (form is int and not -(2**63) <= backbone[name] < 2**63):
-            raise InputError(f"backbone of model.json: {name} is {backbone[name]!r:.40}")
+            raise InputError(f"backbone of {where}: {name} is {backbone[name]!r:.40}")
     if not isinstance(backbone["weights"], str | None):
-        raise InputError(f"backbone of model.json: weights is {backbone['weights']!r:.40}")
+        raise InputError(f"backbone of {where}: weights is {backbone['weights']!r:.40}")
     Preprocessing.from_dict(backbone["preprocessing"])
 
 
 def _check_info(info: Any) -> None:
-    import sklearn
+    from importlib.metadata import version
 
     if not isinstance(info, dict) or not isinstance(info.get("scikit-learn"), str):
         raise InputError("info of model.json does not say which scikit-learn the model was trained with")
-    trained_with = info["scikit-learn"]
-    if trained_with.split(".")[:2] != sklearn.__version__.split(".")[:2]:
+    trained_with, installed = info["scikit-learn"], version("scikit-learn")
+    if trained_with.split(".")[:2] != installed.split(".")[:2]:
         raise ModelMismatch(
-            f"trained with scikit-learn {trained_with!r:.20}, installed is {sklearn.__version__}; "
+            f"trained with scikit-learn {trained_with!r:.20}, installed is {installed}; "
             "install that version or train the model again"
         )

@@ -38,6 +38,7 @@ from sklearn.svm import SVC, LinearSVC
 from featx.errors import InputError
 from featx.methods.probes.catalogue import RowLength
 from featx.methods.probes.catalogue.protocols import NeighbourVotes, Prototypes
+from featx.methods.probes.linear_head import LinearHead
 from featx.methods.probes.logistic import LogisticProbe
 from featx.methods.probes.packed_trees import LEAF, PackedBoosting, PackedForest, pack_boosting, pack_forest
 from featx.methods.probes.ridge import LeastSquaresProbe
@@ -80,7 +81,7 @@ class Values:
         )
         if array.shape != expected:
             raise InputError(f"{where} has shape {array.shape}, expected {expected}")
-        if (array.dtype.kind == "f") == bool(self.codes or self.counts):
+        if (array.dtype.kind == "f") == bool(self.codes or self.counts) or array.dtype == np.float16:
             raise InputError(f"{where} is of dtype {array.dtype}")
         if not array.size:
             if not self.empty:
@@ -258,6 +259,7 @@ KINDS = (
     Kind("ridge", RidgeClassifier, _LINEAR, {"alpha": Number(), "class_weight": _WEIGHT}, _finish_ridge),
     Kind("least-squares", LeastSquaresProbe, _LINEAR),
     Kind("prototypes", Prototypes, _LINEAR),
+    Kind("linear-head", LinearHead, {"coef_": Values("kd"), "intercept_": Values("k")}),
     Kind("discriminant-analysis", LinearDiscriminantAnalysis, _LINEAR, {"solver": Choice(("lsqr",))}),
     Kind(
         "naive-bayes",

@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections.abc import Callable, Iterator
 
+from featx.inputs.image.boxes import sniff_boxes, unpack_heif, unpack_jpeg2000
 from featx.inputs.image.exif import exif_orientation, png_text_orientation
 from featx.inputs.image.jpeg_stream import unpack_jpeg
 from featx.inputs.image.structure import Container, Damaged, find_lost_sectors, find_zeros
@@ -21,20 +22,20 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 # Formats that are named in messages but not decoded: (offset, bytes, name).
 _OTHERS = (
-    (4, b"ftypavi", "an AVIF image"),
-    (4, b"ftyphei", "a HEIC image"),
-    (4, b"ftyphev", "a HEIC image"),
-    (4, b"ftypmif1", "a HEIC image"),
-    (4, b"ftypmsf1", "a HEIC image"),
     (4, b"ftyp", "a video"),
     (0, b"\x00\x00\x00\x0cJXL ", "a JPEG XL image"),
     (0, b"\xff\x0a", "a JPEG XL image"),
-    (0, b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 image"),
     (0, b"8BPS", "a Photoshop document"),
     (0, b"\x00\x00\x01\x00", "a Windows icon"),
     (0, b"%PDF", "a PDF document"),
-    (0, b"PK\x03\x04", "a zip archive"),
-    (0, b"\x1f\x8b", "gzip data"),
+    (0, b"PK\x03\x04", "a zip archive; unzip it"),
+    (0, b"Rar!\x1a\x07", "a RAR archive; unpack it"),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it"),
+    (257, b"ustar", "a tar archive; unpack it"),
+    (0, b"\x1f\x8b", "gzip data; unpack it"),
+    (0, b"BZh", "bzip2 data; unpack it"),
+    (0, b"\xfd7zXZ\0", "xz data; unpack it"),
+    (0, b"(\xb5/\xfd", "zstd data; unpack it"),
     (0, b"\x89HDF\r\n", "an HDF5 file"),
     (0, b"version https://git-lfs", "a Git LFS pointer whose file was not fetched"),
 )
@@ -55,6 +56,8 @@ def sniff(data: bytes) -> str | None:
     # "BM" alone may begin a text: the size of the header that follows must be that of a bitmap.
     if data[:2] == b"BM" and data[14:18] in _BMP_HEADERS:
         return "BMP"
+    if (format := sniff_boxes(data)) is not None:
+        return format
     # So may "P1": a number must follow, with nothing but white space and comments between.
     return "PNM" if _PNM_HEADER.match(data, 0, 4096) else None
 
@@ -272,4 +275,7 @@ _READERS: dict[str, Callable[[bytes], Container]] = {
     "GIF": _gif,
     "BMP": _bmp,
     "PNM": Container,
+    "JPEG 2000": unpack_jpeg2000,
+    "AVIF": lambda data: unpack_heif(data, "AVIF"),
+    "HEIC": lambda data: unpack_heif(data, "HEIC"),
 }

@@ -2,11 +2,12 @@
 
 The rules, whose name `DECODER` is part of a space because they change pixels:
 
-- JPEG (MPO too), PNG, WebP, GIF, TIFF, BMP and netpbm's PPM, PGM and PBM; of an animation or a file of
-  several pictures the first.
+- JPEG (MPO too), PNG, WebP, GIF, TIFF, BMP, AVIF, JPEG 2000, netpbm's PPM, PGM and PBM, and HEIC where the
+  extra ``heif`` is installed; of an animation or a file of several pictures the first.
 - The content decides the format, not the file's name; other formats are refused.
 - A JPEG that will be shrunk much may be decoded at 1/2, 1/4 or 1/8 of its size (`featx.inputs.image.jpeg`).
-- EXIF orientation is applied (`featx.inputs.image.exif`); all other metadata is ignored.
+- EXIF orientation is applied (`featx.inputs.image.exif`), in AVIF and HEIC the turns that the container
+  states (ISO/IEC 23008-12: they, not EXIF, say how to show the picture); other metadata is ignored.
 - Colours as `featx.inputs.image.rgb` says.
 - Empty, truncated and damaged files are refused as far as checksums, structure, the decoder's warnings and
   the zeros of lost sectors show it. So are images of more than `MAX_PIXELS` pixels, files of more than
@@ -29,9 +30,11 @@ from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
+from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
@@ -104,7 +107,20 @@ _READERS: dict[str, type[ImageFile]] = {
     "GIF": GifImageFile,
     "TIFF": _Tiff,
     "BMP": BmpImageFile,
+    "AVIF": AvifImageFile,
+    "JPEG 2000": Jpeg2KImageFile,
 }
+
+
+def _reader(format: str) -> type[ImageFile]:
+    """Return Pillow's class for a format; HEIC has one only where its package is installed."""
+    if format != "HEIC":
+        return _READERS[format]
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError:
+        raise Damaged("a HEIC image: to read it, pip install 'featx[heif]'") from None
+    return HeifImageFile  # type: ignore[no-any-return]
 
 
 def decode(data: bytes, id: str, *, name: str | None = None) -> Image.Image:
@@ -254,8 +270,10 @@ def _decode(
         early = read_gif_size(container.data) if format == "GIF" else container.size
         if early is not None and format in ("GIF", "WebP"):
             factor(early[1], early[0])
-        image = _READERS[format](io.BytesIO(container.data))
+        image = _reader(format)(io.BytesIO(container.data))
         width, height = image.size
+        if format == "AVIF":  # Pillow states there how its container turns the picture
+            orientation = _orientation(image)
         by = factor(height, width, image)
         if by > 1 and format == "JPEG":
             image.draft(None, (max(1, width // by), max(1, height // by)))

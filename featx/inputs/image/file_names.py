@@ -15,13 +15,16 @@ SUFFIXES = {
     "TIFF": (".tif", ".tiff"),
     "BMP": (".bmp", ".dib"),
     "PNM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "AVIF": (".avif", ".avifs"),
+    "JPEG 2000": (".jp2", ".j2k", ".jpx", ".jpf", ".j2c", ".jpc"),
+    "HEIC": (".heic", ".heif", ".hif"),
 }
 
 #: Suffixes of the formats that are decoded, in lower case.
 IMAGE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 
 # Images that cannot be decoded. They count, so that they are reported and not silently left out.
-_FOREIGN_SUFFIXES = frozenset([".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k"])
+_FOREIGN_SUFFIXES = frozenset([".jxl"])
 
 # A suffix and what may follow it: a query, a size such as ":large", blanks and dots.
 _TRAILED = re.compile(r"(\.[a-z0-9]+)(?:[?!&;#=].*|:\w+|%(?:3f|26).*|[\s.]+)$", re.IGNORECASE)
@@ -31,8 +34,8 @@ def is_image_file(path: str | os.PathLike[str]) -> bool:
     """Whether a file counts as an image of a dataset, by its name.
 
     Hidden files, files in a hidden folder or in ``__MACOSX``, and files with another suffix (``Thumbs.db``)
-    do not count. What crawlers append to a suffix is ignored (``photo.jpg?w=200``). HEIC, AVIF, JPEG XL and
-    JPEG 2000 count although they cannot be decoded, so that they are reported.
+    do not count. What crawlers append to a suffix is ignored (``photo.jpg?w=200``). JPEG XL counts
+    although it cannot be decoded, so that it is reported.
     """
     path = PurePath(path)
     if any(is_ignored(part) for part in path.parts):

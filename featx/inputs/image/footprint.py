@@ -10,9 +10,12 @@ GIF                    1
 WebP                   12: two canvases and a copy as bytes
 TIFF                   one strip or tile as stored, which may be the whole picture
 PNM                    none; 330 for plain numbers, which become Python objects
+AVIF, HEIC             12: the planes of the codec, and a copy in RGB
+JPEG 2000              7 for each channel, which OpenJPEG keeps as whole numbers
 =====================  =================================================================================
 
-`OVERHEAD` and twice the file's size are added. Together that is at most 16 bytes per pixel.
+`OVERHEAD` and twice the file's size are added. Together that is at most 16 bytes per pixel, and 32
+for JPEG 2000.
 """
 
 from __future__ import annotations
@@ -90,6 +93,10 @@ def estimate_footprint(format: str, data: bytes, image: ImageFile | None = None)
         return Footprint(_UNBOUNDED if b"VP8L" in data else 2048, 12, 4)
     if format == "GIF":
         return Footprint(_LZW, 1, 1)
+    if format in ("AVIF", "HEIC"):
+        return Footprint(_UNBOUNDED, 12, 4)
+    if format == "JPEG 2000":
+        return Footprint(_UNBOUNDED, 7 * (4 if image is None else len(image.getbands())), 4)
     if format == "PNM":
         return Footprint(8, 330 if data[1:2] in b"123" else 0, 4)
     picture = 4 if image is None else _BYTES.get(image.mode, 4)

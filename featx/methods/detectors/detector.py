@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.base import BaseEstimator, OutlierMixin, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from featx.errors import InputError
+from featx.methods.detectors.thresholds import conformal_p_values, held_out_parts, held_out_threshold
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,22 @@ class ThresholdDetector(OutlierMixin, BaseEstimator):
 
     contamination: float
 
-    def fit(self, X, y=None):
-        """Fit to embeddings (n, d) of two normal images or more; `y` is ignored."""
+    def fit(self, X, y=None, groups=None):
+        """Fit to embeddings (n, d) of two normal images or more; `y` is ignored.
+
+        `groups` (n,) names the rows that belong together (frames of a video, copies of a picture): they are
+        held out together for the threshold.
+        """
         rows = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
         if not isinstance(self.contamination, int | float) or not 0 < self.contamination <= 0.5:
             raise InputError(f"contamination must lie above 0 and up to 0.5, got {self.contamination!r}")
         self._learn(rows)
-        self.offset_ = float(np.quantile(self._score(rows), self.contamination))
+        if groups is not None and np.shape(groups) == (len(rows),) == np.unique(groups).shape:
+            groups = None  # each row is one of its own
+        scores = self._score_held_out(rows, groups)
+        # Of a few rows none can be held out.
+        self.held_out_scores_ = scores if len(scores) else self._score(rows)
+        self.offset_ = held_out_threshold(self.held_out_scores_, self.contamination)
         return self
 
     def score_samples(self, X) -> np.ndarray:
@@ -58,8 +68,26 @@ class ThresholdDetector(OutlierMixin, BaseEstimator):
         """Return 1 for normal rows, -1 for anomalous ones, ndarray of shape (n,)."""
         return np.where(self.decision_function(X) >= 0, 1, -1)
 
+    def p_values(self, X) -> np.ndarray:
+        """Return the share of normal rows that are as unlike the others as each row, ndarray (n,)."""
+        return conformal_p_values(self.score_samples(X), self.held_out_scores_)
+
+    def _most_parts(self) -> int | None:
+        """Return how many parts of the rows are held out in turn; None: the default of `held_out_parts`."""
+        return None
+
     def _learn(self, rows: np.ndarray) -> None:
         raise NotImplementedError
 
     def _score(self, rows: np.ndarray) -> np.ndarray:
         raise NotImplementedError
+
+    def _score_held_out(self, rows: np.ndarray, groups) -> np.ndarray:
+        """Return the scores of training rows by detectors fitted without them; none if there are too few."""
+        parts = held_out_parts(len(rows), groups, self._most_parts())
+        scores = np.empty(len(rows))
+        for part in parts:
+            others = clone(self)
+            others._learn(np.delete(rows, part, axis=0))
+            scores[part] = others._score(rows[part])
+        return scores[np.sort(np.concatenate(parts))] if parts else scores[:0]

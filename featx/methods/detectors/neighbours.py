@@ -17,8 +17,7 @@ class NeighborDetector(ThresholdDetector):
     """Score rows by their mean distance to the k nearest normal rows (exact search).
 
     ``score(x) = -1/k sum_j ||x - n_j(x)||`` over the k nearest training rows n_j(x). One training row that
-    equals x is left out: a training row then scores as if it had not been trained on, and so the threshold
-    also suits new rows.
+    equals x is left out: a training row then scores as if it had not been trained on.
 
     Parameters
     ----------
@@ -28,12 +27,14 @@ class NeighborDetector(ThresholdDetector):
         ``"cosine"`` is the Euclidean distance of rows scaled to length 1, as in Sun et al.: the length of a
         pooled embedding depends on how much an image shows rather than on what.
     contamination : float, default=0.05
-        Share of the training rows below the threshold.
+        Share of new normal rows below the threshold.
 
     Attributes
     ----------
     rows_ : ndarray of shape (n, d)
         The normal rows, scaled for `metric`.
+    held_out_scores_ : ndarray of shape (n,)
+        Scores of the normal rows by the other ones; with groups, by those of other groups.
     offset_ : float
         Threshold on `score_samples`.
     n_features_in_ : int
@@ -58,6 +59,12 @@ class NeighborDetector(ThresholdDetector):
         if self.metric not in DISTANCES:
             raise UnknownName("metric", str(self.metric), DISTANCES)
         self.rows_ = self._scaled(rows)
+
+    def _most_parts(self):
+        return 50  # without a fifth of the rows, distances to the nearest would be larger
+
+    def _score_held_out(self, rows, groups):
+        return self._score(rows) if groups is None else super()._score_held_out(rows, groups)
 
     def _scaled(self, rows):
         if self.metric == "euclidean":

@@ -6,18 +6,31 @@ from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import OneClassSVM
 
 from featx.errors import UnknownName
 from featx.methods.detectors.detector import Detector
 from featx.methods.detectors.mahalanobis import MahalanobisDetector
 from featx.methods.detectors.neighbours import NeighborDetector
+from featx.methods.detectors.wrapped import HeldOutDetector, MeanKernelSVM
+
+#: The one-class SVM takes up to so many rows as they are, and of more rows so many principal components.
+_MOST_ROWS, _COMPONENTS = 4000, 128
 
 
-def _one_class_svm(n: int, dim: int, contamination: float, seed: int) -> Pipeline:
-    # Kernel values cost time in proportion to the number of features; nu bounds the share of outliers.
-    pca = PCA(n_components=min(128, dim, max(1, n // 2)), random_state=seed)
-    return Pipeline([("scale", StandardScaler()), ("pca", pca), ("svm", OneClassSVM(nu=contamination))])
+def _one_class_svm(n: int, dim: int, contamination: float, seed: int) -> HeldOutDetector:
+    steps: list[tuple[str, object]] = [("scale", StandardScaler())]
+    if n > _MOST_ROWS and dim > _COMPONENTS:
+        # Time grows with n^2 d. Of fewer rows, components fit the training rows and leave out what is new.
+        steps.append(("pca", PCA(n_components=_COMPONENTS, random_state=seed)))
+    steps.append(("svm", MeanKernelSVM(nu=contamination)))
+    return HeldOutDetector(Pipeline(steps), contamination)
+
+
+def _isolation_forest(n: int, dim: int, contamination: float, seed: int) -> HeldOutDetector:
+    # Trees of as many rows in every fit: scores depend on that number. Half of few rows is what remains if
+    # the largest part is held out.
+    samples = min(256, max(2, n // 2))
+    return HeldOutDetector(IsolationForest(max_samples=samples, random_state=seed), contamination, n_parts=5)
 
 
 _ALL = (
@@ -32,11 +45,7 @@ _ALL = (
         lambda n, dim, contamination, seed: MahalanobisDetector(contamination=contamination),
     ),
     Detector("ocsvm", "One-class SVM", _one_class_svm),
-    Detector(
-        "isolation-forest",
-        "Isolation forest",
-        lambda n, dim, contamination, seed: IsolationForest(contamination=contamination, random_state=seed),
-    ),
+    Detector("isolation-forest", "Isolation forest", _isolation_forest),
 )
 
 #: Every detector by name, in the order in which results list them.

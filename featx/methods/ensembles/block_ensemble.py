@@ -73,6 +73,19 @@ class BlockEnsemble(ClassifierMixin, BaseEstimator):
         self.cv = cv
         self.random_state = random_state
 
+    @classmethod
+    def of(cls, members: Sequence, weights: np.ndarray) -> BlockEnsemble:
+        """Return the weighted average of classifiers that are fitted already, each on a block of its own.
+
+        All of them were fitted on labels 0 to n_classes - 1.
+        """
+        widths = [int(member.n_features_in_) for member in members]
+        ensemble = cls(blocks=widths)
+        ensemble.members_, ensemble.weights_ = list(members), np.asarray(weights, np.float64)
+        ensemble.classes_ = np.arange(len(members[0].classes_))
+        ensemble.n_features_in_ = sum(widths)
+        return ensemble
+
     def fit(self, X, y):
         """Fit the members, and the weights or the classifier that combines them.
 

@@ -17,7 +17,7 @@ from featx.methods.finetune.freezing import (
 from featx.methods.finetune.optimisers import choose_optimizer
 from featx.methods.finetune.recipe import MODES, TITLES, Recipe, default_recipe, require_trainable
 from featx.methods.finetune.source_task import Forgetting, forgetting
-from featx.methods.finetune.training import fine_tune, fine_tune_seeds
+from featx.methods.finetune.training import RowsOnly, choose_recipe, fine_tune, fine_tune_seeds
 
 __all__ = [
     "MODES",
@@ -25,8 +25,10 @@ __all__ = [
     "FineTuned",
     "Forgetting",
     "Recipe",
+    "RowsOnly",
     "block_parameters",
     "choose_optimizer",
+    "choose_recipe",
     "default_recipe",
     "fine_tune",
     "fine_tune_seeds",

@@ -152,6 +152,16 @@ class FineTuned:
         """Return the whole network: normalised images (n, 3, h, w) to logits (n, k), in eval mode."""
         return nn.Sequential(self._load_network().module, self._head.as_linear()).eval()
 
+    def head_weights(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the weights (k, d) and biases (k,) of the head, in float64."""
+        return self._head.affine_map()
+
+    def network_values(self) -> dict[str, np.ndarray]:
+        """Return every parameter and buffer of the network below the head, by name."""
+        from featx.backbones import values_of
+
+        return values_of(self._load_network().module)
+
     def predict_proba(self, images: Any, *, batch_size: int = 32) -> np.ndarray:
         """Return class probabilities (n, n_classes), float64; parameters as in `logits`."""
         logits = torch.from_numpy(self.logits(images, batch_size=batch_size))

@@ -118,11 +118,15 @@ class Head(nn.Module):
         parts = [self(torch.tensor(rows[i : i + _CHUNK], device=device)) for i in range(0, len(rows), _CHUNK)]
         return torch.cat(parts) if parts else torch.empty((0, self.linear.out_features), device=device)
 
-    def exact_logits(self, embeddings: np.ndarray) -> np.ndarray:
-        """Return logits (n, k) in float64; in float32 the last digits would depend on the other rows."""
+    def affine_map(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return weights (k, d) and biases (k,) in float64 that compute the logits of plain embeddings."""
         mean, scale, weight, bias = (array.astype(np.float64) for array in self.arrays().values())
         weight *= scale
-        bias -= weight @ mean
+        return weight, bias - weight @ mean
+
+    def exact_logits(self, embeddings: np.ndarray) -> np.ndarray:
+        """Return logits (n, k) in float64; in float32 the last digits would depend on the other rows."""
+        weight, bias = self.affine_map()
         logits = np.empty((len(embeddings), len(bias)))
         for i in range(0, len(embeddings), _CHUNK):
             logits[i : i + _CHUNK] = embeddings[i : i + _CHUNK].astype(np.float64) @ weight.T + bias

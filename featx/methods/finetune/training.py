@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,25 @@ from featx.methods.finetune.replay import Replay
 from featx.methods.finetune.trainable_backbone import TrainableBackbone, forward_images
 from featx.methods.finetune.training_data import TrainingData
 from featx.methods.finetune.training_progress import TrainingProgress
+
+
+@dataclass(frozen=True)
+class RowsOnly:
+    """Stand for the backbone of mode ``"head"`` where only its embeddings, of `dim` values, are at hand."""
+
+    dim: int
+    name: str = "features"
+
+
+def choose_recipe(backbone: Any, mode: str, n_train: int, *, epochs: int | None = None) -> Recipe:
+    """Return the default recipe of a mode for a backbone, with `epochs` in place of the recipe's.
+
+    Given epochs are all run. They have no effect on mode ``"head"``.
+    """
+    if mode == "head":
+        return default_recipe(mode, n_train)
+    recipe = default_recipe(mode, n_train, choose_optimizer(backbone))
+    return recipe if epochs is None else replace(recipe, epochs=epochs, patience=epochs)
 
 
 def fine_tune(
@@ -54,7 +73,7 @@ def fine_tune(
 
     Parameters
     ----------
-    backbone : Backbone
+    backbone : Backbone or RowsOnly
         A backbone from `featx.backbones.load_backbone`; it is not changed.
     images : sequence of image sources of length n, or None
         May be None for mode ``"head"`` when embeddings are given.

@@ -19,7 +19,7 @@
 """
 
 from featx.methods.probes.fitted import FittedProbe
-from featx.methods.probes.fitting import definition_of, fit_probe
+from featx.methods.probes.fitting import definition_of, fit_best, fit_probe
 from featx.methods.probes.held_out import held_out_probabilities
 from featx.methods.probes.logistic import LogisticProbe, fit_path
 from featx.methods.probes.probe import Probe, Problem
@@ -33,6 +33,7 @@ __all__ = [
     "Probe",
     "Problem",
     "definition_of",
+    "fit_best",
     "fit_path",
     "fit_probe",
     "get_probe",

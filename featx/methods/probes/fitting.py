@@ -27,7 +27,7 @@ from featx.methods.probes.probe import Probe, TaskName, Variant
 from featx.methods.probes.products import ON_CPU, computed_by, products_on
 from featx.methods.probes.row_blocks import IN_MEMORY, RowBlocks, rows_of
 from featx.methods.probes.selection import expand, limit_neighbours, predict_out_of_fold
-from featx.methods.probes.table import get_probe
+from featx.methods.probes.table import get_probe, probe_names
 from featx.methods.probes.targets import describe_problem, target_of
 from featx.methods.probes.temperature import LEAST_SHARE, TemperatureClassifier, log_probabilities
 from featx.methods.probes.training_rows import SELECTION_ROWS, TrainingRows
@@ -125,6 +125,23 @@ def fit_probe(
         metric=metric,
         n_jobs=n_jobs,
     )
+
+
+def fit_best(X, y, *, groups=None, seed: int = 0, device: str = "cpu") -> FittedProbe:
+    """Fit every probe that a comparison runs by default, and return the one with the best `cv_score`.
+
+    Parameters as in `fit_probe`. Of equal scores, and where none is known, the first probe counts.
+    """
+    given, groups = rows_of(X), check_groups(groups, len(X))
+    labels = target_of("classes", seed).check(y, len(given))
+    rows = TrainingRows(given, labels, groups, seed=seed, products=products_on(device))
+    best: FittedProbe | None = None
+    for name in probe_names():
+        fitted = fit_to(name, rows)
+        if best is None or (fitted.cv_score or 0.0) > (best.cv_score or 0.0):
+            best = fitted
+    assert best is not None
+    return best
 
 
 def fit_to(

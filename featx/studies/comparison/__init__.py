@@ -11,14 +11,16 @@ from typing import Any, Unpack
 from featx.data.tasks import Task
 from featx.energy import Meter
 from featx.errors import InputError, UnknownName
-from featx.options import CheckedOptions, Network, Reading, Run, checked, modes_in
+from featx.options import CheckedOptions, Network, Reading, Run, checked, listed, modes_in
+from featx.results.next_command import training_arguments
 from featx.studies.checkpoints import Checkpoints
-from featx.studies.comparison.anomaly import AnomalyComparison, compare_detectors, find_anomalies
+from featx.studies.comparison.anomaly import AnomalyComparison, compare_detectors
 from featx.studies.comparison.classes import compare_classes
 from featx.studies.comparison.domains import DomainComparison, compare_domains
 from featx.studies.comparison.evaluate import CHECKPOINT_FILE, TaskOptions, foresee
 from featx.studies.comparison.numbers import compare_numbers
 from featx.studies.comparison.result import Comparison, RegressionComparison
+from featx.studies.comparison.scored_images import ScoredImages, find_anomalies
 from featx.studies.comparison.study_data import StudyData, load_study_data
 from featx.studies.comparison.tasks import TaskComparisons
 from featx.studies.comparison.tuning import (
@@ -37,6 +39,7 @@ __all__ = [
     "Comparison",
     "DomainComparison",
     "RegressionComparison",
+    "ScoredImages",
     "TaskComparisons",
     "compare",
     "compare_detectors",
@@ -235,6 +238,12 @@ def compare(
         results[name].warnings += unused
         if its_options.setups:
             results[name].baseline = {"modes": list(modes), "left_out": left_out}
+        if (pick := results[name].recommended()) is not None and one.task.kind == "classes":
+            options_given = vars(network) | vars(reading) | vars(run) | {"seed": seed, "epochs": epochs}
+            if study.several:
+                options_given["label"] = name
+            asked_for = dict(zip(study.nets, listed(backbones), strict=True)) if study.nets else {}
+            results[name].training = training_arguments(pick, data, labels, asked_for, options_given)
     next(iter(results.values())).warnings[:0] = study.notes
     if not study.several:
         (result,) = results.values()

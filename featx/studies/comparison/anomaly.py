@@ -1,27 +1,20 @@
-"""Detect anomalies on frozen features: compare detectors on labelled images, or score images with one."""
+"""Compare anomaly detectors on frozen features of labelled images."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Unpack
 
 import numpy as np
 
-from featx.data.features import check_rows
+from featx.data.features import Features, check_rows
 from featx.data.splits import Split
 from featx.data.tasks import names_of
 from featx.errors import DatasetError, InputError
 from featx.options import OPTIONS, Network, Reading, Run, StudyOptions, checked
-from featx.results import (
-    AnomalyResult,
-    DetectorResult,
-    advise_detectors,
-    write_atomically,
-)
-from featx.spreadsheet import csv_text
+from featx.results import AnomalyResult, DetectorResult, advise_detectors
 from featx.studies.collections import (
     describe_embeddings,
     embed_collections,
@@ -31,109 +24,12 @@ from featx.studies.collections import (
 from featx.studies.evaluation import Cell, LabelledRows, Outcome, run_cells
 from featx.studies.evaluation.methods import DetectorMethod
 from featx.studies.output import Reported
+from featx.studies.units import find_units
 
 
 @dataclass
 class AnomalyComparison(Reported, AnomalyResult):
     """A comparison of detectors that can be saved; see `featx.results.anomaly` for its fields."""
-
-
-@dataclass
-class ScoredImages:
-    """Images with their decision values, the most anomalous first.
-
-    Attributes
-    ----------
-    ids : list of str
-        The n images.
-    decision : ndarray of shape (n,)
-        The detector's score minus its threshold: anomalous below 0.
-    detector : str
-        The detector's name.
-    n_train : int
-        Number of normal images that it was fitted on.
-    failures : list of Failure
-        Images that could not be read.
-    """
-
-    ids: list[str] = field(repr=False)
-    decision: np.ndarray = field(repr=False)
-    detector: str
-    n_train: int
-    failures: list[Any] = field(default_factory=list)
-
-    @property
-    def anomalous(self) -> np.ndarray:
-        """Whether each image lies below the threshold, ndarray of shape (n,), bool."""
-        return self.decision < 0
-
-    def write_csv(self, path: str | Path) -> None:
-        """Write the columns ``id,decision,anomalous`` (1 or 0), atomically."""
-        rows = [
-            # As a number: a text that begins with a minus sign would be escaped for spreadsheets.
-            [id, float(f"{decision:.6g}"), int(anomalous)]
-            for id, decision, anomalous in zip(self.ids, self.decision, self.anomalous, strict=True)
-        ]
-        write_atomically(path, csv_text(["id", "decision", "anomalous"], rows))
-
-
-@checked(normal="data", images="data")
-def find_anomalies(
-    normal: Any,
-    images: Any,
-    *,
-    detector: str = "knn",
-    contamination: float = 0.05,
-    backbone: Any = "mobilenet_v2",
-    seed: int = 0,
-    **options: Unpack[StudyOptions],
-) -> ScoredImages:
-    """Fit a detector on normal images and score other images.
-
-    Parameters
-    ----------
-    normal, images : as in `featx.extract`
-        Normal images to train on, all of them (labels and splits are ignored), and images to score; also
-        features.
-    detector : str, default="knn"
-        A name of `featx.methods.detectors.DETECTORS`.
-    contamination : float, default=0.05
-        Share of the normal images that lie below the threshold.
-    backbone : str, torch.nn.Module or Backbone, default="mobilenet_v2"
-        One backbone, as in `featx.extract`.
-    seed : int, default=0
-        Seed of detectors that use random numbers.
-    **options
-        Options of the network, of reading and of the run, as in `featx.extract`.
-
-    Returns
-    -------
-    ScoredImages
-
-    Raises
-    ------
-    DatasetError
-        Fewer than two normal images.
-    InputError, UnknownName, WeightsError, ImageError, CacheError
-        See `featx.errors`.
-    """
-    from featx.methods.detectors import get_detector
-
-    wanted = get_detector(detector)
-    # Labels are ignored, so folders are not divided into classes.
-    network, reading, run = Network.of(options), Reading.of({"split_by": "none", **options}), Run.of(options)
-    names, sets, _ = embed_collections(
-        [normal, images], backbone, network=network, reading=reading, run=run, seed=seed, labelled=False
-    )
-    known, judged = sets
-    _require_rows(len(known), names[0])
-    for name, features in zip(names, sets, strict=True):
-        check_rows(features.embeddings, features.ids, name)
-    model = wanted.build(len(known), known.dim, contamination, seed).fit(known.embeddings)
-    decision = model.decision_function(judged.embeddings)
-    order = np.argsort(decision, kind="stable")
-    failures = [failure for features in sets for failure in features.failures]
-    return ScoredImages([judged.ids[i] for i in order], decision[order], wanted.name, len(known), failures)
 
 
 @checked()
@@ -165,7 +61,7 @@ def compare_detectors(
     detectors : str or sequence of str, optional
         Names of `featx.methods.detectors.DETECTORS`; default: all.
     contamination : float, default=0.05
-        Share of the training images that lie below a detector's threshold; AUROC and FPR95 do not depend
+        Share of new normal images that a detector's threshold is to flag; AUROC and FPR95 do not depend
         on it.
     backbone : str, torch.nn.Module or Backbone, default="mobilenet_v2"
         One backbone, as in `featx.extract`.
@@ -217,13 +113,14 @@ def compare_detectors(
     held = judged.labels if test is not None else judged.labels[split.test]
     problems = _problems(split.train, normal_of, held, classes, wanted)
     for problem in problems:
-        _require_rows(len(problem.rows), f"{names[0]}, class {problem.name}")
+        require_rows(len(problem.rows), f"{names[0]}, class {problem.name}")
 
     for place, features in zip(names, sets, strict=True):
         check_rows(features.embeddings, features.ids, place)
     tested = split.test if test is None else np.arange(len(judged))
     units = units_of(judged, opened[-1], run)
-    rows = LabelledRows(x, np.zeros(len(x)))
+    together = units.of if test is None else find_units(_groups_of(sets), None, len(x)).of
+    rows = LabelledRows(x, np.zeros(len(x)), groups=together)
     results = []
     for detector in chosen:
         cells = [
@@ -325,6 +222,18 @@ def _score_detector(
     )
 
 
-def _require_rows(n: int, place: str) -> None:
+def _groups_of(sets: Sequence[Features]) -> np.ndarray:
+    """Return the groups of all rows; a row without a group is one of its own."""
+    return np.array(
+        [
+            f"{number} {i}" if features.groups is None else f"group {features.groups[i]}"
+            for number, features in enumerate(sets)
+            for i in range(len(features))
+        ]
+    )
+
+
+def require_rows(n: int, place: str) -> None:
+    """Raise `DatasetError` if there are too few normal images to fit a detector."""
     if n < 2:
         raise DatasetError(f"{place}: {n} normal images to train on; at least 2 are needed")

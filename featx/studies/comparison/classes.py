@@ -10,7 +10,15 @@ import numpy as np
 
 from featx.data.splits import Split
 from featx.metrics import Interval
-from featx.results import MethodResult, Mistake, advise, confusion_of
+from featx.results import (
+    MethodResult,
+    Mistake,
+    Predicted,
+    TestPredictions,
+    advise,
+    column_names,
+    confusion_of,
+)
 from featx.studies.comparison.data_checks import (
     FEW_GROUPS,
     examine,
@@ -109,6 +117,7 @@ def compare_classes(data: StudyData, options: TaskOptions) -> Comparison:
         repeats=repeats,
         warnings=warnings,
         hygiene=checks,
+        test_predictions=_predictions(data, split, methods, first.outcomes),
         **describe_run(data, options.meter),
     )
     if dataset is not None:
@@ -128,8 +137,7 @@ def _count_groups(data: StudyData, split: Split) -> list[int] | None:
 def describe_classes(data: StudyData, split: Split) -> dict[str, Any]:
     """Return the field ``dataset`` of a result: the task and its split."""
     y, classes = np.asarray(data.first.labels), data.first.classes or ()
-    return {
-        "name": data.name,
+    return data.facts | {
         "n_train": len(split.train),
         "n_test": len(split.test),
         "classes": list(classes),
@@ -158,10 +166,11 @@ def _score_methods(
     outcomes, truth = found.outcomes, np.asarray(data.first.labels)[found.split.test]
     metrics = _score(data, found, units, options.n_boot, options.seed)
     ranked = sorted(
-        (i for i, o in enumerate(outcomes) if o.method.kind != "floor"),
+        (i for i, o in enumerate(outcomes) if o.competes),
         key=lambda i: (
             -metrics[i]["top1"].value,
-            outcomes[i].method.kind != "probe",  # of two with equal top-1, the cheaper
+            outcomes[i].method.trains_network,  # of two with equal top-1, the cheaper
+            outcomes[i].method.kind != "probe",
             -metrics[i]["balanced_accuracy"].value,
             metrics[i]["log_loss"].value,
         ),
@@ -208,6 +217,21 @@ def _describe_methods(
         )
         for i, outcome in enumerate(found.outcomes)
     ]
+
+
+def _predictions(
+    data: StudyData, split: Split, methods: Sequence[MethodResult], outcomes: Sequence[Outcome]
+) -> TestPredictions:
+    """Return what every method predicted for the test images."""
+    classes = np.array(data.first.classes or (), dtype=object)
+    return TestPredictions(
+        [data.first.ids[i] for i in split.test],
+        classes[np.asarray(data.first.labels)[split.test]],
+        {
+            name: Predicted(classes[outcome.labels], outcome.answers.sure)
+            for name, outcome in zip(column_names(methods), outcomes, strict=True)
+        },
+    )
 
 
 def _mistakes(data: StudyData, split: Split, outcome: Outcome) -> list[Mistake]:

@@ -302,7 +302,7 @@ def _notes(
             note += f"; without them {first['name']} has top-1 {without}, "
             note += "as with them" if without == with_them else f"not {with_them}"
             after = max(competing, key=lambda line: line["without"])
-            if after["without"] > first["without"]:
+            if f"{after['without']:.3f}" > without:
                 note += f", and {after['name']} is ahead with {after['without']:.3f}"
         notes.append(note)
     doubts = []

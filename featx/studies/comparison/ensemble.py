@@ -65,10 +65,7 @@ class Ensemble:
                 name: {"classifier": member.outcome.method.name, "weight": float(weight)}
                 for name, member, weight in zip(names, members, weights, strict=True)
             },
-            notes=[
-                "the classifiers of all backbones, averaged by weight; featx train saves the classifier of "
-                "one backbone, featx.methods.ensembles.BlockEnsemble fits those of several"
-            ],
+            notes=["the classifiers of all backbones, averaged by weight; featx train keeps it as ensemble"],
         )
         self._names, self._members, self._weights = names, members, weights
         self._n_held_out, self._seconds = len(rows), seconds

@@ -7,7 +7,15 @@ import time
 import numpy as np
 
 from featx.data.splits import Split
-from featx.results import NO_FINE_TUNING, MethodResult, advise_numbers, best_method
+from featx.results import (
+    NO_FINE_TUNING,
+    MethodResult,
+    Predicted,
+    TestPredictions,
+    advise_numbers,
+    best_method,
+    column_names,
+)
 from featx.studies.comparison.evaluate import (
     SplitOutcomes,
     TaskOptions,
@@ -91,8 +99,8 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
     ids, described = [data.first.ids[i] for i in split.test], units.describe(split.test)
     optimism, n_units = tests.selection["optimism"], described["units"]
     result = RegressionComparison(
-        dataset={
-            "name": data.name,
+        dataset=data.facts
+        | {
             "task": data.task.name,
             "n_train": len(split.train),
             "n_test": len(split.test),
@@ -108,6 +116,9 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
         truth=truth.tolist(),
         predictions=predictions[at].tolist(),
         ids=ids,
+        test_predictions=TestPredictions(
+            ids, truth, dict(zip(column_names(methods), map(Predicted, predictions), strict=True))
+        ),
         **describe_run(data, options.meter),
     )
     if data.dataset is not None:

@@ -74,10 +74,9 @@ def compare_methods(
     """
     from featx.metrics import compare_pairs, compare_with_references, selection_optimism
 
-    kinds = [outcome.method.kind for outcome in outcomes]
     names = [outcome.method.name for outcome in outcomes]
-    competing = [i for i, kind in enumerate(kinds) if kind != "floor"]
-    references = [i for i, kind in enumerate(kinds) if kind == "floor"]
+    competing = [i for i, outcome in enumerate(outcomes) if outcome.competes]
+    references = [i for i, outcome in enumerate(outcomes) if outcome.method.kind == "floor"]
     versus_best: list[dict[str, Any] | None] = [
         None if i == best else {"method": names[best], **single(i, best)} for i in range(len(names))
     ]
@@ -143,8 +142,12 @@ def validation_score(curves: dict[str, Any] | None) -> tuple[float, float] | Non
 
 
 def choose_pair(outcomes: Sequence[Outcome], scores: np.ndarray) -> tuple[int, int, str] | None:
-    """Return a probe, a fine-tuned baseline, and what chose them; None where there are not both."""
-    modes = [i for i, o in enumerate(outcomes) if o.method.kind == "finetune"]
+    """Return a probe, a mode that trained the network, and what chose them; None where there are not both.
+
+    A new head on the frozen network is neither: it is no fine-tuning, and its validation accuracy cannot be
+    compared with the cross-validated one of a probe.
+    """
+    modes = [i for i, o in enumerate(outcomes) if o.method.trains_network and o.competes]
     tuned = {outcomes[i].method.backbone for i in modes}  # one, that of the best probe in cross-validation
     probes = [i for i, o in enumerate(outcomes) if o.method.kind == "probe" and o.method.backbone in tuned]
     if not (probes and modes):

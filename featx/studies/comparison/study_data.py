@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from featx.data import Dataset, announce, notes_of, require_labelled, study_notes
+from featx.data import Dataset, announce, notes_of, require_labelled, study_notes, unlabelled_notes
 from featx.data.features import Features, check_rows
+from featx.data.rows import has_rows, take_features
 from featx.data.splits import Split, make_split
 from featx.data.tasks import Task
 from featx.energy import Meter
 from featx.errors import DatasetError, InputError
 from featx.extraction import Embedder, backbone_of, embed, extract_features, network_embedder, pixel_embedder
 from featx.options import DEFAULT_RUN, Network, Reading, Run, listed, require_no_network
-from featx.studies.collections import has_rows, open_dataset, take_features
+from featx.studies.collections import open_dataset
 from featx.studies.comparison.tasks import name_folders
 from featx.studies.comparison.zero_shot import ZeroShotReferences
 from featx.studies.evaluation import FineTuning, LabelledRows, Method, Outcome
@@ -40,6 +41,7 @@ class StudyData:
     several: bool  # whether the study has more than one task
     forward_passes: int  # images sent through a network, for all tasks
     notes: list[str] = field(default_factory=list)  # on the data and the embeddings, for a reader
+    unlabelled: int = 0  # images that were left out because they have no label
     device: Any = "cpu"  # where probes compute large products
 
     @property
@@ -101,7 +103,7 @@ class StudyData:
             features = self.sets[method.backbone]
             each = [(features.run or {}).get(f"{unit}_per_image") for unit in ("seconds", "joules")]
             costs = [None if cost is None else cost * len(features) for cost in each]
-            if not (isinstance(method, FineTuning) and method.on_images):
+            if not (isinstance(method, FineTuning) and method.trains_network):
                 seconds["predict_per_image"] = (seconds["predict_per_image"] or 0.0) + (each[0] or 0.0)
         outcome.seconds, outcome.joules = {"extract": costs[0], **seconds}, {"extract": costs[1], **joules}
 
@@ -124,7 +126,13 @@ class StudyData:
             dataset=None if self.dataset is None else _only(self.dataset, task, rows),
             pixels=None if self.pixels is None else self.pixels[rows],
             tasks={one.name: one},
+            unlabelled=self.unlabelled + len(task) - len(rows),
         )
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a result's ``dataset`` says of the data, whatever the task."""
+        return {"name": self.name} | ({"n_unlabelled": self.unlabelled} if self.unlabelled else {})
 
     def split(self, test_size: float, seed: int) -> Split:
         """Return the split of the only task, stratified by class; without classes it is random."""
@@ -165,6 +173,9 @@ def load_study_data(
             features = features.select(reading.label, reading.target)
         except InputError as error:
             raise InputError(f"{place}: {str(error).removeprefix('features: ')}") from error
+        everything, features = features.ids, features.labelled()
+        known = set(features.ids)
+        unlabelled = [id for id in everything if id not in known]
         _check_seeds(features.splits, seeds, place)
         tasks = _file_tasks(features, place)
         if check_methods is not None:
@@ -174,7 +185,7 @@ def load_study_data(
         architecture = features.space.get("backbone", {}).get("architecture", "features")
         if run.verbose:
             announce(features, name)
-        notes = [*notes_of(features), *notes]
+        notes = [*notes_of(features), *unlabelled_notes(unlabelled, tasks), *notes]
         sets = {architecture: features}
         return StudyData(
             name,
@@ -187,6 +198,7 @@ def load_study_data(
             len(tasks) > 1,
             _count_passes([features]),
             notes,
+            unlabelled=len(unlabelled),
             device=run.device,
         )
 
@@ -223,6 +235,7 @@ def load_study_data(
         len(dataset.tasks) > 1,
         _count_passes(list(sets.values())),
         [*study_notes(dataset), *notes],
+        unlabelled=len(dataset.reading.unlabelled),
         device=run.device,
     )
 

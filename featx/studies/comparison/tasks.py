@@ -55,6 +55,11 @@ class TaskComparisons(Result):
         return [f"{name}: {line}" for name, r in self.tasks.items() for line in r.findings]
 
     @property
+    def next_steps(self) -> list[str]:
+        """The lines that train the recommended method of each task."""
+        return [line for result in self.tasks.values() for line in result.next_steps]
+
+    @property
     def failures(self) -> list[dict[str, str]]:
         """Images that could not be read, the same for all tasks."""
         return next((result.failures for result in self.tasks.values()), [])
@@ -74,6 +79,16 @@ class TaskComparisons(Result):
         for result in self.tasks.values():
             result.command = command
 
+    @property
+    def runs(self) -> list[dict[str, Any]]:
+        """The runs in the folder of these results; setting them sets them for every task."""
+        return next((result.runs for result in self.tasks.values()), [])
+
+    @runs.setter
+    def runs(self, runs: list[dict[str, Any]]) -> None:
+        for result in self.tasks.values():
+            result.runs = runs
+
     def heading(self) -> str:
         return f"{len(self.tasks)} tasks: {', '.join(self.tasks)}"
 
@@ -91,14 +106,19 @@ class TaskComparisons(Result):
             for title, lines in result.tables()
         ]
 
-    def table(self) -> str:
-        return "\n\n".join(f"{name}\n{result.table()}" for name, result in self.tasks.items())
+    def table(self, width: int | None = None) -> str:
+        return "\n\n".join(f"{name}\n{result.table(width)}" for name, result in self.tasks.items())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the tasks and the folder of each."""
         places = name_folders(self.tasks)
         tasks = [{"name": n, "kind": r.kind, "folder": places[n]} for n, r in self.tasks.items()]
-        return {"schema": self.schema, "tasks": tasks, "forward_passes": self.forward_passes}
+        return {
+            "schema": self.schema,
+            "tasks": tasks,
+            "forward_passes": self.forward_passes,
+            "runs": self.runs,
+        }
 
     @classmethod
     def from_dict(cls, content: Any) -> NoReturn:

@@ -27,6 +27,7 @@ import math
 import numpy as np
 
 from featx.results import Crossing
+from featx.results.formats import format_mean_count
 from featx.studies.curves.two_way import Pool, TwoWay, difference_errors
 
 STATUSES = ("before", "within", "none")
@@ -157,11 +158,11 @@ def _shots(place: float) -> float | None:
 
 def describe_crossing(crossing: Crossing, title: str, fewest: float, most: float) -> str:
     """Describe the crossing of the method `title` in a sentence; the range is `fewest` to `most` images."""
-    ends = f"{fewest:.4g} to {most:.4g} images per class"
+    ends = f"{format_mean_count(fewest)} to {format_mean_count(most)} images per class"
     if crossing.status == "none":
         said = (
             f"No crossing shown: {title} is not ahead of the best probe ({crossing.rival}) at "
-            f"{most:.4g} images per class"
+            f"{format_mean_count(most)} images per class"
         )
         ahead = 1 - crossing.shares.get("none", 1.0)
         if ahead:

@@ -7,6 +7,7 @@ import numpy as np
 from featx.metrics import METRICS, Interval
 from featx.results import Crossing, CurveLeader, CurveLevel, CurvePoint, CurveResult
 from featx.results.advice import on_few_images
+from featx.results.formats import format_mean_count
 from featx.studies.curves.crossing import describe_crossing, find_crossing
 from featx.studies.curves.leaders import compare_methods
 from featx.studies.curves.scores import CurveScores, is_share
@@ -61,26 +62,26 @@ def find_leaders(result: CurveResult, scores: CurveScores) -> list[CurveLeader]:
 
 
 def find_crossings(result: CurveResult, scores: CurveScores) -> list[Crossing]:
-    """Return the crossing of each fine-tuned method with the best probe; none for a single level."""
-    rows = {
-        kind: [i for i, m in enumerate(result.methods) if m.kind == kind] for kind in ("probe", "finetune")
-    }
-    if not rows["probe"] or not rows["finetune"] or len(result.levels) < 2:
+    """Return the crossing of each fine-tuned method with the best on frozen features; none for one level."""
+    competing = [i for i, m in enumerate(result.methods) if m.competes]
+    tuned = [i for i in competing if result.methods[i].trains_network]
+    frozen = [i for i in competing if not result.methods[i].trains_network]
+    if not frozen or not tuned or len(result.levels) < 2:
         return []
     top1 = scores.metrics["top1"]
     return [
         find_crossing(
             top1[i],
-            top1[rows["probe"]],
+            top1[frozen],
             np.array([level.per_class for level in result.levels]),
             pool=scores.pool,
             size=scores.sizes["top1"],
             method=result.methods[i].name,
             backbone=result.methods[i].backbone,
-            rivals=[result.named(result.methods[p]) for p in rows["probe"]],
+            rivals=[result.named(result.methods[p]) for p in frozen],
             seed=result.seed,
         )
-        for i in rows["finetune"]
+        for i in tuned
     ]
 
 
@@ -95,7 +96,7 @@ def advise(result: CurveResult) -> str:
         winner = result.best(level)
         assert winner is not None
         said.append(
-            f"With {level.per_class:.4g} image{'' if level.per_class == 1 else 's'} per class "
+            f"With {format_mean_count(level.per_class)} image{'' if level.per_class == 1 else 's'} per class "
             f"{result.named(winner)} has the highest mean top-1, {result.metric(winner, level)}"
             f"{_describe_lead(result, level)}."
         )
@@ -104,7 +105,7 @@ def advise(result: CurveResult) -> str:
     for crossing in result.crossings:
         title = result.named(methods[crossing.method, crossing.backbone])
         said.append(describe_crossing(crossing, title, first.per_class, last.per_class))
-    if not any(m.kind == "finetune" for m in result.methods):
+    if not any(m.trains_network for m in result.methods):
         said.append("No fine-tuned baseline was run, so this does not say where fine-tuning would do better.")
     if result.n_draws < 2:
         said.append("One draw only: how much the numbers depend on the images drawn is unknown.")
@@ -145,6 +146,6 @@ def _say_enough(result: CurveResult) -> list[str]:
     if near is result.levels[-1]:
         return []
     return [
-        f"{result.named(probe)} is within one point of its last value from {near.per_class:.4g} images per "
-        "class on."
+        f"{result.named(probe)} is within one point of its last value from "
+        f"{format_mean_count(near.per_class)} images per class on."
     ]

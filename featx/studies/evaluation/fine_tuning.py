@@ -45,14 +45,11 @@ class TuningSetup:
 
     def recipe(self, mode: str, n_train: int) -> Any:
         """Return the default recipe for this number of images, with the epochs and augmentation asked for."""
-        from featx.methods.finetune import choose_optimizer, default_recipe
+        from featx.methods.finetune import choose_recipe
 
-        optimizer = "sgd" if mode == "head" else choose_optimizer(self.net)
-        recipe = default_recipe(mode, n_train, optimizer)
+        recipe = choose_recipe(self.net, mode, n_train, epochs=self.epochs)
         if mode == "head":
             return recipe
-        if self.epochs is not None:
-            recipe = replace(recipe, epochs=self.epochs, patience=self.epochs)
         return recipe if self.augment is None else replace(recipe, augment=self.augment, lr_search=())
 
     def measured_costs(self, recipe: Recipe, n_classes: int, threads: int | None = None) -> Costs:
@@ -99,11 +96,6 @@ class FineTuning(Method):
     @property
     def packages(self) -> tuple[str, ...]:
         return (*super().packages, "torch", self.setup.net.identity["source"])
-
-    @property
-    def on_images(self) -> bool:
-        """Whether it trains the network, rather than only a head on the frozen embeddings."""
-        return self.mode != "head"
 
     def _parts(self, cell: Cell) -> tuple[np.ndarray, np.ndarray]:
         """Return the training rows to fit on, and those that choose the epoch."""
@@ -157,7 +149,7 @@ class FineTuning(Method):
             del setup.running[cell]
 
         def predict(rows: np.ndarray) -> np.ndarray:
-            given: Any = [setup.images[i] for i in rows] if self.on_images else embeddings[rows]
+            given: Any = [setup.images[i] for i in rows] if self.trains_network else embeddings[rows]
             return tuned.predict_proba(given)
 
         about = {

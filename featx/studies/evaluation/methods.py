@@ -12,6 +12,7 @@ import numpy as np
 from featx.data.tasks import names_of
 from featx.errors import InputError
 from featx.methods.probes.definitions import define
+from featx.results.methods import HEAD
 
 if TYPE_CHECKING:
     from featx.methods.probes.fitted import FittedProbe
@@ -42,6 +43,11 @@ class Method:
     title: str  # for people
     kind: str = "probe"  # or "finetune", or "floor" for a reference; some studies have their own kinds
     backbone: str | None = None  # whose embeddings it works on; None: raw pixels, or no input
+
+    @property
+    def trains_network(self) -> bool:
+        """Whether it trains the network, rather than only a classifier or a head on frozen embeddings."""
+        return self.kind == "finetune" and self.name != HEAD
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -192,7 +198,8 @@ class DetectorMethod(Method):
 
     def fit(self, cell: Cell, n_jobs: int | None = None) -> Fit:
         began, rows = time.perf_counter(), cell.rows.x
-        model = self._build(cell).fit(rows[cell.split.train])
+        train = cell.split.train
+        model = self._build(cell).fit(rows[train], groups=cell.rows.groups_of(train))
         return Fit(lambda at: model.decision_function(rows[at]), time.perf_counter() - began, model=model)
 
 

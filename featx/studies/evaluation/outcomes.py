@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeGuard
 import numpy as np
 
 from featx.errors import InputError
-from featx.results.methods import Epochs
+from featx.results.methods import Epochs, kept_start
 from featx.results.reading import parse_as
 
 if TYPE_CHECKING:
@@ -73,6 +73,11 @@ class Outcome:
         if "labels" in record:
             answers = Answers(record["labels"], record["sure"], record["true"], n_classes or 0)
         return cls(method, **found, answers=answers, values=record.get("values"), **more)
+
+    @property
+    def competes(self) -> bool:
+        """Whether it may be the best: no reference, nor a fine-tuning that kept the head it began with."""
+        return self.method.kind != "floor" and not (self.method.trains_network and kept_start(self.curves))
 
     @property
     def labels(self) -> np.ndarray:

@@ -124,7 +124,7 @@ def _effort(group: Sequence[Cell]) -> tuple[int, float]:
 
 
 def _trains_network(cell: Cell) -> bool:
-    return isinstance(cell.method, FineTuning) and cell.method.on_images
+    return isinstance(cell.method, FineTuning) and cell.method.trains_network
 
 
 def _compute(

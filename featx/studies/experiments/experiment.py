@@ -5,54 +5,52 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import time
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from featx.durable import read_regular
 from featx.errors import FeatxError, InputError, OutputError, as_one_error, reason_of
-from featx.options import OPTIONS, is_features
 from featx.results import describe_environment, write_atomically
-from featx.results.output_paths import Study, output_folder
-from featx.studies.comparison import (
-    Comparison,
-    RegressionComparison,
-    TaskComparisons,
-    compare,
-)
-from featx.studies.curves import LearningCurve, learning_curve
+from featx.results.output_paths import DATA_KEYS, Study, output_folder, resolve_source
+from featx.results.runs import add_run, read_runs
+from featx.studies.experiments.kinds import KINDS, Kind
 from featx.studies.experiments.schema import TABLES, check_content
 from featx.studies.output import removed_if_unused
 
 #: What a run leaves beside its results: the experiment as it was run, and the machine and versions.
 EXPERIMENT, ENVIRONMENT = "experiment.toml", "environment.json"
-#: The first line of that file where featx wrote it.
-_HEADER = "# The experiment as it was run; to run it again, or to go on: featx run experiment.toml"
 #: A name that ends in one of these is a path; a dot alone is no sign, as names of weights have dots.
 _SUFFIXES = (".csv", ".parquet", ".h5", ".hdf5", ".pth", ".pt", ".bin", ".safetensors")
 #: The largest experiment file that is read; a real one has a few lines.
 _MOST_BYTES = 2**20
-
-Result = Comparison | RegressionComparison | TaskComparisons | LearningCurve
+#: How many folders up from its own a file still names a path relative to itself: such folders move together.
+_MOST_UP = 2
+_HEAD = (
+    "The experiment as it was run; to run it again, or to go on: featx run experiment.toml",
+    "Defaults are written out. What is not here was as the network, the data or the recipe says.",
+)
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A comparison or a learning curve, described completely.
+    """A study, described completely.
 
     Attributes
     ----------
-    kind : {"compare", "curve"}
-        Which of the two.
-    output : Path
-        Folder of the results.
-    source : str
-        The data, as on the command line.
+    kind : str
+        A name of `featx.studies.experiments.kinds.KINDS`.
+    output : Path or None
+        Folder of the results; None: they are not saved.
+    data : dict of str to str
+        The data by their keys in experiment files, each as on the command line.
     options : dict
-        Keywords of `featx.compare` or `featx.learning_curve`, with ``"random"`` for random weights. Values of
-        None, and keys that this kind of experiment does not have, are dropped.
+        Keywords of the study, with ``"random"`` for random weights. Keys that this kind of experiment does
+        not have are dropped; those that are not given, or are None, get their defaults.
     base : Path
         Folder that relative paths start from; all paths are made absolute.
     origin : Path or None
@@ -60,35 +58,32 @@ class Experiment:
     """
 
     kind: str
-    output: Path
-    source: str
+    output: Path | None
+    data: dict[str, str]
     options: dict[str, Any]
     base: Path = Path()
     origin: Path | None = None
 
     def __post_init__(self) -> None:
-        known = [o.name for o in OPTIONS.values() if o.table is not None and self.kind in o.kinds]
-        kept = {name: self.options[name] for name in known if self.options.get(name) is not None}
         base = self.base.absolute()
+        data = {key: _absolute(self.data[key], base) for key in DATA_KEYS if self.data.get(key) is not None}
+        kept = self.study.complete(self.options, list(data.values()))
         if "cache" in kept:
-            kept["cache"] = str(base / os.path.expanduser(kept["cache"]))
-        if kept.get("weights") == OPTIONS["weights"].default:
-            del kept["weights"]
+            kept["cache"] = _path(kept["cache"], base)
         if "weights" in kept:
             kept["weights"] = _absolute(kept["weights"], base)
-        if not is_features(self.source):
-            kept.setdefault("backbones", list(OPTIONS["backbones"].default))
-        kept.setdefault("seed", OPTIONS["seed"].default)
-        for name, value in (
-            ("options", kept),
-            ("output", base / os.path.expanduser(self.output)),
-            ("source", _absolute(self.source, base)),
-        ):
+        output = None if self.output is None else base / os.path.expanduser(self.output)
+        for name, value in (("options", kept), ("output", output), ("data", data)):
             object.__setattr__(self, name, value)
 
     @property
+    def study(self) -> Kind:
+        """What this kind of experiment runs."""
+        return KINDS[self.kind]
+
+    @property
     def arguments(self) -> dict[str, Any]:
-        """The options as keywords of `featx.compare` or `featx.learning_curve`."""
+        """The options as keywords of the study."""
         found = dict(self.options)
         if found.get("weights") == "random":
             found["weights"] = None
@@ -103,7 +98,7 @@ class Experiment:
         command: str | None = None,
         force: bool = False,
         trust_code: bool = False,
-    ) -> tuple[Result, Path]:
+    ) -> tuple[Any, Path | None]:
         """Run the experiment, or resume it: finished work in its folder is not done again.
 
         Parameters
@@ -121,58 +116,67 @@ class Experiment:
         Returns
         -------
         result
-            What `featx.compare` or `featx.learning_curve` returned; it is saved in the folder.
-        report : Path
-            The report page.
+            What the study returned; it is saved in the folder.
+        report : Path or None
+            The report page; None without a folder.
 
         Raises
         ------
         OutputError
             See `check_output`.
         FeatxError
-            See `featx.compare` and `featx.learning_curve`.
+            See the study: `featx.compare`, `featx.rank`, ...
         """
+        given = {self.study.data[key]: value for key, value in self.data.items()} | self.arguments
+        given |= {"verbose": verbose} | ({"trust_code": True} if trust_code else {})
+        if self.output is None:
+            return self.study.function(**given), None
         self.check_output(force=force)
-        work: Any = compare if self.kind == "compare" else learning_curve
         with removed_if_unused(self.output) as folder:
-            with self._keep_file(folder):
-                given = self.arguments | ({"trust_code": True} if trust_code else {})
-                result = work(self.source, resume=folder, verbose=verbose, **given)
-            self._keep_modes(folder, result)
-            environment = json.dumps(describe_environment(), indent=2, ensure_ascii=False)
-            write_atomically(folder / ENVIRONMENT, environment + "\n")
+            if self.study.resumes:
+                given["resume"] = folder
+            began, started = datetime.now(UTC), time.perf_counter()
+            with self._keep_file(folder) as written:
+                result = self.study.function(**given)
+            seconds = time.perf_counter() - started
+            environment = describe_environment()
+            write_atomically(
+                folder / ENVIRONMENT, json.dumps(environment, indent=2, ensure_ascii=False) + "\n"
+            )
             result.command = command or f"featx run {EXPERIMENT}"
-            return result, result.save(folder)
+            self.study.name_data(result, [resolve_source(source) for source in self.data.values()])
+            result.runs = add_run(
+                read_runs(folder / result.json_file),
+                command=result.command,
+                began=began,
+                seconds=seconds,
+                version=str(environment.get("featx", "")),
+            )
+            report = result.save(folder)
+            if written:
+                options = self.study.settle(result, self.options, list(self.data.values()))
+                write_atomically(folder / EXPERIMENT, replace(self, options=options).to_toml(beside=folder))
+            return result, report
 
     @contextlib.contextmanager
-    def _keep_file(self, folder: Path) -> Iterator[None]:
-        """Write the experiment file into its folder; restore the file before if no work was finished."""
+    def _keep_file(self, folder: Path) -> Iterator[bool]:
+        """Write the experiment file into its folder, and yield True, unless it was read from there.
+
+        The file before is restored if no work was finished.
+        """
         copy = folder / EXPERIMENT
         before, begun = _read_text(copy), _finished_bytes(folder)
-        if before is None or self.origin is None or not os.path.samefile(copy, self.origin):
+        own = before is not None and self.origin is not None and os.path.samefile(copy, self.origin)
+        if not own:
             write_atomically(copy, self.to_toml(beside=folder))
         try:
-            yield
+            yield not own
         except FeatxError:
             if _finished_bytes(folder) == begun and before is not None:
                 write_atomically(copy, before)
             elif _finished_bytes(folder) == begun == 0:
                 copy.unlink(missing_ok=True)
             raise
-
-    def _keep_modes(self, folder: Path, result: Any) -> None:
-        """Write the modes of fine-tuning that were run into the experiment file, if the default chose them.
-
-        The default depends on how long they take on a machine; running the file runs the same everywhere. A
-        file that a user wrote is left as it is.
-        """
-        first = next(iter(getattr(result, "tasks", {}).values()), result)
-        chosen, copy = getattr(first, "baseline", None), folder / EXPERIMENT
-        own = self.origin is not None and os.path.samefile(copy, self.origin)
-        own = own and not (_read_text(copy) or "").startswith(_HEADER)
-        if chosen and not own and self.options.get("baseline", ["finetune"]) in ("finetune", ["finetune"]):
-            ran = replace(self, options=self.options | {"baseline": chosen["modes"] or ["none"]})
-            write_atomically(copy, ran.to_toml(beside=folder))
 
     def check_output(self, *, force: bool = False) -> None:
         """Refuse an output, or a new cache, where an experiment must not write unless told to.
@@ -188,6 +192,8 @@ class Experiment:
             The output, or a cache that does not exist yet, lies outside the folder of the experiment file; or
             the output holds files of another study or of somebody else.
         """
+        if self.output is None:
+            return
         if self.origin is not None and not force:
             home = self.origin.resolve().parent
             cache = self.options.get("cache")
@@ -201,13 +207,20 @@ class Experiment:
                         f"{os.path.realpath(place)}; change it, or write there with --force"
                     )
         option = "-o" if self.origin is None else "output"
-        output_folder(self.output, Study.of(self.kind, self.source), force=force, option=option)
+        output_folder(self.output, Study.of(self.kind, *self.data.values()), force=force, option=option)
 
     def to_toml(self, *, beside: Path) -> str:
-        """Return the text of the experiment file as it is written into its output folder, `beside`."""
-        output = os.path.relpath(self.output.resolve(), beside.resolve())
-        given = {"kind": self.kind, "output": output, "source": self.source, **self.options}
-        lines = [_HEADER]
+        """Return the text of the experiment file as it is written into the folder `beside`.
+
+        Paths in that folder or near it are relative, so that they can be moved together; others are absolute.
+        """
+        here = os.path.realpath(beside)
+        output = os.path.relpath(os.path.realpath(self.output or beside), here)
+        given = {"kind": self.kind, "output": output, **self.data, **self.options}
+        for key in (*self.data, "weights", "cache"):
+            if key in given:
+                given[key] = _relative(given[key], here)
+        lines = [f"# {line}" for line in _HEAD]
         for table in TABLES:
             known = [f"{key} = {_toml(given[key])}" for key in TABLES[table] if key in given]
             lines += ["", f"[{table}]", *known] if known else []
@@ -253,7 +266,8 @@ def parse_experiment(
     check_content(content, place)
     options = {name: value for keys in content.values() for name, value in keys.items()}
     own = content["experiment"]
-    return Experiment(own["kind"], Path(own["output"]), content["data"]["source"], options, base, origin)
+    data = {key: content["data"][key] for key in DATA_KEYS if key in content["data"]}
+    return Experiment(own["kind"], Path(own["output"]), data, options, base, origin)
 
 
 def _read_text(file: Path) -> str | None:
@@ -279,9 +293,37 @@ def _in_use(cache: str) -> bool:
 
 def _absolute(name: str, base: Path) -> str:
     """Return what exists, or looks like a path, as an absolute path; any other name as it is."""
-    path = base / os.path.expanduser(name)
+    path = _path(name, base)
     looks_like_path = "/" in name or os.sep in name or Path(name).suffix.lower() in _SUFFIXES
-    return str(path.absolute()) if looks_like_path or os.path.exists(path) else name
+    return path if looks_like_path or os.path.exists(path) else name
+
+
+def _path(name: str, base: Path) -> str:
+    """Return a path from `base`; one with ``..`` without it, as far as its folder goes."""
+    path = str((base / os.path.expanduser(name)).absolute())
+    return _in_real_folder(path) if os.pardir in Path(name).parts else path
+
+
+def _in_real_folder(path: str) -> str:
+    """Return a path whose folder is free of links; the last name stays, because results are named by it."""
+    folder, name = os.path.split(path)
+    whole = name in ("", os.curdir, os.pardir)
+    return os.path.realpath(path) if whole else os.path.join(os.path.realpath(folder), name)
+
+
+def _relative(name: str, folder: str) -> str:
+    """Return an absolute path as one relative to `folder` if it lies near; any other name as it is."""
+    if not os.path.isabs(name):
+        return name
+    path = _in_real_folder(name)
+    if os.path.splitdrive(path)[0] != os.path.splitdrive(folder)[0]:
+        return name
+    common = os.path.commonpath([path, folder])
+    found = Path(os.path.relpath(path, folder))
+    if common == os.path.dirname(common) or found.parts.count(os.pardir) > _MOST_UP:
+        return name
+    text = found.as_posix()
+    return text if "/" in text or text == "." else f"./{text}"
 
 
 def _toml(value: Any) -> str:

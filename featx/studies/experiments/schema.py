@@ -3,32 +3,38 @@
 ::
 
     [experiment]
-    kind = "curve"                 # or "compare"
+    kind = "curve"                 # or "compare", "rank", "similarity", "anomaly", "scores", "domains"
     output = "out"                 # folder of the results, inside this file's folder (elsewhere: --force)
 
     [data]
     source = "photos"              # as DATA on the command line; a path is relative to this file
-    # label, target, test_size, limit, on_error, split_by ("folder" or "none")
+    # similarity: a and b; domains: target_domain; scores, and perhaps anomaly: test
+    # label, target, normal, test_size, limit, on_error, split_by ("folder" or "none")
 
     [network]
-    backbones = ["mobilenet_v2"]
-    # weights (also "random"), layer, pooling, image_size, precision
+    backbones = ["mobilenet_v2"]   # compare, curve and rank; backbone = "..." for the others
+    # weights (also "random"), layer, layers, pooling, image_size, precision
 
     [methods]
     classifiers = ["logreg", "lda"]
     baseline = ["head", "last"]    # or "none"
-    # epochs, checks; compare: regressors, ensemble; curve: protocol, augment
+    # epochs, checks; compare: regressors, ensemble; curve: protocol, augment; rank: probe
+    # anomaly: detectors, contamination; scores: detector, contamination; domains: classifier, adaptations
 
     [draws]
     seeds = 10                     # compare: number of splits; curve: number of draws
     shots = [1, 2, 5, 10, "all"]   # curve only
+    # similarity: most, n_permutations
 
     [run]
     seed = 0
-    # engine, device, batch_size, cache, n_jobs; compare: n_boot
+    # engine, device, batch_size, cache, n_jobs; compare, anomaly, domains: n_boot; similarity: top
 
-The keys are parameters of `featx.compare` and `featx.learning_curve`, with the same defaults; only ``kind``,
-``output`` and ``source`` are required.
+The keys are parameters of the studies, with the same defaults: `featx.compare`, `featx.learning_curve`,
+`featx.rank`, `featx.similarity`, and in `featx.studies.comparison` `compare_detectors` (anomaly),
+`find_anomalies` (scores) and `compare_domains`. Only ``kind``, ``output`` and the data are required. The file
+that a run leaves beside its results has the defaults written out, so that a later featx with others repeats
+the run as it was.
 """
 
 from __future__ import annotations
@@ -37,8 +43,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from featx.errors import InputError, UnknownName
-from featx.options import KINDS, OPTIONS, Option
+from featx.options import OPTIONS, Option
 from featx.options.checks import check_text
+from featx.results.output_paths import DATA_KEYS
+from featx.studies.experiments.kinds import KINDS
 
 #: No option takes a larger number.
 LARGEST = 2**31 - 1
@@ -78,7 +86,7 @@ FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 _OWN = {
     "experiment": ("kind", "output"),
-    "data": ("source",),
+    "data": DATA_KEYS,
 }
 #: Tables and their keys: those of experiments alone, and the options of `featx.options` in experiments.
 TABLES: dict[str, dict[str, Option]] = {
@@ -86,7 +94,6 @@ TABLES: dict[str, dict[str, Option]] = {
     | {option.name: option for option in OPTIONS.values() if option.table == table}
     for table in ("experiment", "data", "network", "methods", "draws", "run")
 }
-REQUIRED = (("experiment", "kind"), ("experiment", "output"), ("data", "source"))
 
 
 def check_content(content: Mapping[str, Any], place: str) -> None:
@@ -100,22 +107,33 @@ def check_content(content: Mapping[str, Any], place: str) -> None:
         for key in keys:
             if key not in TABLES[table]:
                 raise InputError(f"{place}: [{table}] {UnknownName('key', key, TABLES[table])}")
-    for table, key in REQUIRED:
-        if key not in content.get(table, {}):
-            raise InputError(f"{place}: [{table}] needs the key {key!r}")
-    kind = content["experiment"]["kind"]
-    if kind not in KINDS:
-        named = kind if isinstance(kind, str) else _show(kind)
+    for key in _OWN["experiment"]:
+        _require(content, "experiment", key, place)
+    name = content["experiment"]["kind"]
+    if not isinstance(name, str) or name not in KINDS:
+        named = name if isinstance(name, str) else _show(name)
         raise InputError(f"{place}: [experiment] kind: {UnknownName('kind', named, KINDS)}")
+    for key in KINDS[name].required:
+        _require(content, "data", key, place)
     for table, keys in content.items():
         for key, value in keys.items():
-            known = TABLES[table]
-            if kind not in known[key].kinds:
-                only = " and ".join(known[key].kinds)
-                raise InputError(f"{place}: [{table}] {key} is for kind {only}; this is {kind}")
-            fits, expected = FORMS[known[key].form]
+            if table != "experiment" and not _has(name, key):
+                *others, last = [kind for kind in KINDS if _has(kind, key)]
+                only = f"{', '.join(others)} and {last}" if others else last
+                raise InputError(f"{place}: [{table}] {key} is for kind {only}; this is {name}")
+            fits, expected = FORMS[TABLES[table][key].form]
             if not fits(value):
                 raise InputError(f"{place}: [{table}] {key} must be {expected}, got {_show(value)}")
+
+
+def _has(kind: str, key: str) -> bool:
+    """Return whether experiments of this kind have this key."""
+    return key in KINDS[kind].data or key in KINDS[kind].defaults
+
+
+def _require(content: Mapping[str, Any], table: str, key: str, place: str) -> None:
+    if key not in content.get(table, {}):
+        raise InputError(f"{place}: [{table}] needs the key {key!r}")
 
 
 def _show(value: Any) -> str:

@@ -95,7 +95,7 @@ def test_a_mask_of_another_length_is_refused():
     [
         ({"embeddings": np.zeros(N, "f4")}, r"embeddings of shape \(9,\)"),
         ({"embeddings": np.zeros((N, 0), "f4")}, r"shape \(9, 0\)"),
-        ({"embeddings": np.zeros((N, 2), "f8")}, "float64: expected float32 or float16"),
+        ({"embeddings": np.zeros((N, 2), int)}, "int64: expected float32, float16 or float64"),
         ({"embeddings": np.zeros((N + 1, 2), "f4")}, "ids has 9 entries for 10 embeddings"),
         ({"ids": "abcdefghi"}, "ids is one str"),
         ({"ids": [*"abcdefgh", 3]}, r"ids\[8\] is a int: expected a string"),

@@ -111,10 +111,10 @@ def test_hidden_and_foreign_files_are_left_out(tmp_path):
 
 def test_an_image_in_a_format_that_is_not_decoded_is_there_to_be_named(tmp_path):
     put(tmp_path, "a/1.png", "b/1.png")
-    (tmp_path / "b" / "2.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    (tmp_path / "b" / "2.jxl").write_bytes(b"\xff\x0a")
     dataset = read_folder(tmp_path)
-    assert dataset.ids[-1] == "b/2.heic"
-    with pytest.raises(ValueError, match=r"b/2.heic: not an image: a HEIC image"):
+    assert dataset.ids[-1] == "b/2.jxl"
+    with pytest.raises(ValueError, match=r"b/2.jxl: not an image: a JPEG XL image"):
         dataset.images[-1].read().image()
 
 
@@ -134,19 +134,48 @@ def test_a_missing_empty_or_wrong_folder_says_so(tmp_path):
         read_folder(tmp_path / "1.png")
 
 
-def test_an_image_beside_the_class_folders_is_named(tmp_path):
-    put(tmp_path, "a/1.png", "b/1.png", "stray.png")
-    with pytest.raises(DatasetError, match=r"1 image not in a class folder, while others are: 'stray.png'"):
-        read_folder(tmp_path)
-    unlabelled = read_folder(tmp_path, labelled=False)
-    assert unlabelled.labels is None
-    assert len(unlabelled) == 3
+def labels_of(dataset):
+    (task,) = dataset.tasks.values()
+    names = [*task.classes, None]
+    return dict(zip(dataset.ids, [names[value] for value in task.values], strict=True))
 
 
-def test_an_image_beside_the_class_folders_of_a_split_is_named(tmp_path):
-    put(tmp_path, "train/a/1.png", "test/a/1.png", "test/stray.png")
-    with pytest.raises(DatasetError, match=r"'test/stray.png'"):
-        read_folder(tmp_path)
+@pytest.mark.parametrize("name", ["unlabelled", "Unlabeled"])
+def test_images_in_unlabelled_and_beside_the_class_folders_have_no_label(tmp_path, name):
+    put(tmp_path, "a/1.png", "b/1.png", "stray.png", f"{name}/a/2.png", f"{name}/3.png")
+    dataset = read_folder(tmp_path)
+    assert dataset.labels is None
+    bare = {f"{name}/3.png": None, f"{name}/a/2.png": None, "stray.png": None}
+    assert labels_of(dataset) == {"a/1.png": "a", "b/1.png": "b"} | bare
+    kept = dataset.labelled()
+    assert (kept.ids, kept.labels.tolist(), kept.classes) == (["a/1.png", "b/1.png"], [0, 1], ("a", "b"))
+    assert sorted(kept.reading.unlabelled) == sorted(bare)
+    assert (kept.targets, kept.labelled().ids) == ({}, kept.ids)
+    groups = read_folder(tmp_path, split_by="none").labelled()
+    assert groups.classes == ("a", "b")
+
+
+def test_a_folder_with_nothing_in_its_classes_is_unlabelled(tmp_path):
+    put(tmp_path, "unlabelled/1.png", "2.png")
+    dataset = read_folder(tmp_path)
+    assert (dataset.tasks, len(dataset.labelled()), dataset.reading.unlabelled) == ({}, 2, ())
+
+
+def test_images_of_a_split_may_have_no_label(tmp_path):
+    put(tmp_path, "train/a/1.png", "test/a/1.png", "test/stray.png", "unlabelled/1.png")
+    put(tmp_path, "train/unlabelled/a/1.png")
+    dataset = read_folder(tmp_path)
+    bare = ["test/stray.png", "train/unlabelled/a/1.png", "unlabelled/1.png"]
+    assert [id for id, name in labels_of(dataset).items() if name is None] == bare
+    assert dict(zip(dataset.ids, dataset.splits.tolist(), strict=True))["unlabelled/1.png"] == "train"
+    assert dataset.labelled().splits.tolist() == ["test", "train"]
+
+
+def test_images_of_a_group_may_have_no_label(tmp_path):
+    put(tmp_path, "north/a/1.png", "north/unlabelled/1.png", "south/a/1.png", "south/b/1.png")
+    kept = read_folder(tmp_path, split_by="folder").labelled()
+    assert kept.groups.tolist() == ["north", "south", "south"]
+    assert kept.classes == ("a", "b")
 
 
 def test_an_image_beside_the_folders_of_splits_is_named(tmp_path):

@@ -94,9 +94,8 @@ def test_frames_of_polars_and_tables_of_pyarrow(files, library):
         assert getattr(dataset, part).tolist() == getattr(expected, part).tolist()
     both = load_dataset(frame(columns), label="label", target="age")
     np.testing.assert_array_equal(both.tasks["age"].values, [0.5, np.nan, 1.5, 2.0])
-    missing = columns | {"label": ["a", None, "a", "b"]}
-    with pytest.raises(DatasetError, match="data frame, row 1, column label: no value"):
-        load_dataset(frame(missing))
+    gaps = load_dataset(frame(columns | {"label": ["a", None, "a", "b"], "split": ["train"] * 4}))
+    assert (gaps.labels.tolist(), len(gaps.reading.unlabelled)) == ([0, 0, 1], 1)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +114,6 @@ def test_frames_of_polars_and_tables_of_pyarrow(files, library):
             {"path": ["0.png", "gone.png"], "label": ["u", "v"]},
             "data frame, row 1, column path: no such file: gone.png",
         ),
-        ({"path": ["0.png", "1.png"], "label": ["u", None]}, "data frame, row 1, column label: no value"),
     ],
 )
 def test_a_frame_that_is_no_table_explains_the_columns(files, columns, message):
@@ -202,10 +200,11 @@ def test_labels_without_names_are_their_own_names():
     assert load_dataset(hub(names=None, labels=[5, 7, 5, 7])).classes == ("5", "7")
 
 
-def test_a_test_set_without_labels_is_unlabelled_and_a_gap_is_refused():
+def test_a_test_set_without_labels_is_unlabelled_and_a_gap_too():
     assert load_dataset(hub(labels=[-1] * 4), labelled=False).labels is None
-    with pytest.raises(DatasetError, match="Hub, row 1, column label: no value"):
-        load_dataset(hub(labels=[0, -1, 1, 1]))
+    some = load_dataset(hub(labels=[0, -1, 1, 1]))
+    assert (some.labels.tolist(), some.reading.unlabelled) == ([0, 1, 1], ("1",))
+    assert load_dataset(hub(labels=[0, -1, 1, 1]), labelled=False).tasks["label"].values[1] == -1
 
 
 def test_of_several_labels_one_is_chosen():

@@ -142,10 +142,18 @@ def test_a_table_without_rows_is_refused(folder):
     assert "has no rows" in error(folder, "path,label\n\n")
 
 
-def test_a_missing_label_is_named_by_its_line_in_an_editor(folder):
-    text = 'path,label\n\nimg/a.png,"two\nlines"\nimg/b.png, \nimg/c.png,\n'
-    assert error(folder, text) == ", row 5, column label: no value (and 1 more rows)"
-    assert error(folder, text, labelled=False) == ", row 5, column label: no value (and 1 more rows)"
+def test_a_blank_label_is_none_and_the_text_na_is_a_class(folder):
+    dataset = read_table(table(folder, "path,label\nimg/a.png,NA\nimg/b.png, \nimg/c.png,nan\n"))
+    assert dataset.labels is None
+    assert dataset.tasks["label"].column().tolist() == ["NA", None, "nan"]
+    kept = dataset.labelled()
+    assert (kept.classes, kept.reading.unlabelled) == (("NA", "nan"), ("img/b.png",))
+
+
+def test_a_class_of_the_test_split_needs_a_label_in_the_training_split(folder):
+    text = "path,label,split\nimg/a.png,x,train\nimg/b.png,,train\nimg/c.png,y,test\n"
+    assert "in test but not in train: 'y'" in error(folder, text)
+    assert len(read_table(table(folder, text.replace("y,test", ",test")))) == 3
 
 
 def test_a_missing_path_split_or_group_is_named(folder):
@@ -229,15 +237,15 @@ def test_damaged_parquet_is_refused(folder):
     ("columns", "says"),
     [
         ({"path": ["img/a.png", None], "label": ["x", "y"]}, "row 2, column path: no value"),
-        ({"path": ["img/a.png", "img/b.png"], "label": ["x", None]}, "row 2, column label: no value"),
+        ({"path": ["img/a.png", "img/b.png"], "label": [None, None]}, "no image has a value in column label"),
         ({"path": [1, 2], "label": ["x", "y"]}, "row 1, column path: expected text, got 1"),
         (
             {"path": ["img/a.png", "img/b.png"], "label": [1.0, 2.5]},
-            "row 2, column label: expected a name .*2.5",
+            "row 2, column label: expected a class name .*2.5",
         ),
         (
             {"path": ["img/a.png"], "label": [[1, 2]]},
-            "row 1, column label: expected a name or a whole number",
+            "row 1, column label: expected a class name or a whole number",
         ),
         ({"file": ["img/a.png"], "label": ["x"]}, "missing column path; found: file, label"),
     ],
@@ -403,6 +411,13 @@ def test_columns_are_chosen_by_name_and_may_have_gaps(folder):
     assert dataset.tasks["age"].present.tolist() == [True, True, False]
 
 
+def test_one_column_with_a_gap(folder):
+    kept = read_table(table(folder, SEVERAL), label="habitat").labelled()
+    assert (kept.label_name, len(kept), kept.labels.tolist()) == ("habitat", 2, [1, 0])
+    kept = read_table(table(folder, SEVERAL), target="age").labelled()
+    assert (kept.labels, len(kept), kept.targets["age"].present.all()) == (None, 2, True)
+
+
 def test_one_column_is_the_label_by_another_name(folder):
     dataset = read_table(table(folder, SEVERAL), label="species")
     assert (dataset.labels.tolist(), dataset.targets, list(dataset.tasks)) == ([0, 1, 0], {}, ["species"])
@@ -418,8 +433,6 @@ def test_a_column_of_a_parquet_file_is_chosen_too(folder):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"label": "habitat"}, ", row 3, column habitat: no value; expected a class name or a whole number "),
-        ({"target": "age"}, ", row 4, column age: no value; expected a finite number (only of several"),
         ({"label": ["specie"]}, ": unknown column 'specie'; did you mean species?"),
         ({"target": ["species", "age"]}, ", row 2, column species: expected a finite number, got 'cat'"),
         ({"label": "age", "target": "age"}, ": column 'age' is asked for twice"),

@@ -13,10 +13,12 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 
+from featx.methods.probes import fit_probe
 from featx.methods.probes.fitters import SklearnFitter
 from featx.methods.probes.fitters.fitter import limit_components
 from featx.methods.probes.fitters.linear import LogisticFitter
 from featx.methods.probes.folds import balanced_accuracy, fewest_rows, make_folds
+from featx.methods.probes.logistic import fit_path
 from featx.methods.probes.selection import expand, limit_neighbours, predict_out_of_fold
 from featx.methods.probes.targets import Classes, Numbers
 from featx.methods.probes.training_rows import TrainingRows
@@ -148,6 +150,22 @@ def test_of_candidates_that_are_about_as_accurate_the_one_of_the_lowest_loss_is_
         0,
         pytest.approx(0.9),
     )
+
+
+@pytest.mark.parametrize("noise", [2.5, 5.0])
+def test_logistic_regression_is_about_as_sure_as_the_best_penalty_of_its_path(noise):
+    """Where every penalty finds nearly the same labels, the strongest alone is far too unsure."""
+    rng = np.random.default_rng(0)
+    y = np.arange(600) % 4
+    X = 2 * np.eye(4)[y] @ rng.normal(size=(4, 24)) + noise * rng.normal(size=(600, 24))
+    train, held = np.arange(120), np.arange(120, 600)
+    probe = fit_probe("logreg", X[train], y[train])
+    chosen = log_loss(y[held], probe.estimator.predict_proba(X[held]))
+    scaler = StandardScaler().fit(X[train])
+    path = fit_path(scaler.transform(X[train]), y[train], [f / 24 for f in (0.1, 1, 10, 100, 1000)])
+    losses = [log_loss(y[held], m.predict_proba(scaler.transform(X[held]))) for m in path]
+    assert chosen < 1.1 * min(losses)
+    assert max(losses) > 2 * min(losses)
 
 
 def test_two_methods_that_err_on_other_rows_are_equals():

@@ -14,6 +14,7 @@ from featx import Features
 from featx.cli import main
 from featx.errors import DatasetError, InputError, UnknownName
 from featx.methods.detectors import NeighborDetector
+from featx.results import ScoresResult
 from featx.studies.comparison import compare_detectors, find_anomalies
 
 
@@ -109,6 +110,64 @@ def test_images_are_scored_without_any_label(tmp_path):
     rows = list(csv.DictReader((tmp_path / "s.csv").read_text().splitlines()))
     assert rows[0]["id"] == scored.ids[0]
     assert sum(int(row["anomalous"]) for row in rows) == scored.anomalous.sum()
+    assert float(rows[0]["p_value"]) == pytest.approx(1 / 91, rel=1e-3)
+    flagged = int(scored.anomalous.sum())
+    assert (
+        f"{flagged} of 60 images lie below the threshold; if all were normal, about 3 would." in scored.advice
+    )
+    assert "more than chance gives (p < 0.001)" in scored.advice
+    assert "uncertain: it flags 1.5 % to 10 % of new normal images" in scored.warnings[0]
+    unit = [x.embeddings / np.linalg.norm(x.embeddings, axis=1, keepdims=True) for x in (bare, normal)]
+    distances = 1 - unit[0] @ unit[1].T
+    for shown in scored.shown:
+        i, near = test.ids.index(shown["id"]), normal.ids.index(shown["normal"])
+        assert (
+            shown["distance"]
+            == pytest.approx(distances[i].min(), abs=1e-6)
+            == pytest.approx(distances[i, near], abs=1e-6)
+        )
+    assert [one["threshold"] for one in scored.shown].count(True) == 12
+    same = find_anomalies(normal, normal.subset(range(30)))
+    assert "Chance may give as many" in same.advice or "0 of 30" in same.advice
+
+
+def test_images_that_belong_together_are_held_out_together():
+    normal, test = blobs(90, 1, ("good",)), blobs(60, 2, ("good",))
+    frames = Features(
+        np.repeat(normal.embeddings, 4, axis=0),
+        [f"{i}-{k}" for i in normal.ids for k in range(4)],
+        groups=np.repeat(np.arange(90), 4),
+        space=normal.space,
+    )
+    frames.embeddings += np.random.default_rng(0).normal(0, 1e-3, frames.embeddings.shape).astype(np.float32)
+    grouped = find_anomalies(frames, test)
+    assert (grouped.n_units, grouped.units["groups"]) == (90, True)
+    assert grouped.anomalous.mean() < 0.15
+    frames.groups = None
+    assert find_anomalies(frames, test).anomalous.mean() > 0.9  # the next frame is always near
+    # Copies need no groups.
+    copied = normal.subset(np.arange(90))
+    copied.embeddings = np.repeat(normal.embeddings[:45], 2, axis=0)
+    assert find_anomalies(copied, test).units["copies"] == 45
+
+
+def test_what_was_scored_can_be_read_and_says_what_is_uncertain(tmp_path):
+    normal, test = blobs(9, 1, ("good",)), blobs(20, 2, ("good", "<b>broken"))
+    scored = find_anomalies(normal, test, detector="mahalanobis")
+    assert "9 normal images are too few for a threshold that flags 5 %" in scored.warnings[0]
+    assert "flags about 10 %. Give 19 or more." in scored.warnings[0]
+    report = scored.save(tmp_path).read_text(encoding="utf-8")
+    assert "no preview" in report
+    assert "--detectors mahalanobis --contamination 0.01 -o fewer" in report
+    again = ScoresResult.read_json(tmp_path / "results.json")
+    assert again.ids == scored.ids
+    np.testing.assert_array_equal(again.decision, scored.decision)
+    assert again.verdict() == scored.verdict()
+    assert again.to_frame().columns.tolist() == ["id", "decision", "anomalous", "p_value"]
+    content = again.to_dict()
+    content["p_values"] = content["p_values"][1:]
+    with pytest.raises(InputError, match="not one decision and one p-value for each of 20 images"):
+        ScoresResult.from_dict(content)
 
 
 def test_what_is_written_can_be_read(result, tmp_path):
@@ -161,6 +220,11 @@ def test_folders_on_the_command_line(capsys, tmp_path):
     out = capsys.readouterr().out
     assert "of 12 images are unlike the 12 normal ones (knn)" in out
     assert len((tmp_path / "new" / "scores.csv").read_text().splitlines()) == 13
+    report = (tmp_path / "new" / "report.html").read_text()
+    assert f"report: {tmp_path / 'new' / 'report.html'}" in out
+    assert report.count("data:image/jpeg") >= 24  # each image and its nearest normal one
+    assert f"featx anomaly {photos / 'sky'} {photos / 'leaf'}" in report
+    assert json.loads((tmp_path / "new" / "scores.json").read_text())["dataset"]["source"][0].endswith("sky")
     many = ["--detectors", "knn", "ocsvm", *common, str(tmp_path / "none")]
     assert main(["anomaly", str(photos / "sky"), str(photos), *many]) == 2
     assert not (tmp_path / "none").exists()

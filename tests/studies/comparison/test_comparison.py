@@ -13,6 +13,7 @@ from featx import compare, extract, learning_curve
 from featx.data.splits import make_split
 from featx.errors import DatasetError, InputError, OutputError, UnknownName
 from featx.report import render
+from featx.studies.comparison import Comparison
 
 SMALL = {"backbones": BACKBONE, "weights": None, "image_size": 32, "n_boot": 50}
 
@@ -139,13 +140,31 @@ def test_costs_are_split(result):
 
 def test_save_writes_json_csv_and_a_report_without_network_access(result, tmp_path):
     report = result.save(tmp_path / "deep" / "out")
-    assert {p.name for p in report.parent.iterdir()} == {"results.json", "results.csv", "report.html"}
+    files = {"results.json", "results.csv", "predictions.csv", "report.html"}
+    assert {p.name for p in report.parent.iterdir()} == files
     data = json.loads((report.parent / "results.json").read_text())
     assert data["schema"] == 1
     assert len(data["methods"]) == 7
     html = report.read_text(encoding="utf-8")
     assert 'src="http' not in html
     assert 'href="http' not in html
+
+
+def test_every_test_image_has_the_prediction_of_every_method(result, tmp_path):
+    from featx.results import TestPredictions
+
+    result.save(tmp_path)
+    found = TestPredictions.read_csv(tmp_path / "predictions.csv")
+    assert list(found.methods) == [m.name for m in result.methods]
+    assert found.ids == result.test_predictions.ids
+    assert [id.split("/")[1] for id in found.ids] == found.true.tolist()
+    for m in result.methods:
+        right = found[m.name].values == found.true
+        assert right.mean() == pytest.approx(m.metric("top1").value)
+        listed = [(x["id"], x["true"], x["predicted"]) for x in found.mistakes(m.name)]
+        assert len(listed) == (~right).sum()
+        if m.kind != "floor":
+            assert [(x.id, x.true, x.predicted) for x in m.mistakes] == listed[: len(m.mistakes)]
 
 
 def test_an_unwritable_folder_is_named(result, tmp_path):
@@ -159,6 +178,7 @@ def test_a_features_file_is_compared_without_images(split_photos, tmp_path):
     result = compare(tmp_path / "f.h5", classifiers=["lda"], n_boot=50)
     assert [m.name for m in result.methods] == ["majority", "lda"]
     assert result.forward_passes == 0
+    assert result.training == {"data": str(tmp_path / "f.h5"), "classifier": "lda"}
     assert any("features file" in warning for warning in result.warnings)
     with pytest.raises(InputError, match="limit does not apply to features"):
         compare(tmp_path / "f.h5", limit=10)
@@ -192,7 +212,9 @@ def test_the_baseline_says_how_its_rate_was_found(photos):
         assert sum(trial["seconds"] for trial in search) < method.seconds["fit"]
 
 
-def test_two_backbones_stand_in_one_table(photos):
+def test_two_backbones_stand_in_one_table(photos, monkeypatch):
+    # The colours of these photos are told apart by the raw pixels, so nothing would be recommended.
+    monkeypatch.setattr(Comparison, "recommended", lambda self: self.methods[-2])
     result = compare(photos, **(SMALL | {"backbones": [BACKBONE, OTHER]}), classifiers="knn", baseline="none")
     assert [(m.name, m.backbone) for m in result.methods if m.kind == "probe"] == [
         ("knn", BACKBONE),
@@ -200,6 +222,11 @@ def test_two_backbones_stand_in_one_table(photos):
         ("ensemble", None),
     ]
     assert set(result.spaces) == {BACKBONE, OTHER}
+    columns = ["majority", "pixels", f"knn {BACKBONE}", f"knn {OTHER}", "ensemble"]
+    assert list(result.test_predictions.methods) == columns
+    options = {"backbone": OTHER, "weights": "random", "image_size": 32}
+    assert result.training == {"data": str(photos), "classifier": "knn", **options}
+    assert result.next_steps[0].startswith(f"model = featx.train({str(photos)!r}, classifier='knn', ")
 
 
 def test_groups_never_straddle_the_split(photos, tmp_path):

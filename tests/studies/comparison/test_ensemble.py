@@ -10,8 +10,11 @@ from pictures import BACKBONE, OTHER, write_photos
 from scipy.special import softmax
 from sklearn.base import clone
 
-from featx import compare
+import featx
+from featx import compare, load_dataset, load_model
 from featx.cli import main
+from featx.data.splits import make_split
+from featx.errors import InputError
 from featx.methods.probes import fit_probe, held_out_probabilities
 from featx.methods.probes.folds import make_folds
 from featx.methods.probes.temperature import fit_sharpness, log_scores
@@ -26,8 +29,46 @@ def photos(tmp_path_factory):
     return write_photos(tmp_path_factory.mktemp("ensemble") / "shades", 24, colours=SHADES)
 
 
-def test_the_ensemble_is_one_more_method(photos, tmp_path):
-    result = compare(photos, backbones=TWO, classifiers=["logreg", "knn"], **QUICK)
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def result(photos, cache):
+    plain = {"engine": "torch", "precision": "fp32"}
+    return compare(photos, backbones=TWO, classifiers=["logreg", "knn"], cache=cache, **plain, **QUICK)
+
+
+def test_train_makes_the_same_ensemble(photos, result, cache, tmp_path, monkeypatch):
+    """The same members and weights as in the comparison, before and after a file."""
+    monkeypatch.setattr("featx.methods.probes.fitting.probe_names", lambda: ("logreg", "knn"))
+    dataset = load_dataset(photos)
+    split = make_split(dataset.labels, test_size=0.25, seed=0)
+    dataset.splits = np.where(np.isin(np.arange(len(dataset)), split.test), "test", "train")
+    quick = {"weights": None, "image_size": 32, "cache": cache}
+    model = featx.train(dataset, classifier="ensemble", backbone=TWO, **quick)
+    ensemble = result.methods[-1]
+    assert model.info["params"] == ensemble.params
+    assert model.info["validation"]["n"] == result.ensemble["n_held_out"]
+    assert model.save(tmp_path / "m").stat().st_size < 200_000
+    again = load_model(tmp_path / "m")
+    assert (tmp_path / "m").read_bytes() == again.save(tmp_path / "again").read_bytes()
+    images = [photos / dataset.ids[i] for i in split.test]
+    predicted = again.predict(images, cache=cache)
+    assert predicted == model.predict(images, cache=cache)
+    right = [one.label == path.parent.name for one, path in zip(predicted, images, strict=True)]
+    assert np.mean(right) == ensemble.top1
+    rows = [one.predict_proba(np.ones((1, 512), np.float32)) for one in again.members]
+    weights = [member["weight"] for member in result.ensemble["members"]]
+    np.testing.assert_allclose(
+        again.predict_proba(np.ones((1, 1024), np.float32)), np.tensordot(weights, rows, 1), atol=1e-12
+    )
+    with pytest.raises(InputError, match=r"weights='w' is the checkpoint of one backbone, .* has 2"):
+        again.predict(images, weights="w")
+
+
+def test_the_ensemble_is_one_more_method(result, tmp_path):
     assert [m.name for m in result.methods][-1] == "ensemble"
     ensemble = result.methods[-1]
     assert (ensemble.kind, ensemble.backbone) == ("probe", None)

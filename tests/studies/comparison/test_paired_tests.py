@@ -98,6 +98,19 @@ def test_the_fair_pair_is_chosen_by_the_training_images(right):
     assert pair.detectable == compare_pairs(right[[6, 3]]).detectable[0, 1]
 
 
+def test_a_head_and_a_fine_tuning_that_kept_it_are_no_fine_tuning(right):
+    kept = outcome("finetune-last", "finetune", val=0.95)
+    kept.curves |= {"epoch": [0, 1], "best_epoch": 0}
+    methods = [*METHODS[:5], outcome("finetune-head", "finetune", val=0.9), kept]
+    tests, _ = compared(methods, right)
+    assert tests.fine_tuning is None
+    assert tests.selection["methods"] == 4
+    assert "p_adjusted" in tests.versus_best[5]
+    assert "p_adjusted" not in tests.versus_best[6]
+    pair = compared([*methods[:6], METHODS[6]], right)[0].fine_tuning
+    assert pair.mode == "full", "though the head has the higher validation accuracy"
+
+
 def test_the_side_with_more_methods_has_no_advantage():
     """Nine probes and three fine-tuned baselines, all equally good: the best of nine is ahead by chance."""
     best, fair = [], []

@@ -158,13 +158,14 @@ def test_saved_tasks_are_reached_from_one_page(result, tmp_path):
             {"name": "red", "kind": "number", "folder": "red"},
         ],
         "forward_passes": 30,
+        "runs": [],
     }
     parsed = _Links(page.read_text(encoding="utf-8"))
     assert parsed.links == ["species/report.html", "habitat/report.html", "red/report.html"]
     assert not parsed.open
     for task in content["tasks"]:
         files = {p.name for p in (page.parent / task["folder"]).iterdir()}
-        assert files == {"results.json", "results.csv", "report.html"}
+        assert files == {"results.json", "results.csv", "predictions.csv", "report.html"}
     report = (page.parent / "red" / "report.html").read_text(encoding="utf-8")
     assert not _Links(report).open
     mae = result.tasks["red"].best().metric("mae").value

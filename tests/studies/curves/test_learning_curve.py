@@ -238,6 +238,15 @@ def test_classes_with_few_images_give_what_they_have(noisy):
     assert "nothing tells what training images other than these would give" in result.table()
 
 
+def test_a_new_head_is_a_rival_of_fine_tuning_and_has_no_crossing_of_its_own(noisy):
+    result = learning_curve(noisy, **FAST | {"shots": (2, 5)}, baseline="head")
+    assert result.crossings == []
+    assert "No fine-tuned baseline was run" in result.advice
+    tuned = replace(result.methods[-1], name="finetune-full")
+    assert tuned.trains_network
+    assert not result.methods[-1].trains_network
+
+
 def test_fine_tuning_watches_part_of_a_draw_but_not_of_the_smallest(noisy):
     result = learning_curve(
         noisy, **FAST | {"shots": (2, 5), "seeds": 1}, baseline=["last"], epochs=1, augment=True

@@ -1,0 +1,30 @@
+"""Take rows in place of images: a features file, or a `Features`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from featx.data.features import Features, load_features
+from featx.errors import InputError
+from featx.options import Reading, is_features
+
+
+def has_rows(data: Any) -> bool:
+    """Whether `data` is a features file or a `Features`, which need no network."""
+    return isinstance(data, Features) or is_features(data)
+
+
+def take_features(data: Any, reading: Reading) -> tuple[str, str, Features]:
+    """Load a features file, or take a `Features` as it is.
+
+    Returns its name in results, its name in messages, and the features. A limit or a division of folders in
+    `reading` is refused, because both apply to inputs only.
+    """
+    if reading.limit is not None:
+        raise InputError("limit does not apply to features; give it to extract, or use Features.subset")
+    if reading.split_by is not None:
+        raise InputError("split_by divides a folder, and a features file has its groups already")
+    if isinstance(data, Features):
+        return "features", "features", data
+    return Path(data).stem, str(data), load_features(data)

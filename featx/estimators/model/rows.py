@@ -1,0 +1,48 @@
+"""Tell embeddings from images in what a user gives a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from featx.cache import Space
+from featx.data.features import Features
+from featx.errors import ModelMismatch
+
+
+def rows_in(data: Any) -> np.ndarray | None:
+    """Return embeddings (n, d), or None where `data` are images.
+
+    Embeddings are `Features`, and everything with two axes whose values are floats: an array, a tensor, a
+    data frame, a list of rows. A single grey image of floats is given in a list.
+    """
+    if isinstance(data, Features):
+        return data.embeddings
+    if hasattr(data, "detach"):
+        data = data.detach().cpu()
+    elif isinstance(data, (list, tuple)):
+        # Pixels of one grey image in a list have three axes in all; paths and bytes have none.
+        if not len(data) or not all(isinstance(row, (list, tuple, np.ndarray)) for row in data):
+            return None
+        if any(np.ndim(row) != 1 for row in data):
+            return None
+    elif not hasattr(data, "__array__") or hasattr(data, "getbands"):
+        return None
+    array = np.asarray(data)
+    return array if array.ndim == 2 and array.dtype.kind == "f" else None
+
+
+def check_same_space(features: Features, space: dict[str, Any], where: str) -> None:
+    """Raise `ModelMismatch` unless features are in a model's space, or in fp32 where that is less exact.
+
+    Features without a space, made of arrays, are taken as they are.
+    """
+    if not features.space:
+        return
+    given = Space(features.space)
+    exact = given.fields.get("precision") == "fp32"
+    expected = Space({**space, "precision": "fp32"} if exact else space)
+    differences = expected.differences(given, here=f"in {where}", there="in the features")
+    if differences:
+        raise ModelMismatch(f"the features do not fit {where}: {'; '.join(differences)}")

@@ -1,0 +1,130 @@
+"""The page of images that a detector scored: how many are flagged, which, and what they are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from featx.report.page import Tile, draw, tile
+from featx.report.plots import plain_axes
+from featx.report.provenance import how_it_was_done, plural
+from featx.report.svg import INK, Plot, new_axes
+from featx.report.table import capitalized
+from featx.results import ScoresResult
+
+#: Bars of the histogram.
+_BINS = 40
+#: An image, the nearest normal one, and a line below both.
+_Pair = tuple[list[Tile], str]
+
+
+def scores_view(result: ScoresResult, thumbnails: Mapping[tuple[str, str], bytes]) -> dict[str, Any]:
+    """Show how many images are unlike the normal ones, which ones most, and those at the threshold."""
+    name, normal = (
+        str(result.dataset.get(key) or word) for key, word in (("name", "new"), ("normal", "normal"))
+    )
+    found = int(result.anomalous.sum())
+    lead = (
+        f"{result.detector_title or result.detector} on embeddings of {result.backbone}, fitted on all "
+        f"{plural(result.n_train, 'normal image')}. The threshold comes from their scores by detectors that "
+        "were fitted without them. p-value: the share of the normal images that are as unlike the others as "
+        "this image, or more."
+    )
+    top = [one for one in result.shown if not one["threshold"]]
+    near = [one for one in result.shown if one["threshold"]]
+    return {
+        "title": f"{name}: unlike {normal}",
+        "heading": f"{name} against {normal}",
+        "subtitle": f"{plural(len(result.ids), 'image')} · {result.backbone} · {result.created[:10]}",
+        "foot": "Made by featx. All images are in scores.csv beside this page, all numbers in results.json.",
+        "doubt": bool(found),
+        "use": f"{found:,} of {plural(len(result.ids), 'image')} flagged",
+        "advice": result.advice,
+        "warnings": result.warnings,
+        "units": capitalized(result.units_note),
+        "facts": _facts(result),
+        "figure": draw(histogram(result, name, normal), "scores") if len(result.ids) else None,
+        "top": [_pair(one, thumbnails) for one in top],
+        "n_top": len(top),
+        "doubtful": [
+            tile(
+                one["id"],
+                thumbnails,
+                key=("normal", one["id"]),
+                said=_signed(one["decision"]),
+                small=one["id"],
+            )
+            for one in result.doubtful
+        ],
+        "normal": normal,
+        "near": [_pair(one, thumbnails) for one in near],
+        "next": result.next_commands(),
+        "how": how_it_was_done(result, lead, {}, {result.backbone: result.space}),
+    }
+
+
+def histogram(result: ScoresResult, name: str, normal: str) -> Plot:
+    """Draw how the scores of the normal images and of the others are spread, and the threshold at 0."""
+    figure, axes = new_axes(560, 250, left=50, bottom=44, right=10, top=12)
+    both = np.concatenate([result.decision, result.held_out])
+    both = both[np.isfinite(both)]
+    low, high = (float(both.min()), float(both.max())) if len(both) else (-1.0, 1.0)
+    edges = np.linspace(low, max(high, low + 1e-9), _BINS + 1).tolist()
+    drawn: tuple[tuple[np.ndarray, str, dict[str, Any]], ...] = (
+        (result.decision, name, {"color": INK["--probe"], "alpha": 0.55, "histtype": "stepfilled"}),
+        (
+            result.held_out,
+            f"{normal}, each scored by the others",
+            {"color": INK["--ink"], "histtype": "step"},
+        ),
+    )
+    for values, label, style in drawn:
+        if len(values):
+            shares = np.full(len(values), 1 / len(values))
+            axes.hist(np.clip(values, low, high), edges, weights=shares, label=label, lw=1.4, **style)
+    axes.axvline(0, color=INK["--wrong"], lw=1.4, ls="--", label="threshold")
+    axes.legend(loc="upper left", frameon=False, fontsize=10, labelcolor=INK["--ink"])
+    plain_axes(axes, "score less threshold: to the left of 0 is anomalous", "share of the images")
+    found, usual = 100 * np.mean(result.anomalous), 100 * np.mean(result.held_out < 0)
+    alt = f"Scores: {found:.0f} % of {name} and {usual:.0f} % of {normal} lie below the threshold."
+    return Plot(figure, alt)
+
+
+def _facts(result: ScoresResult) -> list[tuple[str, str, str, bool]]:
+    expected, n = result.expected, len(result.ids)
+    share = f"{100 * result.anomalous.mean():.3g} %" if n else "–"
+    low, high = (f"{100 * bound:.2g}" for bound in (expected.low, expected.high))
+    return [
+        ("Flagged", share, f"{int(result.anomalous.sum()):,} of {n:,}", False),
+        (
+            "Of normal images, it would be",
+            f"{100 * expected.value:.2g} %",
+            f"{low} to {high} % for 95 % of such thresholds",
+            False,
+        ),
+        (
+            "Fitted on",
+            f"{result.n_train:,}",
+            f"normal images; {result.detector_title or result.detector}",
+            False,
+        ),
+    ]
+
+
+def _pair(one: Mapping[str, Any], thumbnails: Mapping[tuple[str, str], bytes]) -> _Pair:
+    tiles = [
+        tile(one["id"], thumbnails, key=("new", one["id"]), small=one["id"]),
+        tile(one["normal"], thumbnails, key=("normal", one["normal"]), small=f"nearest: {one['normal']}"),
+    ]
+    flag = "anomalous" if one["decision"] < 0 else "normal"
+    return tiles, f"{_signed(one['decision'])}, {flag} · p {_p(one['p_value'])}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3g}".replace("-", "−")
+
+
+def _p(value: float) -> str:
+    return f"{value:.2g}"

@@ -1,0 +1,116 @@
+"""Write the next command: the one that trains the recommended method on all images and keeps it.
+
+A comparison holds the arguments of `featx.train` for it, under the key ``training``. They become a command
+for the shell where a command made the comparison, and else lines of Python.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from featx.options import OPTIONS
+from featx.results.methods import ENSEMBLE, MethodResult
+
+MODEL_FILE = "model.featx"
+#: Options of a comparison that `featx.train` has too and that change what is trained, or where.
+_SHARED = (
+    *("label", "split_by", "limit", "on_error"),
+    *("weights", "layer", "pooling", "preprocessing", "image_size", "precision", "trust_code"),
+    *("engine", "device", "batch_size", "cache", "seed"),
+)
+_PATHS = "weights", "cache"
+
+
+def training_arguments(
+    pick: MethodResult, data: Any, labels: Any, backbones: Mapping[str, Any], given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the arguments that train a method as it was compared, as plain values.
+
+    Parameters
+    ----------
+    pick : MethodResult
+        The method.
+    data, labels
+        What was compared.
+    backbones : mapping
+        Name in the results -> the backbone that was asked for; empty for embeddings from a file.
+    given : mapping
+        All options of the comparison; those with their default are left out.
+
+    Returns
+    -------
+    dict
+        Keywords of `featx.train`, `data` and ``labels``. A value that is no text, number or truth value (an
+        image, a network) is a null: the caller has it.
+    """
+    found: dict[str, Any] = {"data": _plain(data)}
+    if labels is not None:
+        found["labels"] = None
+    found["classifier"] = pick.name
+    if backbones:
+        asked = [_plain(backbone) for name, backbone in backbones.items() if name == pick.backbone]
+        if pick.name == ENSEMBLE:
+            asked = [_plain(backbone) for backbone in backbones.values()]
+        found["backbone"] = asked if len(asked) > 1 else asked[0]
+    for name in _SHARED:
+        value = given.get(name, OPTIONS[name].default)
+        if name == "precision" and value == "int8":
+            continue  # a model meets other images than those that int8 was calibrated on
+        if name == "weights" and value is None:
+            value = "random"
+        if type(value) is not type(OPTIONS[name].default) or value != OPTIONS[name].default:
+            found[name] = _plain(value)
+    if pick.trains_network and given.get("epochs") is not None:
+        found["epochs"] = given["epochs"]
+    return found
+
+
+def shell_lines(training: Mapping[str, Any]) -> list[str]:
+    """Return the commands that train, and that predict with the model, quoted for a shell."""
+    words = ["featx", "train", _near(training["data"])]
+    for name, value in training.items():
+        if name in ("data", "labels"):
+            continue
+        words.append(f"--{name.replace('_', '-')}")
+        if value is not True:
+            several = value if isinstance(value, list) else [value]
+            words += [_near(str(v)) if name in _PATHS else str(v) for v in several]
+    words += ["-o", MODEL_FILE]
+    return [shlex.join(words), f"featx predict {MODEL_FILE} NEW_IMAGES"]
+
+
+def python_lines(training: Mapping[str, Any]) -> list[str]:
+    """Return the calls that train, save and predict; what is no plain value is a variable."""
+    parts = []
+    for name, value in training.items():
+        if name == "weights" and value == "random":
+            parts.append("weights=None")
+        elif name in ("data", "labels"):
+            parts.append(name if value is None else repr(value))
+        else:
+            parts.append(f"{name}={name if value is None else repr(value)}")
+    calls = f"model.save({MODEL_FILE!r})", "model.predict(new_images)"
+    return [f"model = featx.train({', '.join(parts)})", *calls]
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON; None for one that has no such form."""
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        plain = [_plain(v) for v in value[:100]]
+        if None in plain or not plain or len(plain) < len(value):
+            return None
+        return plain if len(plain) > 1 else plain[0]
+    return value if isinstance(value, bool | int | float | str) else None
+
+
+def _near(place: str) -> str:
+    """Return an absolute path inside the working directory as a relative one, anything else as it is."""
+    if not os.path.isabs(place):
+        return place
+    relative = os.path.relpath(place)
+    return place if relative.startswith(os.pardir) else relative

@@ -1,0 +1,224 @@
+"""Images that an anomaly detector scored, without labels, and its ``results.json``.
+
+========================  ==================================================================================
+``schema``                1
+``kind``                  ``"scores"``
+``dataset``               object: ``name`` (of the images that were scored), ``normal`` (name of the normal
+                          ones); from the command line also ``source``, the paths of the normal images and of
+                          those that were scored (list)
+``detector``, ``detector_title``  name of the detector, and the same for people
+``n_train``               normal images that it was fitted on
+``contamination``         share of new normal images that its threshold is to flag
+``backbone``, ``space``   whose embeddings they are, and the space they live in
+``scores``                name of the CSV file with all images
+``ids``                   list of the images, the most anomalous first
+``decision``              list: score of each image less the threshold; below 0 is anomalous
+``p_values``              list: share of the normal images that are as unlike the others as this image, or
+                          more (each of them scored by the others); small is anomalous
+``held_out``              list: score less threshold of each normal image, by a detector without it
+``shown``                 list of ``{id, decision, p_value, normal, distance, threshold}``: images that the
+                          report shows, each with the nearest normal image and the distance (1 - cosine);
+                          ``threshold``: whether it is shown for lying near the threshold
+``doubtful``              list of ``{id, decision}``: the normal images that are least like the other ones
+``chance``                probability that so many images are flagged, or more, if all are normal; null where
+                          images belong together in groups
+``units``                 as in `featx.results`, of the normal images
+``advice``, ...           and the other fields of `featx.results.base.AdvisedResult`
+========================  ==================================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, TypedDict
+
+import numpy as np
+
+from featx.errors import InputError
+from featx.metrics import Interval, share_flagged
+from featx.results.base import AdvisedResult, Column, DatasetFacts
+from featx.results.formats import p_in_text
+from featx.results.methods import ALPHA
+from featx.results.writing import plain, write_atomically
+from featx.spreadsheet import csv_text
+
+#: Images that the table in a terminal shows.
+SHOWN_ROWS = 10
+
+
+# One of ``shown`` in a file.
+class _Shown(TypedDict):
+    id: str
+    decision: float
+    p_value: float
+    normal: str
+    distance: float
+    threshold: bool
+
+
+class _Doubtful(TypedDict):
+    id: str
+    decision: float
+
+
+@dataclass
+class ScoresResult(AdvisedResult):
+    """Images with their decision values, the most anomalous first; the fields are those above."""
+
+    kind: ClassVar[str] = "scores"
+    title: ClassVar[str] = "scores of images"
+    csv_file: ClassVar[str] = "scores.csv"
+    unit_images: ClassVar[str] = "normal images"
+    columns: ClassVar[Sequence[Column]] = (
+        Column("the most anomalous", "id"),
+        Column("decision", "decision", "{:+.3g}"),
+        Column("p-value", "p_value", "{:.3f}"),
+    )
+
+    ids: list[str] = field(repr=False)
+    decision: np.ndarray = field(repr=False, metadata={"json": list[float]})
+    detector: str
+    n_train: int
+    p_values: np.ndarray = field(repr=False, metadata={"json": list[float]})
+    held_out: np.ndarray = field(repr=False, metadata={"json": list[float]})
+    contamination: float
+    dataset: dict[str, Any] = field(default_factory=dict, metadata={"json": DatasetFacts})
+    backbone: str = ""
+    space: dict[str, Any] = field(default_factory=dict)
+    detector_title: str = ""
+    shown: list[dict[str, Any]] = field(default_factory=list, metadata={"json": list[_Shown]})
+    doubtful: list[dict[str, Any]] = field(default_factory=list, metadata={"json": list[_Doubtful]})
+    chance: float | None = None
+    scores: str = "scores.csv"
+
+    def __post_init__(self) -> None:
+        self.decision, self.p_values, self.held_out = (
+            np.asarray(values, np.float64) for values in (self.decision, self.p_values, self.held_out)
+        )
+
+    @property
+    def anomalous(self) -> np.ndarray:
+        """Whether each image lies below the threshold, ndarray of shape (n,), bool."""
+        return self.decision < 0
+
+    @property
+    def n_units(self) -> int:
+        """How many independent observations the normal images are."""
+        return int(self.units.get("units") or self.n_train)
+
+    @property
+    def expected(self) -> Interval:
+        """Share of new normal images that the threshold flags, with the range of 95 % of such thresholds."""
+        return share_flagged(self.n_units, self.contamination)
+
+    def heading(self) -> str:
+        said = (
+            f"{int(self.anomalous.sum()):,} of {len(self.ids):,} images are unlike the {self.n_train:,} "
+            f"normal ones ({self.detector})"
+        )
+        return f"{said}; {self.units_note}" if self.units_note else said
+
+    def ranked(self) -> list[dict[str, Any]]:
+        """Return the most anomalous images, as many as a table shows."""
+        return self._rows(SHOWN_ROWS)
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return a row for each image: ``id, decision, anomalous`` (1 or 0) ``, p_value``."""
+        return self._rows(len(self.ids))
+
+    def _rows(self, n: int) -> list[dict[str, Any]]:
+        columns = (self.ids, self.decision, self.anomalous, self.p_values)
+        return [
+            # As numbers: a text that begins with a minus sign would be escaped for spreadsheets.
+            {"id": id, "decision": float(f"{d:.6g}"), "anomalous": int(a), "p_value": float(f"{p:.4g}")}
+            for id, d, a, p in zip(*(column[:n] for column in columns), strict=True)
+        ]
+
+    def write_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write the columns of `records`, atomically."""
+        names = ["id", "decision", "anomalous", "p_value"]
+        write_atomically(path, csv_text(names, [list(row.values()) for row in self.records()]))
+
+    def save(self, directory: str | os.PathLike[str]) -> Path:
+        """Write ``results.json``, ``scores.csv``, ``report.html``, and ``scores.json``, as `Result.save`."""
+        report = super().save(directory)
+        facts = {"schema": 1, "kind": self.kind, "dataset": plain(self.dataset), "scores": self.scores}
+        write_atomically(Path(directory) / "scores.json", json.dumps(facts, indent=2) + "\n")
+        return report
+
+    def next_commands(self) -> list[tuple[str, str]]:
+        """Return what to do next, and the command for it."""
+        sources = self.dataset.get("source")
+        names = sources if isinstance(sources, list) and len(sources) == 2 else ["GOOD", "NEW"]
+        normal, new = (shlex.quote(str(name)) for name in names)
+        network = f" --backbone {shlex.quote(self.backbone)}" if self.backbone != "features" else ""
+        detector = f" --detectors {self.detector}" if self.detector != "knn" else ""
+        fewer = f"{max(self.contamination / 5, 0.001):.3g}"
+        return [
+            (
+                f"Copy the flagged images that are fine into {names[0]} and run this again: the threshold "
+                "follows.",
+                f"featx anomaly {normal} {new}{network}{detector} -o again",
+            ),
+            (
+                "Flag fewer images, or more with a larger contamination:",
+                f"featx anomaly {normal} {new}{network}{detector} --contamination {fewer} -o fewer",
+            ),
+            (
+                "Measure how much is found: sort some images that you have looked at into two folders, "
+                "checked/fine and checked/faulty.",
+                f"featx anomaly {normal} checked --normal fine{network} -o measured",
+            ),
+        ]
+
+    def check(self) -> None:
+        if not len(self.ids) == len(self.decision) == len(self.p_values):
+            raise InputError(f"not one decision and one p-value for each of {len(self.ids)} images")
+
+
+def advise_on_scores(result: ScoresResult) -> str:
+    """Say how many images are flagged, how many that would be by chance, and what to do."""
+    n, found, expected = len(result.ids), int(result.anomalous.sum()), result.expected
+    by_chance = expected.value * n
+    usual = f"about {by_chance:.0f}" if by_chance >= 0.95 else "fewer than one"
+    said = [f"{found:,} of {n:,} images lie below the threshold; if all were normal, {usual} would."]
+    chance = result.chance
+    if chance is not None and not math.isnan(chance):
+        test = p_in_text(chance)
+        if found and chance < ALPHA:
+            said.append(
+                f"That is more than chance gives ({test}): some of these images are unlike the normal ones."
+            )
+        elif found:
+            said.append(f"Chance may give as many ({test}): no image is shown to be unlike the normal ones.")
+    if found:
+        said.append("Look at the images from the top of the list down.")
+    return " ".join(said)
+
+
+def warn_of_threshold(result: ScoresResult) -> list[str]:
+    """Say how sure the threshold is, where the normal images are few."""
+    n, c, expected = result.n_units, result.contamination, result.expected
+    fewest = math.ceil(1 / c - 1 - 1e-9)
+    what = {True: "groups of normal images", False: "normal images"}[bool(result.units.get("groups"))]
+    if n < fewest:
+        return [
+            f"{n} {what} are too few for a threshold that flags {_percent(c)} of new normal images; this one "
+            f"flags about {_percent(expected.value)}. Give {fewest} or more."
+        ]
+    if expected.high > 2 * c:
+        return [
+            f"With {n} {what} the threshold is uncertain: it flags {_percent(expected.low)} to "
+            f"{_percent(expected.high)} of new normal images (95 % interval), where {_percent(c)} is wanted."
+        ]
+    return []
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %"

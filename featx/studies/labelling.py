@@ -1,0 +1,259 @@
+"""Choose the images of a partly labelled collection to label next, and suggest their labels."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from featx.data import Dataset
+from featx.data.features import Features, check_rows
+from featx.data.label_table import LabelTable
+from featx.data.labels import class_name, encode
+from featx.data.tasks import Task, choose_tasks
+from featx.errors import DatasetError, InputError
+from featx.extraction import backbone_of, extract_features, network_embedder
+from featx.options import Network, Reading, Run, require_no_network
+from featx.studies.collections import has_rows, open_dataset, take_features
+
+#: ``"auto"`` and the functions of `featx.analysis.labelling`.
+STRATEGIES = ("auto", "typical", "k-center", "margin", "badge")
+# Labels for each class, on average, from which a probe knows what it is unsure of. With fewer, a low budget
+# in the words of Hacohen et al. (ICML 2022), typical images are best. Of those that the probe is unsure of,
+# BADGE (Ash et al., ICLR 2020) does not choose ten photographs of one scene.
+_FEW = 10
+
+
+class LabelRow(NamedTuple):
+    """An image, its label if it has one, else what is suggested (None without labels of two classes)."""
+
+    id: str
+    path: str
+    label: str | None
+    suggested: str | None
+    confidence: float | None
+    split: str | None
+    group: str | None
+
+
+class LabelChoice(NamedTuple):
+    """All images as rows of a table: those to label next first, then the others without a label."""
+
+    rows: list[LabelRow]
+    n: int  # to label next
+    strategy: str
+
+
+@dataclass
+class LabelPool:
+    """The images of a collection or of a features file, of which some have a label.
+
+    Attributes
+    ----------
+    place : str
+        The data in messages.
+    images : Dataset or Features
+    names : list of str or None
+        The label of each image, None without one.
+    folder : path-like
+        Where the paths begin that the ids of a features file are.
+    """
+
+    place: str
+    images: Dataset | Features
+    names: list[str | None]
+    folder: str | os.PathLike[str] = ""
+
+    @classmethod
+    def open(cls, data: Any, *, reading: Reading, run: Run) -> LabelPool:
+        """Read the images and their labels; of several kinds, those that `reading.label` names."""
+        images: Dataset | Features
+        if has_rows(data):
+            _, place, images = take_features(data, reading)
+        else:
+            place = str(data)
+            images = open_dataset(data, reading=reading, run=run, seed=0, labelled=False)
+        task = _task(images, reading.label, place)
+        return cls(place, images, [None] * len(images) if task is None else task.column().tolist())
+
+    def path_of(self, i: int) -> str:
+        """Return the path of an image; a features file has ids only, which begin in `folder`."""
+        if isinstance(self.images, Features):
+            return os.path.join(self.folder, self.images.ids[i])
+        path = getattr(self.images.images[i], "path", None)
+        if not isinstance(path, str):
+            raise InputError(f"{self.place}: a table of labels needs images in files")
+        return path
+
+    @property
+    def has_pictures(self) -> bool:
+        """Whether the images are there, and not only their embeddings."""
+        return isinstance(self.images, Dataset)
+
+    def add_labels(self, table: LabelTable) -> None:
+        """Take the labels that are filled in; they come before those of the data.
+
+        Raises
+        ------
+        DatasetError
+            The table has a label for an image that is not in the data.
+        """
+        self.folder = table.file.parent
+        where = {table.key_of(self.path_of(i)): i for i in range(len(self.names))}
+        for key, label in table.labels.items():
+            if key not in where:
+                raise DatasetError(
+                    f"{table.file}: {table.rows[key]['path']} has a label and is not in {self.place}; put "
+                    "the image back, or remove the row"
+                )
+            self.names[where[key]] = class_name(label)
+
+    def choose(
+        self,
+        n: int = 20,
+        *,
+        strategy: str = "auto",
+        model: Any = None,
+        backbone: Any = "mobilenet_v2",
+        network: Network,
+        run: Run,
+        seed: int = 0,
+    ) -> LabelChoice:
+        """Choose at most `n` images to label next, and suggest a label for every image without one.
+
+        Parameters
+        ----------
+        n : int, default=20
+        strategy : str, default="auto"
+            One of `STRATEGIES`. ``"auto"`` is ``"typical"`` up to ten labels a class, then ``"badge"``; with
+            a model ``"margin"``.
+        model : featx.Model, optional
+            Suggests the labels; default: logistic regression on the images with a label.
+        backbone, network, run, seed
+            As in `featx.extract`.
+
+        Raises
+        ------
+        InputError
+            Every image has a label; or the strategy needs labels of two classes.
+        """
+        if all(name is not None for name in self.names):
+            found = sorted({str(name) for name in self.names})
+            named = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
+            raise InputError(f"{self.place}: every image has a label ({named}); there is none to choose")
+        at = {id: i for i, id in enumerate(self.images.ids)}
+        if isinstance(self.images, Features):
+            require_no_network(network, run, backbone=backbone)
+            features, names = self.images, self.names
+        else:
+            embedder = network_embedder(backbone_of(backbone, network), run)
+            features = extract_features(self.images, embedder, run)
+            names = [self.names[at[id]] for id in features.ids]
+        check_rows(features.embeddings, features.ids, self.place)
+        known = np.array([name is not None for name in names])
+        pool = np.flatnonzero(~known)
+        if not len(pool):
+            raise InputError(f"{self.place}: every image that can be read has a label")
+        y, classes = encode([name for name in names if name is not None])
+        if strategy == "auto":
+            few = len(classes) < 2 or len(y) < _FEW * len(classes)
+            strategy = "margin" if model is not None else "typical" if few else "badge"
+        guess = _Guess.of(model, self.images, features, known, y, classes, seed)
+        if strategy in ("margin", "badge") and guess is None:
+            raise InputError(
+                f"{self.place}: --strategy {strategy} needs images of two classes that are labelled, got "
+                f"{len(classes)}; start with --strategy typical"
+            )
+        if strategy == "badge" and model is not None:
+            raise InputError("--strategy badge needs the probe that is trained here; leave out --model")
+        chosen = _choose(strategy, features.embeddings, known, guess, min(n, len(pool)), seed)
+        order = [*chosen, *np.setdiff1d(np.arange(len(pool)), chosen)]
+        rows = [self._row(at[features.ids[pool[k]]], guess and guess.best(k)) for k in order]
+        read = set(features.ids)  # an image that cannot be read may have a label, too
+        rest = [i for id, i in at.items() if self.names[i] is not None or id not in read]
+        return LabelChoice([*rows, *map(self._row, rest)], len(chosen), strategy)
+
+    def _row(self, i: int, guess: tuple[str, float] | None = None) -> LabelRow:
+        of = self.images
+        split, group = (None if values is None else str(values[i]) for values in (of.splits, of.groups))
+        suggested, confidence = guess or (None, None)
+        return LabelRow(of.ids[i], self.path_of(i), self.names[i], suggested, confidence, split, group)
+
+
+class _Guess(NamedTuple):
+    """Probabilities of the images without a label, and their rows as the probe sees them."""
+
+    probabilities: np.ndarray  # (n_pool, n_classes)
+    classes: tuple[str, ...]
+    rows: np.ndarray | None
+
+    def best(self, k: int) -> tuple[str, float]:
+        """Return the most probable class of an image, and its probability."""
+        c = int(self.probabilities[k].argmax())
+        return self.classes[c], float(self.probabilities[k, c])
+
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        images: Dataset | Features,
+        features: Features,
+        known: np.ndarray,
+        y: np.ndarray,
+        classes: tuple[str, ...],
+        seed: int,
+    ) -> _Guess | None:
+        """Ask the model, or else a probe fitted on the images with a label; None without two classes."""
+        pool = ~known
+        if model is not None:
+            return cls(_ask(model, images, features, pool), tuple(model.classes), None)
+        if len(classes) < 2:
+            return None
+        from featx.methods.probes import fit_probe
+
+        groups = None if features.groups is None else features.groups[known]
+        fitted = fit_probe("logreg", features.embeddings[known], y, groups=groups, seed=seed)
+        rows = features.embeddings[pool]
+        return cls(fitted.predict_proba(rows), classes, fitted.estimator.estimator_[:-1].transform(rows))
+
+
+def _ask(model: Any, images: Dataset | Features, features: Features, pool: np.ndarray) -> np.ndarray:
+    """Return the model's probabilities for the images without a label."""
+    if isinstance(images, Features):
+        if model.space != features.space:
+            raise InputError("the model was trained on other embeddings than those of the features file")
+        return np.asarray(model.predict_proba(features.embeddings[pool]))
+    wanted = {id for id, free in zip(features.ids, pool, strict=True) if free}
+    predictions = model.predict(images.subset([i for i, id in enumerate(images.ids) if id in wanted]))
+    return np.array([[p.probabilities[name] for name in model.classes] for p in predictions])
+
+
+def _choose(
+    strategy: str, embeddings: np.ndarray, known: np.ndarray, guess: _Guess | None, n: int, seed: int
+) -> np.ndarray:
+    """Return positions among the images without a label, the one to label first on top."""
+    from featx.analysis.labelling import badge, k_center, margin, typical
+
+    if strategy == "typical":
+        return typical(embeddings[~known], n, labelled=embeddings[known], seed=seed)
+    if strategy == "k-center":
+        return k_center(embeddings[~known], n, labelled=embeddings[known])
+    assert guess is not None
+    if strategy == "margin":
+        return margin(guess.probabilities, n)
+    assert guess.rows is not None
+    return badge(guess.rows, guess.probabilities, n, seed=seed)
+
+
+def _task(images: Dataset | Features, label: Any, place: str) -> Task | None:
+    """Return the task with unlabelled images, or None if no image has a label."""
+    if label is not None:
+        return choose_tasks(images.tasks, label, None, place)[0]
+    tasks = [task for task in images.tasks.values() if task.kind == "classes"]
+    lacking = [task for task in tasks if not task.present.all()] or tasks
+    if len(lacking) > 1:
+        names = " or ".join(task.name for task in lacking)
+        raise InputError(f"{place}: labels of several kinds; say which with --label {names}")
+    return lacking[0] if lacking else None

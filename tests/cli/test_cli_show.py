@@ -1,0 +1,77 @@
+"""``featx show``: the wrong test images of a method."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from featx import compare
+from featx.cli import main
+from featx.data.features import Features
+from featx.data.tasks import Task
+
+
+def run(capsys, *argv):
+    status = main([str(a) for a in argv])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """A folder of results of classes and one of a number, from the same rows."""
+    rng = np.random.default_rng(0)
+    kinds = np.arange(80) % 2
+    rows = (np.eye(2, 4)[kinds] + rng.normal(scale=0.8, size=(80, 4))).astype(np.float32)
+    ids = [f"{i:02d}.png" for i in range(80)]
+    features = Features(rows, ids, targets={"size": Task("size", rows[:, 0] + 0.0)}, labels=kinds)
+    features.classes = ("ant", "bee")
+    root = tmp_path_factory.mktemp("show")
+    few = {"classifiers": ["lda", "knn"], "regressors": "ridge", "n_boot": 10, "checks": False}
+    compare(features, **few).save(root / "both")
+    (root / "old").mkdir()
+    (root / "old" / "results.json").write_bytes((root / "both" / "label" / "results.json").read_bytes())
+    return root
+
+
+def test_the_wrong_images_of_the_recommended_method_are_listed(capsys, results):
+    folder = results / "both" / "label"
+    methods = json.loads((folder / "results.json").read_text())["methods"]
+    by_name = {m["name"]: m for m in methods}
+    status, out, _ = run(capsys, "show", folder, "--limit", 3)
+    head, _, *lines = out.splitlines()
+    name = head.split(":")[0]
+    wrong = by_name[name]["mistakes"]
+    n_wrong = round(20 * (1 - by_name[name]["metrics"]["top1"]["value"]))
+    assert status == 0
+    assert head == f"{name}: {n_wrong} of 20 test images are wrong, the most confident mistake first"
+    assert lines[0].split() == ["image", "true", "predicted", "probability"]
+    for line, mistake in zip(lines[2:5], wrong, strict=False):
+        assert line.split()[:3] == [mistake["id"], mistake["true"], mistake["predicted"]]
+    other = run(capsys, "show", folder, "--method", "majority", "--limit", 1)[1]
+    assert "majority: 10 of 20 test images are wrong" in other
+    assert other.endswith("\n9 more with --limit 10\n")
+
+
+def test_numbers_are_listed_by_their_error(capsys, results):
+    _, out, _ = run(capsys, "show", results / "both" / "size", "--method", "mean", "--limit", 20)
+    head, _, titles, _, *lines = out.splitlines()
+    assert head == "mean: 20 test images, the largest error first"
+    assert titles.split() == ["image", "true", "predicted", "error"]
+    errors = [abs(float(line.split()[-1])) for line in lines]
+    assert errors == sorted(errors, reverse=True)
+    assert len(errors) == 20
+
+
+def test_what_cannot_be_shown_is_one_line(capsys, results, tmp_path):
+    def refused(*argv):
+        status, _, err = run(capsys, "show", *argv)
+        assert (status, len(err.splitlines())) == (2, 1)
+        return err
+
+    assert "give the folder of one: " in refused(results / "both")
+    assert "there is no predictions.csv" in refused(results / "old")
+    assert "there is no results.json" in refused(tmp_path)
+    assert "did you mean majority?" in refused(results / "both" / "label", "--method", "majorit")

@@ -1,0 +1,94 @@
+"""The next command: what it carries over from the comparison, quoted for a shell, or as Python."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from featx.metrics import Interval
+from featx.options import OPTIONS
+from featx.results import ComparisonResult, MethodResult
+from featx.results.next_command import python_lines, shell_lines, training_arguments
+
+DEFAULTS = {option.name: option.default for option in OPTIONS.values()}
+
+
+def arguments(name="svm", kind="probe", backbone="net", data="photos", labels=None, asked=None, **given):
+    pick = MethodResult(name, name, kind, backbone)
+    asked = {"net": "timm:net"} if asked is None else asked
+    return training_arguments(pick, data, labels, asked, DEFAULTS | given)
+
+
+def train(**given) -> str:
+    return shell_lines(arguments(**given))[0]
+
+
+def test_the_commands_train_keep_and_predict():
+    assert shell_lines(arguments()) == [
+        "featx train photos --classifier svm --backbone timm:net -o model.featx",
+        "featx predict model.featx NEW_IMAGES",
+    ]
+
+
+def test_options_that_were_given_are_carried_over_and_defaults_are_not():
+    line = train(
+        name="finetune-full", kind="finetune", weights=None, layer="layer3", pooling="avg", image_size=64,
+        precision="fp32", label=["species"], seed=7, limit=100, trust_code=True, epochs=3,
+        test_size=0.5, seeds=4,
+    )  # fmt: skip
+    assert line == (
+        "featx train photos --classifier finetune-full --backbone timm:net --label species --limit 100 "
+        "--weights random --layer layer3 --pooling avg --image-size 64 --precision fp32 --trust-code "
+        "--seed 7 --epochs 3 -o model.featx"
+    )
+
+
+def test_what_a_model_cannot_have_is_left_out():
+    assert "--precision" not in train(precision="int8")
+    assert "--epochs" not in train(epochs=3), "a probe has none"
+    assert "--backbone" not in train(asked={}, data="rows.h5"), "the file has the embeddings"
+
+
+def test_an_ensemble_has_all_backbones_and_another_method_its_own():
+    asked = {"a": "timm:a", "b": "timm:b"}
+    assert "--classifier ensemble --backbone timm:a timm:b" in train(
+        name="ensemble", backbone=None, asked=asked
+    )
+    assert "--backbone timm:b -o" in train(backbone="b", asked=asked)
+
+
+def test_names_are_quoted_for_a_shell_and_paths_are_relative_where_they_can_be(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(
+        train(data=str(tmp_path / "my photos; rm"), cache=str(tmp_path / "c"), weights="/w.pth")
+    )
+    assert words[2] == "my photos; rm"
+    assert words[words.index("--cache") + 1] == "c"
+    assert words[words.index("--weights") + 1] == "/w.pth"
+
+
+def test_in_python_the_call_is_shown_and_what_is_no_plain_value_is_a_variable():
+    assert python_lines(arguments(data=Path("photos"), weights=None, seed=3)) == [
+        "model = featx.train('photos', classifier='svm', backbone='timm:net', weights=None, seed=3)",
+        "model.save('model.featx')",
+        "model.predict(new_images)",
+    ]
+    own = arguments(data=[np.zeros((2, 2))], labels=[1], asked={"net": object()}, preprocessing=object())
+    assert python_lines(own)[0] == (
+        "model = featx.train(data, labels, classifier='svm', backbone=backbone, preprocessing=preprocessing)"
+    )
+    json.dumps(own)
+
+
+@pytest.mark.parametrize("command", [None, "featx compare photos -o out"])
+def test_the_lines_are_in_the_file_and_read_again(command):
+    method = MethodResult("svm", "SVM", "probe", "net", metrics={"top1": Interval(0.9)})
+    result = ComparisonResult({"name": "d"}, [method], training=arguments(), command=command)
+    content = result.to_dict()
+    assert content["next_steps"][0].startswith("model = featx.train(" if command is None else "featx train ")
+    assert ComparisonResult.from_dict(content).next_steps == result.next_steps
+    assert ComparisonResult({"name": "d"}, [method]).next_steps == []
