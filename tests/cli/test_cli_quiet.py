@@ -77,8 +77,6 @@ def test_a_quiet_run_says_only_which_images_were_left_out(tmp_path, monkeypatch,
     assert main(["inspect", "-q", "f.h5"]) == 0
     assert main(["cache", "info", "-q"]) == 0
     assert capsys.readouterr().err == ""
-    assert main(["compare", "f.h5", "-o", "out", "--classifiers", "lda", "ridge", "--quiet"]) == 0
-    assert capsys.readouterr().err.splitlines() == quiet
 
 
 def test_errors_are_printed_in_a_quiet_run(tmp_path, capsys):

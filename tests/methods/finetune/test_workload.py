@@ -42,15 +42,15 @@ class Counting(TrainingProgress):
 @pytest.mark.parametrize(
     ("mode", "changes"),
     [
-        ("last", {"search_epochs": 2}),
+        ("last", {"search_epochs": 1}),
         ("last", {"augment": False}),
-        ("last", {"views": 2, "lr_search": ()}),
-        ("full", {"search_epochs": 3}),
+        ("last", {"views": 1, "lr_search": ()}),
+        ("full", {"search_epochs": 2}),
         ("gradual", {"lr_search": (), "unfreeze": 1}),
     ],
 )
 def test_the_planned_images_are_those_of_the_training(tiny, stripes, mode, changes):
-    recipe = replace(default_recipe(mode, 40), epochs=3, patience=3, **{"unfreeze": 2, **changes})
+    recipe = replace(default_recipe(mode, 40), epochs=2, patience=2, **{"unfreeze": 2, **changes})
     watch = Counting()
     tuned = fine_tune(
         tiny, *stripes, 3, recipe=recipe, train_idx=TRAIN, val_idx=VAL, device="cpu", watch=watch
@@ -66,7 +66,7 @@ def test_the_planned_images_are_those_of_the_training(tiny, stripes, mode, chang
         counted = [watch.counted[phase][kind] for kind in images._fields]
         assert counted == pytest.approx(list(images)), phase
     assert watch.said[0] == ("rate 1 of 2" if recipe.lr_search else "training") + (
-        f", epoch 1 of {min(3, recipe.search_epochs) if recipe.lr_search else 3}"
+        f", epoch 1 of {min(2, recipe.search_epochs) if recipe.lr_search else 2}"
     )
 
 
