@@ -8,7 +8,7 @@ from typing import Any, Unpack
 from featx.errors import InputError, UnknownName
 from featx.estimators.model.model import Model
 from featx.estimators.model.training_set import are_features, gather_features, gather_images
-from featx.options import Network, Reading, Run, StudyOptions, checked, listed, require_no_effect
+from featx.options import ColumnOptions, Network, Reading, Run, checked, listed, require_no_effect
 
 #: What can be trained besides probes: the names in results, and shorter ones.
 _FINE_TUNED = ("head", "last", "gradual", "full")
@@ -25,7 +25,7 @@ def train(
     epochs: int | None = None,
     seed: int = 0,
     sure: float | None = 0.95,
-    **options: Unpack[StudyOptions],
+    **options: Unpack[ColumnOptions],
 ) -> Model:
     """Train one classifier on every labelled image of `data`, to predict with and to save.
 
@@ -58,7 +58,7 @@ def train(
         The share of right answers among those that are not marked unsure (`Prediction.unsure`); None marks
         none.
     **options
-        Options of the network, of reading and of the run, as in `featx.extract`.
+        Options of the network, of reading and of the run, as in `featx.extract`. One `label` is predicted.
 
     Returns
     -------
