@@ -15,7 +15,7 @@ from featx.terminal import printable, tell
 #: Seconds between two plain lines if the output is no terminal; the lines of long work are rarer.
 INTERVAL = 10.0
 #: Seconds between two plain lines, as a share of the time so far.
-_RARE = 0.05
+_RARE = 0.15
 #: Seconds between two looks at the state of the work.
 _LOOK = 0.5
 #: Parts of a bar whose end is estimated.
@@ -122,7 +122,8 @@ def _in_notebook() -> bool:
     shell = None
     with contextlib.suppress(Exception):  # it is somebody else's module
         shell = ipython.get_ipython() if ipython is not None else None
-    return type(shell).__name__ == "ZMQInteractiveShell"
+    # That of Google Colab is derived from it.
+    return any(kind.__name__ == "ZMQInteractiveShell" for kind in type(shell).__mro__)
 
 
 def describe_seconds(seconds: float) -> str:

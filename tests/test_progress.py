@@ -71,8 +71,9 @@ def test_quiet_work_shows_nothing(monkeypatch, fast):
     assert sys.stderr.getvalue() == ""
 
 
-def test_a_notebook_without_widgets_shows_text(monkeypatch):
-    shell = type("ZMQInteractiveShell", (), {})()
+@pytest.mark.parametrize("name", ["ZMQInteractiveShell", "Shell"])  # Jupyter's, and Google Colab's
+def test_a_notebook_without_widgets_shows_text(name, monkeypatch):
+    shell = type(name, (type("ZMQInteractiveShell", (), {}),), {})()
     monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
     monkeypatch.setattr(progress.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(sys, "stderr", io.StringIO())

@@ -10,14 +10,14 @@ import numpy as np
 
 from featx.data.tasks import LABEL, Task, choose_tasks
 from featx.errors import InputError
-from featx.results.tables import html_table
+from featx.results.shown import Shown, shortened
 from featx.terminal import printable
 
 # How many classes a description names, and the most characters of one fact in it.
 _NAMED, _MOST = 5, 80
 
 
-class Collection:
+class Collection(Shown):
     """Rows with labels, splits, groups and further targets, where they are known."""
 
     # None if an image lacks a label: they are then one of the `targets`, which may have gaps.
@@ -33,12 +33,8 @@ class Collection:
     def __len__(self) -> int:
         raise NotImplementedError
 
-    def __repr__(self) -> str:
-        facts = "; ".join(f"{about}: {text}" for about, text in _facts(self).items())
-        return f"{type(self).__name__}({facts})"
-
-    def _repr_html_(self) -> str:
-        return html_table([[type(self).__name__, ""], *map(list, _facts(self).items())])
+    def _facts(self) -> dict[str, str]:
+        return {about: shortened(printable(text), _MOST) for about, text in facts_of(self).items()}
 
     @property
     def tasks(self) -> dict[str, Task]:
@@ -121,7 +117,7 @@ class Collection:
         return replace(self, targets=targets, **columns)  # type: ignore[type-var]
 
 
-def _facts(collection: Collection) -> dict[str, str]:
+def facts_of(collection: Collection) -> dict[str, str]:
     """Return what is known of a collection, for its `repr` and for a notebook."""
     facts = {"name": name} if (name := getattr(collection, "name", "")) else {}
     facts["images"] = f"{len(collection):,}"
@@ -142,5 +138,4 @@ def _facts(collection: Collection) -> dict[str, str]:
         facts["targets"] = ", ".join(collection.targets)
     if failures := getattr(collection, "failures", None):
         facts["failures"] = f"{len(failures):,}"
-    texts = {about: printable(text) for about, text in facts.items()}
-    return {about: t if len(t) <= _MOST else f"{t[: _MOST - 1]}…" for about, t in texts.items()}
+    return facts

@@ -213,18 +213,18 @@ def require_labelled(dataset: Dataset) -> None:
         )
     counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
     present = np.flatnonzero(counts)
+    rest = len(dataset.reading.unlabelled)
+    hint = f"; {rest} more have no label: featx label" if rest else ""
     if len(present) < 2:
         names = ", ".join(repr(dataset.classes[i]) for i in present) or "none"
         notes = "".join(f"; {note}" for note in dataset.reading.notes)
         raise DatasetError(
-            f"{dataset.name}: a classifier needs at least 2 classes, got {len(present)}: {names}{notes}"
+            f"{dataset.name}: a classifier needs at least 2 classes, got {len(present)}: {names}{notes}{hint}"
         )
     small = np.flatnonzero(counts < 2)
     if len(small):
         named = ", ".join(f"{dataset.classes[i]!r} has {counts[i]}" for i in small[:5])
         more = f" and {len(small) - 5} more" if len(small) > 5 else ""
-        rest = len(dataset.reading.unlabelled)
-        hint = f"; label more of the {rest} images without a label" if rest else ""
         raise DatasetError(
             f"{dataset.name}: every class needs at least 2 images to train and to test; {named}{more}{hint}"
         )

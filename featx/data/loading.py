@@ -113,6 +113,7 @@ def _load(
         _refuse_columns(columns, type(data).__name__)
         return from_arrays([data], labels, on_error=on_error)  # one image, encoded or of Pillow
     sequence = hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, Mapping)
+    sequence = sequence and getattr(data, "__iter__", True) is not None  # features are rows, not images
     hugging_face = hasattr(data, "column_names")
     if sequence and (hugging_face or (len(data) and _holds_dicts(data))):
         return read_records(data, labels, on_error=on_error, **columns)

@@ -14,6 +14,7 @@ import numpy as np
 
 from featx.data.labels import SPLITS
 from featx.errors import DatasetError, InputError
+from featx.results.shown import Shown
 
 # How many random orders of the groups are tried; the best result is taken.
 _RESTARTS = 8
@@ -22,7 +23,7 @@ _MISSING = 10.0
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
+class Split(Shown):
     """The rows to train on and the rows to test on.
 
     Attributes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
@@ -15,6 +15,7 @@ from featx.data.labels import SPLITS
 from featx.data.read_report import ReadReport
 from featx.data.readers.folder_layout import parse_split_name
 from featx.data.readers.folder_listing import format_of_file
+from featx.data.tasks import Task
 from featx.inputs.image import IMAGE_SUFFIXES, SUFFIXES, FileImage
 from featx.terminal import printable, tell
 
@@ -54,7 +55,7 @@ def summary_lines(collection: Any, name: str | None = None) -> list[str]:
 def notes_of(collection: Any) -> list[str]:
     """Return notes on suspicious classes and on how the data was read."""
     reading = getattr(collection, "reading", None) or ReadReport()
-    notes = [*reading.notes, *unlabelled_notes(reading.unlabelled, _word(collection))]
+    notes = [*reading.notes, *unlabelled_notes(reading.unlabelled, collection.tasks)]
     if collection.labels is None or collection.classes is None:
         return notes
     counts = np.bincount(collection.labels, minlength=len(collection.classes))
@@ -84,12 +85,12 @@ def notes_of(collection: Any) -> list[str]:
     return notes
 
 
-def unlabelled_notes(ids: Sequence[str], word: str = "label") -> list[str]:
-    """Return a note on the images without a label that are left out of a study; none without any."""
+def unlabelled_notes(ids: Sequence[str], tasks: Mapping[str, Task]) -> list[str]:
+    """Return a note on the images that a study leaves out because they have no label; none without any."""
     if not ids:
         return []
     images = "1 image has" if len(ids) == 1 else f"{len(ids)} images have"
-    return [f"{images} no {word}: neither trained nor tested on (first: {ids[0]})"]
+    return [f"{images} no {_word(tasks)}: neither trained nor tested on (first: {ids[0]})"]
 
 
 def study_notes(dataset: Dataset) -> list[str]:
@@ -132,9 +133,9 @@ def announce(collection: Any, name: str | None = None) -> None:
         tell(printable(line))
 
 
-def _word(collection: Any) -> str:
+def _word(tasks: Mapping[str, Task]) -> str:
     """Return "value" if only numbers are predicted, else "label"."""
-    kinds = {task.kind for task in collection.tasks.values()}
+    kinds = {task.kind for task in tasks.values()}
     return "value" if kinds == {"number"} else "label"
 
 
@@ -150,7 +151,7 @@ def _tasks(collection: Any) -> Iterator[str]:
         else:
             yield f"{task.name}: {_classes(task.values[task.present], task.classes)}"
         if len(collection.tasks) == 1 and (gaps := int((~task.present).sum())):
-            yield f"{gaps} without a {_word(collection)}"
+            yield f"{gaps} without a {_word(collection.tasks)}"
 
 
 def _classes(labels: np.ndarray, classes: tuple[str, ...]) -> str:

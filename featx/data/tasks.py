@@ -12,13 +12,14 @@ import numpy as np
 
 from featx.data.labels import class_name, encode, is_missing, list_per_image, parse_each
 from featx.errors import DatasetError, InputError, UnknownName
+from featx.results.shown import Shown
 
 #: Name of the labels if the data gives them none.
 LABEL = "label"
 
 
 @dataclass(frozen=True, eq=False)
-class Task:
+class Task(Shown):
     """A class or a number for each image that has one.
 
     Parameters

@@ -12,10 +12,11 @@ from typing import Any, Unpack
 from featx.data import SKIP_HINT, Dataset, load_dataset, suffix_notes
 from featx.data.features import Failure, Features
 from featx.errors import DatasetError, SourceError
+from featx.extraction.cached import all_cached
 from featx.extraction.cached_rows import find_cached_rows
 from featx.extraction.embedder import Embedder, network_embedder
 from featx.extraction.embedder_run import Rows
-from featx.extraction.matching import backbone_arguments, matching_embedder
+from featx.extraction.matching import backbone_arguments, matching_embedder, network_is_ready
 from featx.extraction.pixel_reference import pixel_embedder
 from featx.extraction.profile import Profile, profile_table
 from featx.extraction.reuse import forget_reused, loaded_already, reuse_backbone
@@ -27,6 +28,7 @@ __all__ = [
     "Embedder",
     "Profile",
     "Rows",
+    "all_cached",
     "backbone_arguments",
     "backbone_of",
     "embed",
@@ -39,6 +41,7 @@ __all__ = [
     "forget_reused",
     "matching_embedder",
     "network_embedder",
+    "network_is_ready",
     "pixel_embedder",
     "profile_table",
     "require_loaded_as_it_is",

@@ -12,7 +12,7 @@ import numpy as np
 from featx.cache import Space
 from featx.errors import InputError, ModelMismatch, WeightsError
 from featx.extraction.embedder import Embedder, network_embedder
-from featx.extraction.reuse import reuse_backbone, reuse_with_values
+from featx.extraction.reuse import is_ready, reuse_backbone, reuse_with_values
 from featx.inputs.image import Preprocessing
 from featx.options import Run, is_module, shown
 
@@ -123,6 +123,15 @@ def matching_embedder(
     return embedder
 
 
+def network_is_ready(
+    space: Mapping[str, Any], arguments: Mapping[str, Any], *, trust_code: bool = False
+) -> bool:
+    """Tell whether this process keeps the network that `matching_embedder` would load by name."""
+    if space["backbone"]["source"] == OWN_MODULE or arguments["weights"] == OWN_WEIGHTS:
+        return False
+    return is_ready(**_reusable(arguments, trust_code=trust_code))
+
+
 def _load(
     space: Mapping[str, Any],
     arguments: Mapping[str, Any],
@@ -158,8 +167,7 @@ def _load(
                 f"{where}: its weights were a file of your own; say where it is with --weights PATH"
             )
         given = {"trust_code": trust_code} | ({} if weights is None else {"weights": weights})
-        named = {key: value for key, value in arguments.items() if key != "name"}
-        return _reuse(arguments["name"], named | given)
+        return reuse_backbone(**_reusable(arguments, **given))
     if module is None:
         raise InputError(
             f"{where}: its rows come from a network of your own ({stated['architecture']}), which no file "
@@ -172,14 +180,16 @@ def _load(
         )
     require_module(module)
     if is_module(module):
-        module = _reuse(module, {key: arguments[key] for key in _OF_MODULE})
+        own = {key: arguments[key] for key in _OF_MODULE}
+        module = reuse_backbone(**_reusable(own, name=module))
     return TunedBackbone.of(module, values) if values else module
 
 
-def _reuse(backbone: Any, arguments: dict[str, Any]) -> Any:
-    """Return the backbone of these arguments that this process keeps ready, or load it and keep it."""
-    layer = arguments.pop("layer")
-    return reuse_backbone(backbone, layers=(layer,), **arguments)
+def _reusable(arguments: Mapping[str, Any], **given: Any) -> dict[str, Any]:
+    """Return arguments of `load_backbone`, with `given` ones, as those of `reuse_backbone`."""
+    found = {**arguments, **given}
+    layer = found.pop("layer")
+    return found | {"layers": (layer,)}
 
 
 def require_module(backbone: Any) -> None:

@@ -84,7 +84,7 @@ def reuse_backbone(
             raise loaded_already(name, given[0])
         return _first_equal(name)
     asked = name if isinstance(name, str) else module_key(name)
-    key = (asked, repr(weights), layers, repr(sorted(options.items())), os.environ.get("TORCH_HOME"))
+    key = _key(asked, weights, layers, options)
     found = _find_kept(key)
     if found is not None:
         return found
@@ -92,6 +92,17 @@ def reuse_backbone(
     backbone = members[0] if len(members) == 1 else MultiLayerBackbone(members)
     _keep(key, backbone)
     return backbone
+
+
+def is_ready(
+    name: str, *, weights: Any = "default", layers: tuple[str | None, ...] = (None,), **options: Any
+) -> bool:
+    """Tell whether `reuse_backbone` with these arguments would return a backbone that is kept."""
+    return _find_kept(_key(name, weights, layers, options)) is not None
+
+
+def _key(asked: Any, weights: Any, layers: tuple[str | None, ...], options: dict[str, Any]) -> Any:
+    return asked, repr(weights), layers, repr(sorted(options.items())), os.environ.get("TORCH_HOME")
 
 
 def reuse_with_values(values: Any, load: Callable[[], Any]) -> Any:

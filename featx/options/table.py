@@ -98,8 +98,9 @@ _ALL = (
            checks.check_optional_share, 0.95, form="share", metavar="F"),
     Option("regressors", "what predicts the --target (default: all four)", checks.check_names,
            form="names", metavar="R", table="methods"),
-    Option("baseline", "finetune (head, last and full), none, or some of: head last gradual full (default: "
-           "finetune)", checks.check_baseline, form="names", metavar="MODE", table="methods"),
+    Option("baseline", "finetune (head, last and full, where they take half an hour at most), none, or some "
+           "of: head last gradual full (default: finetune)", checks.check_baseline,
+           form="names", metavar="MODE", table="methods"),
     Option("epochs", "epochs of the modes that train the network", whole_number(1, 100_000, optional=True),
            form="count", metavar="N", table="methods"),
     Option("ensemble", "with several backbones, the ensemble of their best classifiers", checks.check_truth,

@@ -26,16 +26,20 @@ def ranking_view(result: RankingResult, thumbnails: Mapping[str, bytes]) -> dict
     }
     lead = "Scores and probe are of the same embeddings, from one pass through each backbone."
     times = ", ".join(f"{backbone} {seconds:.1f} s" for backbone, seconds in result.seconds.items())
+    head, *costs = result.cost_lines()
     return {
         "title": f"{name}: ranking",
         "heading": name,
         "subtitle": f"{result.dataset.get('n'):,} images · {result.dataset.get('n_classes')} classes",
         "verdict": first,
+        "doubt": result.is_open,
         "more": " ".join(rest),
         "warnings": result.notes,
         "tested": result.tested,
         "units": capitalized(result.units_note),
         "candidates": _candidates(result),
+        "costs": plain_table([title.capitalize() for title in head], costs) if costs else None,
+        "next": result.next_command(),
         "depth": None if depth is None else draw(depth, "depth"),
         "cka": None if alike is None else draw(alike, "cka", wide=True),
         "cka_images": result.cka_images,
@@ -62,6 +66,7 @@ def depth_plot(result: RankingResult) -> Plot | None:
         axes.plot(*zip(*own, strict=True), _LINES[i % len(_LINES)], color=ink, lw=1.2, label=backbone)
     if len(backbones) > 1:
         axes.legend(loc="lower right", frameon=False, fontsize=10, labelcolor=INK["--ink"])
+    axes.xaxis.get_major_locator().set_params(integer=True)
     plain_axes(axes, "layer, in the order of computation", "top-1 accuracy of the probe")
     alt = f"Accuracy of {len(shown)} layers against depth; the best is {best.layer} of {best.backbone}."
     return Plot(figure, alt, tips)

@@ -71,15 +71,16 @@ def histogram(result: ScoresResult, name: str, normal: str) -> Plot:
     both = np.concatenate([result.decision, result.held_out])
     both = both[np.isfinite(both)]
     low, high = (float(both.min()), float(both.max())) if len(both) else (-1.0, 1.0)
-    edges = np.linspace(low, max(high, low + 1e-9), _BINS + 1)
-    for values, label, style in (
+    edges = np.linspace(low, max(high, low + 1e-9), _BINS + 1).tolist()
+    drawn: tuple[tuple[np.ndarray, str, dict[str, Any]], ...] = (
         (result.decision, name, {"color": INK["--probe"], "alpha": 0.55, "histtype": "stepfilled"}),
         (
             result.held_out,
             f"{normal}, each scored by the others",
             {"color": INK["--ink"], "histtype": "step"},
         ),
-    ):
+    )
+    for values, label, style in drawn:
         if len(values):
             shares = np.full(len(values), 1 / len(values))
             axes.hist(np.clip(values, low, high), edges, weights=shares, label=label, lw=1.4, **style)

@@ -154,7 +154,7 @@ def in_text(method: MethodResult) -> str:
 
 
 def _on_first(methods: list[MethodResult], best: MethodResult, choice: Choice) -> list[str]:
-    """Say which method is more accurate than the recommended one, and why it is not recommended."""
+    """Say why this one of the methods that are as accurate, and why no ensemble that is more accurate."""
     pick, first, said = choice.pick, choice.first, []
     if best.name == ENSEMBLE and pick is not best:
         said.append(
@@ -168,6 +168,11 @@ def _on_first(methods: list[MethodResult], best: MethodResult, choice: Choice) -
                 f" ({_p(pick)})" if first is best else ""
             )
         said.append(f"{_named(methods, first)} has {same}; this one is {choice.better}.")
+    elif choice.n_equals == 1:
+        said.append("The other method that is as accurate is not clearly better calibrated or faster.")
+    elif choice.n_equals:
+        others = f"None of the {choice.n_equals} others that are as accurate"
+        said.append(f"{others} is clearly better calibrated or faster.")
     return said
 
 

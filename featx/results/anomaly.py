@@ -9,7 +9,7 @@
                           (the classes of ``normal`` are, together)
 ``normal``                names of the normal classes
 ``backbone``, ``space``   whose embeddings they are, and the space they live in
-``contamination``         share of the training images that each detector's threshold leaves below it
+``contamination``         share of new normal images that each detector's threshold is to flag
 ``detectors``             list of objects, as below
 ``advice``, ...           and the other fields of `featx.results.base.AdvisedResult`
 ========================  ==================================================================================
@@ -31,6 +31,7 @@ from featx.metrics import Interval
 from featx.results.base import AdvisedResult, Column, DatasetFacts
 from featx.results.methods import worth
 from featx.results.reading import quoted
+from featx.results.shown import Shown
 from featx.results.tables import Lines, flatten_row, metric_column
 
 
@@ -43,7 +44,7 @@ class _Problem(TypedDict):
 
 
 @dataclass
-class DetectorResult:
+class DetectorResult(Shown):
     """One detector on all problems; the fields are those above."""
 
     name: str

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -25,10 +26,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict
 from featx.errors import InputError
 from featx.results.reading import NOT_STORED, parse_as, quoted, read_json
 from featx.results.runs import RunFacts
+from featx.results.shown import Shown
 from featx.results.tables import Column, Lines, align_columns, flatten_row, html_table, html_text
 from featx.results.writing import make_writable_folder, plain, write_atomically
 from featx.spreadsheet import frame_csv
-from featx.terminal import printable
 
 if TYPE_CHECKING:
     import pandas
@@ -37,8 +38,6 @@ __all__ = ["NOT_STORED", "AdvisedResult", "Column", "DatasetFacts", "Result", "S
 
 #: Kind of a file without the key ``kind``: a comparison of classifiers.
 _DEFAULT_KIND = "classes"
-#: Most characters of a `repr`.
-_REPR_LENGTH = 200
 
 
 class DatasetFacts(TypedDict, total=False):
@@ -68,13 +67,14 @@ class UnitFacts(TypedDict, total=False):
 
 
 @dataclass
-class Result:
+class Result(Shown):
     """What a study found.
 
     Its JSON file holds ``schema``, ``kind`` and each dataclass field, except those with
     ``metadata=NOT_STORED``.
     """
 
+    _line_by_line: ClassVar[bool] = True
     #: ``schema`` and ``kind`` in the file.
     schema: ClassVar[int] = 1
     kind: ClassVar[str]
@@ -87,12 +87,6 @@ class Result:
     #: The field with the rows of the table, and the columns of that table.
     rows: ClassVar[str]
     columns: ClassVar[Sequence[Column]] = ()
-
-    def __init_subclass__(cls) -> None:
-        super().__init_subclass__()
-        # `dataclass` would otherwise generate a __repr__ that writes out all fields.
-        if "__repr__" not in cls.__dict__:
-            cls.__repr__ = Result.__repr__  # type: ignore[method-assign]
 
     def heading(self) -> str:
         """Describe the data and the methods in one line."""
@@ -122,9 +116,15 @@ class Result:
             parts += ["", *([title, ""] if title else []), *align_columns(lines, width)]
         return "\n".join(parts)
 
-    def __repr__(self) -> str:
-        text = f"{type(self).__name__}({printable(self.heading())})"
-        return text if len(text) <= _REPR_LENGTH else f"{text[: _REPR_LENGTH - 2]}…)"
+    def _facts(self) -> dict[str, str]:
+        # A sentence ends before a capital letter: "p = 0.98. No" but not "0.98".
+        first = re.split(r"(?<=[.!?])\s+(?=[A-Z])", self.verdict(), maxsplit=1)[0]
+        facts = {"": self.heading(), "best": self._best_in_words(), "advice": first}
+        return {name: text for name, text in facts.items() if text or not name}
+
+    def _best_in_words(self) -> str:
+        """Name the best row with its score; empty if the first sentence of the verdict does, or none is."""
+        return ""
 
     def _repr_html_(self) -> str:
         tables = "".join(html_table(lines, title) for title, lines in self.tables())

@@ -29,12 +29,15 @@ class Choice:
         The method to use.
     first : MethodResult
         The most accurate of those it was chosen from.
+    n_equals : int
+        How many others are as accurate as `first`.
     better : str
         In what `pick` is better than `first`; empty if they are the same.
     """
 
     pick: MethodResult
     first: MethodResult
+    n_equals: int = 0
     better: str = ""
 
 
@@ -74,20 +77,21 @@ def is_as_accurate(method: MethodResult, first: MethodResult, best: MethodResult
 
 def _choose_equal(equals: Sequence[MethodResult], first: MethodResult) -> Choice:
     """Choose the best calibrated, then the fastest of methods as accurate as `first`, which is among them."""
+    n_equals = len(equals) - 1
     calibrated = _best_calibrated(equals)
     quick = _fastest(calibrated, _fit, SLOWER_FIT)
     left = _fastest(quick, _prediction, SLOWER_PREDICTION)
     if first in left:
-        return Choice(first, first)
+        return Choice(first, first, n_equals)
     pick = min(left, key=lambda m: (-m.top1, m.metric("log_loss").value))
     if first not in calibrated:
         mine, other = (m.metric("log_loss").value for m in (pick, first))
-        return Choice(pick, first, f"better calibrated (log loss {mine:.3f} against {other:.3f})")
+        return Choice(pick, first, n_equals, f"better calibrated (log loss {mine:.3f} against {other:.3f})")
     if first not in quick:
         times = f"{format_seconds(_fit(pick))} against {format_seconds(_fit(first))}"
-        return Choice(pick, first, f"faster to train ({times})")
+        return Choice(pick, first, n_equals, f"faster to train ({times})")
     new, old = (format_milliseconds(_prediction(m)) for m in (pick, first))
-    return Choice(pick, first, f"faster to predict ({new} against {old} ms an image)")
+    return Choice(pick, first, n_equals, f"faster to predict ({new} against {old} ms an image)")
 
 
 def _best_calibrated(methods: Sequence[MethodResult]) -> list[MethodResult]:

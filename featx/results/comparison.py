@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypedDict
 
 from featx.errors import InputError
+from featx.metrics import METRICS
 from featx.results.advice import recommended
 from featx.results.base import AdvisedResult, Column, DatasetFacts
 from featx.results.confusion import Confusion
@@ -20,7 +21,7 @@ from featx.results.predictions import PREDICTIONS_FILE, TestPredictions
 from featx.results.reading import NOT_STORED, quoted
 from featx.results.repeats import Repeats
 from featx.results.selection import FineTuningTest, Selection
-from featx.results.tables import Lines, interval_record, metric_column
+from featx.results.tables import Lines, interval_record, interval_text, metric_column
 from featx.results.writing import json_text, write_atomically
 
 
@@ -86,6 +87,12 @@ class ComparisonResult(AdvisedResult):
     def recommended(self) -> MethodResult | None:
         """Return the method to use (see `featx.results.advice`); None if none may be recommended."""
         return recommended(self.methods, self.fine_tuning)
+
+    def _best_in_words(self) -> str:
+        if (best := self.best()) is None:
+            return ""
+        title = METRICS[self.metric].title
+        return f"{best.named(self.methods)}, {title} {interval_text(best.metric(self.metric))}"
 
     def ranked(self) -> list[MethodResult]:
         return ranked_methods(self.methods, self.metric)

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from featx.errors import InputError
+from featx.results.shown import Shown
 
 #: A matrix of more classes is a `Confusion`, not a list of rows.
 DENSE_CLASSES = 200
 
 
 @dataclass(frozen=True, eq=False)
-class Confusion:
+class Confusion(Shown):
     """A sparse confusion matrix that can be read like a list of rows.
 
     Attributes
@@ -49,6 +50,10 @@ class Confusion:
             raise InputError("a confusion matrix whose rows, columns and counts differ in length")
         if any(not 0 <= at < n for at in (*self.rows, *self.columns)) or any(c < 1 for c in self.counts):
             raise InputError(f"a confusion matrix with a cell outside its {n} classes, or without a count")
+
+    def _facts(self) -> dict[str, str]:
+        wrong = sum(count for count, _, _ in self.wrong())
+        return {"classes": f"{self.n_classes:,}", "images": f"{sum(self.counts):,}", "wrong": f"{wrong:,}"}
 
     def __len__(self) -> int:
         return self.n_classes

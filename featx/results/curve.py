@@ -46,6 +46,7 @@ from featx.metrics import Interval
 from featx.results.base import AdvisedResult, DatasetFacts
 from featx.results.methods import Method
 from featx.results.reading import quoted
+from featx.results.shown import Shown
 from featx.results.tables import Lines, html_text, interval_record, number_text
 from featx.results.writing import json_text
 from featx.terminal import printable
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class CurveLevel:
+class CurveLevel(Shown):
     """A number of training images; see ``levels``."""
 
     shots: int | str
@@ -87,7 +88,7 @@ class CurveMethod(Method):
 
 
 @dataclass(frozen=True)
-class CurveDraw:
+class CurveDraw(Shown):
     """One method fitted on one draw; see ``draws``."""
 
     method: str
@@ -102,7 +103,7 @@ class CurveDraw:
 
 
 @dataclass(frozen=True)
-class CurvePoint:
+class CurvePoint(Shown):
     """One method at one level, over the draws; see ``points``."""
 
     method: str
@@ -114,7 +115,7 @@ class CurvePoint:
 
 
 @dataclass(frozen=True)
-class Crossing:
+class Crossing(Shown):
     """The number of images from which on a fine-tuned method is ahead of the best one on frozen features.
 
     Attributes
@@ -145,7 +146,7 @@ class Crossing:
 
 
 @dataclass(frozen=True)
-class CurveLeader:
+class CurveLeader(Shown):
     """The competing method with the highest mean top-1 at a level, and how much that says.
 
     Attributes

@@ -43,6 +43,7 @@ from featx.results.base import AdvisedResult, Column
 from featx.results.formats import format_p, format_points, p_in_text
 from featx.results.methods import ALPHA, Test, number_of
 from featx.results.selection import Selection
+from featx.results.shown import Shown
 from featx.results.tables import interval_record, metric_column
 
 KINDS = ("source", "adapted", "bound")
@@ -57,7 +58,7 @@ class _Domain(TypedDict, total=False):
 
 
 @dataclass
-class DomainMethod:
+class DomainMethod(Shown):
     """One way to classify the target's images; see ``methods`` above."""
 
     name: str

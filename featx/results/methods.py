@@ -11,6 +11,7 @@ from featx.errors import InputError
 from featx.metrics import METRICS, Interval
 from featx.results.confusion import DENSE_CLASSES, Confusion
 from featx.results.reading import quoted
+from featx.results.shown import Shown
 
 KINDS = ("probe", "finetune", "floor")
 #: Level of the paired tests, two-sided, for all pairs together.
@@ -67,7 +68,7 @@ class Mistake:
     probability: float
 
 
-class Method:
+class Method(Shown):
     """The fields that every method of a study has."""
 
     name: str

@@ -23,6 +23,10 @@
 ``cka_images``            images that CKA was computed from
 ``spaces``                list of spaces in the order of ``candidates``
 ``seconds``               object: backbone -> seconds of extraction
+``extraction``            object: backbone -> ``images``, how many of them were ``cached`` (their rows were in
+                          the cache) and ``computed``, ``seconds``, ``seconds_per_image`` (when rows were last
+                          computed here; null if that is not known), ``profile`` and ``parity`` (as in
+                          `featx.results`); empty in older files
 ``notes``                 list of sentences
 ``forward_passes``, ...   and the other fields of `featx.results.base.StudyResult`
 ========================  ==================================================================================
@@ -31,15 +35,18 @@
 from __future__ import annotations
 
 import math
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from featx.metrics import Interval
 from featx.results.advice import on_choice, on_power
 from featx.results.base import DatasetFacts, StudyResult
-from featx.results.formats import format_points, p_in_text
+from featx.results.formats import format_milliseconds, format_points, format_seconds, p_in_text
 from featx.results.methods import ALPHA, Test, number_of
 from featx.results.selection import Selection
+from featx.results.shown import Shown
 from featx.results.tables import Lines, interval_record, number_text
 
 #: The title of each score.
@@ -52,9 +59,14 @@ SCORES = {
     "nce": "NCE",
 }
 
+#: Candidates that are not told apart from the best one and are named.
+SHOWN_TIES = 3
+#: A candidate is called cheaper below this share of the cost of the best one.
+CHEAPER = 0.8
+
 
 @dataclass
-class Candidate:
+class Candidate(Shown):
     """One backbone and layer; the fields are those of ``candidates`` above."""
 
     backbone: str
@@ -72,10 +84,13 @@ class Candidate:
         return number_of(self.versus_best, "p_adjusted")
 
     def against_best(self) -> str:
-        """Return the difference from the best probe in points with its adjusted p-value, or ``-``."""
+        """Return the difference from the best probe in points, adjusted as its p-value is, or ``-``."""
         if self.versus_best is None:
             return "-"
-        return f"{format_points(number_of(self.versus_best, 'difference'))} ({p_in_text(self.p_adjusted)})"
+        low, high = (number_of(self.versus_best, key) for key in ("low_adjusted", "high_adjusted"))
+        between = f" [{format_points(low)}, {format_points(high)}]" if math.isfinite(low + high) else ""
+        points = format_points(number_of(self.versus_best, "difference"))
+        return f"{points}{between} ({p_in_text(self.p_adjusted)})"
 
 
 @dataclass
@@ -92,6 +107,7 @@ class RankingResult(StudyResult):
     cka_images: int = 0
     spaces: list[dict[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    extraction: dict[str, dict[str, Any]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     selection: dict[str, Any] | None = field(default=None, metadata={"json": Selection | None})
     unit_images: ClassVar[str] = "images of the probe"
@@ -127,19 +143,35 @@ class RankingResult(StudyResult):
         return self.candidates[max(found, key=lambda i: found[i])] if found else None
 
     def verdict(self) -> str:
-        return " ".join(self.sentences())
+        command = self.next_command()
+        return " ".join(self.sentences()) + (f"\nNext: {command}" if command else "")
+
+    def next_command(self) -> str:
+        """Return the command that compares classifiers on the best candidate; empty if there is none."""
+        best = self.best() or self.best("logme")
+        if best is None:
+            return ""
+        data = shlex.quote(str(self.dataset.get("source") or self.dataset.get("name") or "DATA"))
+        layer = f" --layer {shlex.quote(best.layer)}" if self.several_layers else ""
+        return f"featx compare {data} --backbone {shlex.quote(best.backbone)}{layer} -o results"
 
     def sentences(self) -> list[str]:
-        """Name the candidate with the best probe, how sure that is, and what a choice by LogME would lose."""
+        """Say which candidate to use, how sure that is, what it costs, and what LogME would have chosen."""
         best, chosen = self.best(), self.best("logme")
         if best is None or best.probe is None:
-            return [] if chosen is None else [f"LogME is highest for {_named(chosen)}."]
-        said = [f"The probe is most accurate on {_named(best)}: {best.probe}."]
-        said += on_choice(len(self.candidates), (self.selection or {}).get("optimism"))
-        same = [c for c in self.candidates if c.versus_best is not None and c.p_adjusted >= ALPHA]
+            return [] if chosen is None else [f"LogME is highest for {_named(chosen)}. No probe tested it."]
+        if len(self.candidates) == 1:
+            return [f"The probe on {_named(best)} has top-1 {best.probe}; name other backbones to rank them."]
+        same = self._not_told_apart()
+        said = [f"Use {_named(best)}: its probe is the most accurate, top-1 {best.probe}."]
         if same:
-            said.append(f"{len(same)} of the {len(self.candidates) - 1} others are not told apart from it.")
+            said = [f"No candidate is shown to be the best: {_named(best)} is ahead, top-1 {best.probe}."]
+        if self.tested:
+            said += self._on_difference(best, same)
+        said += on_choice(len(self.candidates), (self.selection or {}).get("optimism"))
+        if same:
             said += on_power(number_of(c.versus_best, "detectable") for c in same)
+            said += self._on_cheaper(best, same)
         if chosen is best:
             said.append("LogME would have chosen it as well.")
         elif chosen is not None and chosen.probe is not None:
@@ -147,6 +179,65 @@ class RankingResult(StudyResult):
             tested = "" if chosen.versus_best is None else f" (adjusted {p_in_text(chosen.p_adjusted)})"
             said.append(f"LogME would have chosen {_named(chosen)}, {lost}{tested}.")
         return said
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the tests leave the choice of the best candidate open."""
+        return bool(self._not_told_apart())
+
+    def _not_told_apart(self) -> list[Candidate]:
+        """Return the candidates that no test shows to be worse than the best one, the most accurate first."""
+        same = [c for c in self.candidates if c.versus_best is not None and not c.p_adjusted < ALPHA]
+        return sorted(same, key=lambda c: -number_of(c.versus_best, "difference"))
+
+    def _on_difference(self, best: Candidate, same: Sequence[Candidate]) -> list[str]:
+        """Say by how much the best one is ahead of the next, and whether that is shown."""
+        others = [c for c in self.candidates if c.versus_best is not None]
+        nearest = max(others, key=lambda c: number_of(c.versus_best, "difference"))
+        the_next = f"the next, {_named(nearest)}," if len(others) > 1 else _named(nearest)
+        said = f"Its lead over {the_next} is {_ahead(nearest)}"
+        if not same:
+            shown = (
+                f"; each of the {len(others)} others is shown to be less accurate" if len(others) > 1 else ""
+            )
+            return [f"{said}{shown}."]
+        named = [_named(c) for c in (best, *same[:SHOWN_TIES])]
+        if len(same) > SHOWN_TIES:
+            named.append(f"{len(same) - SHOWN_TIES} more")
+        between = "between" if len(named) == 2 else "among"
+        return [f"{said}, so the choice {between} {', '.join(named[:-1])} and {named[-1]} is open."]
+
+    def _on_cheaper(self, best: Candidate, same: Sequence[Candidate]) -> list[str]:
+        """Name the cheapest of those that are not told apart from the best one, if it costs clearly less."""
+
+        def seconds(c: Candidate) -> float:
+            return number_of(self.extraction.get(c.backbone), "seconds_per_image")
+
+        if all(math.isfinite(seconds(c)) for c in (best, *same)) and not self.several_layers:
+            cheapest = min(same, key=seconds)
+            if seconds(cheapest) < CHEAPER * seconds(best):
+                times = (format_milliseconds(seconds(c)) for c in (cheapest, best))
+                said = f"{_named(cheapest)} costs less: {' ms an image instead of '.join(times)} ms"
+                sizes = f", {cheapest.dim:,} values instead of {best.dim:,}"
+                return [f"{said}{sizes if cheapest.dim != best.dim else ''}."]
+            return []
+        cheapest = min(same, key=lambda c: c.dim)
+        if cheapest.dim < CHEAPER * best.dim:
+            return [f"{_named(cheapest)} has fewer values: {cheapest.dim:,} instead of {best.dim:,}."]
+        return []
+
+    def tables(self) -> list[tuple[str, Lines]]:
+        """Return the candidates and, for each backbone, what its embeddings cost."""
+        return [*super().tables(), *([("", self.cost_lines())] if self.extraction else [])]
+
+    def cost_lines(self) -> Lines:
+        """Return a line for each backbone: images from the cache, images computed, and the time."""
+        lines = [["embeddings of", "from the cache", "computed", "time", "ms an image"]]
+        for backbone, cost in self.extraction.items():
+            counts = [_count_images(int(cost.get(key) or 0)) for key in ("cached", "computed")]
+            times = [format_seconds(cost.get("seconds")), format_milliseconds(cost.get("seconds_per_image"))]
+            lines.append([backbone, *counts, *times])
+        return lines
 
     def heading(self) -> str:
         data = self.dataset
@@ -159,7 +250,7 @@ class RankingResult(StudyResult):
         """Return the candidates and, below each score, its rank correlation with the probe."""
         known = [s for s in SCORES if any(c.scores.get(s) is not None for c in self.candidates)]
         titles = ["backbone", "layer", "dim", *(SCORES[s] for s in known), "probe top-1 [95 %]"]
-        lines = [[*titles, "points vs best"] if self.tested else titles]
+        lines = [[*titles, "points vs best [95 %]"] if self.tested else titles]
         for c in self.ranked():
             values = [number_text(c.scores.get(s)) for s in known]
             probe = ["-" if c.probe is None else str(c.probe), *([c.against_best()] if self.tested else [])]
@@ -182,6 +273,19 @@ class RankingResult(StudyResult):
             tested = {f"{k}_vs_best": number_of(c.versus_best, k) for k in ("difference", "p_adjusted")}
             records.append(row | tested)
         return records
+
+
+def _ahead(other: Candidate) -> str:
+    """Say how many points more the best candidate has than this one, with the adjusted interval."""
+    test = other.versus_best or {}
+    value, low, high = (-number_of(test, key) for key in ("difference", "high_adjusted", "low_adjusted"))
+    between = f" [{format_points(low, False)}, {format_points(high, False)}]"
+    points = f"{format_points(value, False)} points{between if math.isfinite(low + high) else ''}"
+    return f"{points} (adjusted {p_in_text(other.p_adjusted)})"
+
+
+def _count_images(n: int) -> str:
+    return f"{n:,} image{'' if n == 1 else 's'}"
 
 
 def _named(c: Candidate) -> str:

@@ -11,6 +11,7 @@ from featx.metrics import METRICS, Interval
 from featx.results.formats import format_metric, format_test
 from featx.results.methods import Test, TestedMethod
 from featx.results.reading import quoted
+from featx.results.shown import Shown
 from featx.results.tables import Lines
 
 
@@ -34,7 +35,7 @@ class RepeatedMethod(TestedMethod):
 
 
 @dataclass
-class Repeats:
+class Repeats(Shown):
     """All methods on several drawn splits; the package's docstring describes the fields."""
 
     seeds: list[int]

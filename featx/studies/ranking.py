@@ -23,7 +23,7 @@ from featx.data import Dataset, require_labelled, study_notes
 from featx.data.features import check_rows
 from featx.data.splits import Split, make_split
 from featx.errors import DatasetError
-from featx.extraction import embed_dataset, network_embedder, require_loaded_as_it_is
+from featx.extraction import all_cached, embed_dataset, network_embedder, require_loaded_as_it_is
 from featx.metrics import proportion_interval
 from featx.options import Network, RankOptions, Reading, Run, checked, is_module, listed
 from featx.results import describe_environment
@@ -57,9 +57,11 @@ def rank(
     """Rank backbones, or layers of them, by scores from the literature and by a linear probe.
 
     Every image goes through each backbone once, which gives all layers and the logits; a second ranking
-    comes from the cache. Where the data has a split, the scores are computed on its training images and the
-    probe is tested on its test images. Otherwise both use all images, the probe in 5-fold cross-validation
-    with its penalty chosen inside each fold.
+    comes from the cache. Where the cache has the layers of all images and lacks the logits only, no image
+    goes through the network: there is no LEEP and no NCE then (the layer ``"logits"`` asks for them). Where
+    the data has a split, the scores are computed on its training images and the probe is tested on its test
+    images. Otherwise both use all images, the probe in 5-fold cross-validation with its penalty chosen inside
+    each fold.
 
     Parameters
     ----------
@@ -210,9 +212,14 @@ def _extract_layers(
     """
     from featx.backbones import columns_of, combine_layers
 
+    def is_cached(parts: list[Any]) -> bool:
+        return all_cached(dataset.images, network_embedder(combine_layers(parts), run), run.cache)
+
     together = list(members)
     if logits is not None and logits.identity not in [member.identity for member in members]:
-        together.append(logits)
+        with_logits = [*members, logits]
+        # No pass through the network for the logits alone.
+        together = members if is_cached(members) and not is_cached(with_logits) else with_logits
     backbone = combine_layers(together)
     rows = embed_dataset(dataset, network_embedder(backbone, run), run)
     places = {repr(member.identity): at for member, at in zip(together, columns_of(backbone), strict=True)}
@@ -224,6 +231,15 @@ def _extract_layers(
         result.about[backbone.name] = rows.embedder.about
     result.forward_passes += rows.forward_passes
     result.seconds[backbone.name] = rows.seconds["total"]
+    result.extraction[backbone.name] = {
+        "images": len(rows.kept),
+        "cached": len(rows.kept) - rows.computed,
+        "computed": rows.computed,
+        "seconds": rows.seconds["total"],
+        "seconds_per_image": rows.seconds_per_image,
+        "profile": rows.profile.to_dict(),
+        "parity": rows.parity,
+    }
     ids = [dataset.ids[i] for i in rows.kept]
     result.notes += check_rows(rows.embeddings, ids, f"{dataset.name}, {backbone.name}")
     if rows.failures:
@@ -231,6 +247,10 @@ def _extract_layers(
     probabilities = None
     if logits is None:
         result.notes.append(f"{backbone.name} has no classifier: no LEEP and no NCE")
+    elif repr(logits.identity) not in places:
+        result.notes.append(
+            f"no LEEP and no NCE of {backbone.name}: its logits are not in the cache, and the embeddings are"
+        )
     else:
         probabilities = softmax(rows.embeddings[:, places[repr(logits.identity)]])
     parts = [np.ascontiguousarray(rows.embeddings[:, places[repr(m.identity)]]) for m in members]

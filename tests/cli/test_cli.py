@@ -218,7 +218,10 @@ BAD_DATA = {
     "folder without images": (empty_folder, ["no images"]),
     "one class only": (one_class, ["lonely"]),
     "a class with one image": (one_image, ["sky"]),
-    "labels missing": (table("path,label", "sky/000.png,sky", "leaf/000.png,"), ["t.csv", "3", "label"]),
+    "labels missing": (
+        table("path,label", "sky/000.png,sky", "leaf/000.png,"),
+        ["2 classes", "1 more have no label: featx label"],
+    ),
     "no label column": (table("path,class", "sky/000.png,sky"), ["t.csv", "label", "class"]),
     "no path column": (table("file,label", "sky/000.png,sky"), ["t.csv", "path", "file"]),
     "a path that does not exist": (
@@ -352,8 +355,12 @@ def test_columns_of_a_table_become_tasks(capsys, photos, tmp_path):
     status, out, _ = run(capsys, *one, "--quiet")
     assert status == 0
     assert "no fine-tuned baseline" in out
+    assert "5 images have no value: neither trained nor tested on" in out
+    for data, options in ((tmp_path / "t.csv", QUICK), (tmp_path / "f.h5", ["--quiet"])):
+        train = ["train", data, "-o", tmp_path / f"{data.suffix}.featx", "--classifier", "lda"]
+        assert "on 24 images, 3 classes" in run(capsys, *train, "--label", "species", *options)[1]
+        assert "specis" in refused(capsys, *train, "--label", "specis", *options)
     again = ["compare", tmp_path / "t.csv", "-o", tmp_path / "q", *QUICK]
-    assert "row 2, column size: no value" in refused(capsys, *again, "--target", "size")
     assert "unknown column 'sizes'; did you mean size" in refused(capsys, *again, "--label", "sizes")
 
 

@@ -105,4 +105,4 @@ def test_with_many_labels_of_each_class_the_images_that_a_probe_is_unsure_of_are
 def test_the_options_of_the_network_are_refused_for_a_features_file(capsys, file):
     status, _, err = run(capsys, "label", file[0], "--backbone", "resnet18")
     assert status == 2
-    assert "backbone='resnet18' (str) has no effect" in err
+    assert "backbone='resnet18' has no effect" in err

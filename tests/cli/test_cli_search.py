@@ -12,6 +12,7 @@ from featx import extract, load_features
 from featx.backbones import load_backbone
 from featx.cli import main
 from featx.data.features import Features
+from featx.data.tasks import Task
 
 
 def run(capsys, *argv):
@@ -84,6 +85,10 @@ def test_more_than_there_are_is_all_there_are_and_labels_may_be_missing(capsys, 
     like, new = json.loads(run(capsys, *argv)[1])
     assert (len(like["matches"]), len(new["matches"])) == (11, 12)
     assert {m["label"] for m in like["matches"]} == {None}
+    some = Task("label", np.arange(12) % 3 - 1, ("a", "b"))
+    Features(features.embeddings, features.ids, targets={"label": some}, space=features.space).save(argv[1])
+    matches = json.loads(run(capsys, *argv)[1])[1]["matches"]
+    assert {m["label"] for m in matches} == {None, "a", "b"}
 
 
 def test_what_cannot_be_searched_for_is_one_line(capsys, folder, options, tmp_path):

@@ -141,7 +141,7 @@ def test_options_without_effect_are_one_line(capsys, stored, tmp_path, options, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["label", "F", "--seed", "1"], "--seed has no effect"),
+        (["label", "F", "--strategy", "k-center", "--seed", "1"], "--seed has no effect"),
         (["label", "F", "--seed", "-1"], "expected a whole number from 0"),
         (["search", "F", "=cmd", "--weights", "w.pth"], "weights"),
         (["anomaly", "F", "F", "-o", "o", "--test-size", "0.4"], "--test-size has no effect"),

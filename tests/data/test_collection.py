@@ -58,3 +58,21 @@ def test_rows_are_chosen_by_whole_numbers_or_by_a_mask_of_every_row(collection, 
     with pytest.raises(error, match=rf"got a mask of shape \(4,\) for {len(collection)} rows"):
         collection.subset([True, False, True, True])
     assert len(collection.subset([])) == len(collection.subset(np.zeros(len(collection), bool))) == 0
+
+
+def test_the_labelled_rows_have_their_labels_again_also_from_a_file(tmp_path):
+    from featx.data.features import load_features
+    from featx.data.tasks import Task
+
+    bare = features(6, splits=["train"] * 3 + ["test"] * 3)
+    assert bare.labelled() is bare
+    some = bare.with_tasks([Task("label", np.array([0, -1, 1, 1, -1, 0]), ("a", "b"))])
+    assert some.labels is None
+    some.save(tmp_path / "f.h5")
+    kept = load_features(tmp_path / "f.h5").labelled()
+    assert (kept.labels.tolist(), kept.classes, kept.targets) == ([0, 1, 1, 0], ("a", "b"), {})
+    assert kept.ids == ["0.jpg", "2.jpg", "3.jpg", "5.jpg"]
+    assert kept.labelled() is kept
+    both = some.with_tasks([*some.tasks.values(), Task("size", np.array([1.0, 2, *[np.nan] * 4]))]).labelled()
+    assert both.ids == ["0.jpg", "1.jpg", "2.jpg", "3.jpg", "5.jpg"]
+    assert [task.present.sum() for task in both.tasks.values()] == [4, 2]

@@ -41,6 +41,9 @@ def test_the_most_accurate_is_recommended_where_nothing_speaks_for_another():
     methods = [method("svm", 0.95), method("lda", 0.948, p=0.8), method("knn", 0.945, p=0.5)]
     assert choose(methods).pick.name == "svm"
     assert choose(methods).better == ""
+    assert "None of the 2 others that are as accurate is clearly better calibrated" in advise(methods, 400)
+    assert "The other method that is as accurate is not clearly better" in advise(methods[:2], 400)
+    assert "as accurate" not in advise([methods[0], method("knn", 0.9, p=0.2)], 400)
 
 
 def test_of_equally_accurate_methods_the_best_calibrated_is_recommended_and_the_advice_says_why():

@@ -143,6 +143,7 @@ def test_json_holds_the_documented_keys_and_no_nan(result, tmp_path):
         "hygiene",
         "ensemble",
         "fine_tuning",
+        "baseline",
         "selection",
         "training",
         "next_steps",

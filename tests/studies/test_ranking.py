@@ -139,7 +139,10 @@ def test_probes_are_tested_against_the_best_one_as_a_family():
         if i != at:
             assert c.p_adjusted == family.p_adjusted[i, at]
     said = result.verdict()
-    assert "2 of the 3 others are not told apart from it. With these images, a difference of" in said
+    next_ = result.ranked()[1].backbone
+    assert f"Its lead over the next, {next_} (flatten), is" in said
+    assert "so the choice among" in said
+    assert "With these images, a difference of" in said
     assert "flatters it by about" in said
     table = result.table()
     assert "points vs best" in table
@@ -155,9 +158,74 @@ def test_probes_are_tested_against_the_best_one_as_a_family():
     assert min(c.p_adjusted for c in result.candidates if c is not result.best()) > 0.05
 
 
+def compared(differences, seconds):
+    """Candidates of which the first is best; a difference is shown where its interval leaves out 0."""
+    result = made_up()
+    result.candidates = result.candidates[:3]
+    for c, value in zip(result.candidates[1:], differences, strict=True):
+        c.probe = Interval(0.9 + value)
+        c.versus_best = {"p_value": 0.01, "p_adjusted": 0.02 if value < -0.03 else 0.4, "difference": value}
+        c.versus_best |= {"low_adjusted": value - 0.03, "high_adjusted": value + 0.03, "detectable": 0.05}
+    for c, cost in zip(result.candidates, seconds, strict=True):
+        result.extraction[c.backbone] = {
+            "cached": 9,
+            "computed": 1,
+            "seconds": 1.5,
+            "seconds_per_image": cost,
+        }
+    return result
+
+
+def test_the_verdict_says_how_sure_the_choice_is_and_what_is_cheaper():
+    sure = compared([-0.2, -0.1], (5e-3, 2e-3, 6e-3))
+    said = sure.verdict()
+    assert said.startswith("Use net0 (flatten): its probe is the most accurate, top-1 0.900")
+    assert (
+        "Its lead over the next, net2 (flatten), is 10.0 points [7.0, 13.0] (adjusted p = 0.020); each of "
+        "the 2 others is shown to be less accurate."
+    ) in said
+    assert "costs less" not in said
+    assert said.endswith("\nNext: featx compare 'made up' --backbone net0 -o results")
+    open_ = compared([-0.02, -0.01], (5e-3, 2e-3, 6e-3))
+    said = open_.verdict()
+    assert said.startswith("No candidate is shown to be the best: net0 (flatten) is ahead, top-1 0.900")
+    assert (
+        "Its lead over the next, net2 (flatten), is 1.0 points [−2.0, 4.0] (adjusted p = 0.40), so the "
+        "choice among net0 (flatten), net2 (flatten) and net1 (flatten) is open."
+    ) in said
+    assert "net1 (flatten) costs less: 2.0 ms an image instead of 5.0 ms." in said
+    assert "−1.0 [−4.0, 2.0] (p = 0.40)".replace("2.0]", "+2.0]") in open_.table()
+    assert "9 images   1 image  1.5 s          2.0" in open_.table()
+    unknown = compared([-0.02, -0.01], (5e-3, None, 6e-3))
+    unknown.candidates[2].dim = 4
+    assert "net2 (flatten) has fewer values: 4 instead of 8." in unknown.verdict()
+
+
+def test_rows_in_the_cache_are_used_though_the_logits_are_not_there(photos, tmp_path):
+    options = TINY | {"cache": tmp_path / "cache"}
+    features = featx.extract(photos, backbone=BACKBONE, **options)
+    result = featx.rank(photos, backbones=[BACKBONE], **options)
+    assert result.forward_passes == 0
+    assert result.candidates[0].scores["leep"] is None
+    assert any("its logits are not in the cache" in note for note in result.notes)
+    assert result.spaces == [features.space]
+    cost = result.extraction[BACKBONE]
+    assert (cost["images"], cost["cached"], cost["computed"]) == (24, 24, 0)
+    assert "24 images" in result.table()
+    # Asked for, they are computed; from then on they are there.
+    asked = featx.rank(photos, backbones=[BACKBONE], layers=["flatten", "logits"], probe=False, **options)
+    assert asked.forward_passes == 24
+    again = featx.rank(photos, backbones=[BACKBONE], probe=False, **options)
+    assert again.forward_passes == 0
+    assert again.candidates[0].scores["leep"] is not None
+    report = result.save(tmp_path / "o").read_text()
+    assert "Cost of the embeddings" in report
+    assert f"--backbone {BACKBONE} -o results" in report
+
+
 def test_an_older_ranking_is_read():
     content = made_up().to_dict()
-    del content["selection"], content["units"]
+    del content["selection"], content["units"], content["extraction"]
     for candidate in content["candidates"]:
         del candidate["versus_best"]
     old = RankingResult.from_dict(content)

@@ -99,11 +99,12 @@ def _embedded(paths: list[str], features: Features, args: Namespace) -> np.ndarr
 
 def _labels(features: Features) -> dict[str, str]:
     """Return the class of each id; an empty dict if the file has no labels."""
-    if features.labels is None:
+    known = features.labelled()
+    if known.labels is None:
         return {}
-    names = features.classes
-    codes = features.labels.tolist()
-    return dict(zip(features.ids, [str(v) if names is None else names[v] for v in codes], strict=True))
+    names = known.classes
+    codes = known.labels.tolist()
+    return dict(zip(known.ids, [str(v) if names is None else names[v] for v in codes], strict=True))
 
 
 def _record(query: str, matches: list[Match], labels: dict[str, str]) -> dict[str, Any]:

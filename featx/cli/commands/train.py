@@ -27,7 +27,7 @@ def add(parser: ArgumentParser) -> None:
     more = "; images of a test split are left out. Also an .h5 file of featx extract; for ensemble, several"
     parser.add_argument("data", nargs="+", metavar="DATA", help=DATA_HELP + more)
     add_flag(parser, "split_by")
-    add_flag(parser, "label", nargs=None, help="the column of classes of a table, or a task of an .h5 file")
+    add_flag(parser, "label", metavar="C", nargs=None, help="the column of classes (default: label)")
     add_output(parser, "MODEL", "the model file to write")
     add_flag(parser, "classifier")
     several = "see featx backbones (default: mobilenet_v2); several for ensemble"

@@ -18,6 +18,7 @@ from featx.extraction import (
     embed_dataset_together,
     find_cached_rows,
     matching_embedder,
+    network_is_ready,
 )
 from featx.options import Run
 
@@ -80,7 +81,10 @@ def embed_for_model(
     the network that made the rows. With `weights`, which must fit the model, it is loaded in any case. Errors
     as `model_embedders`.
     """
-    rows = None if weights is not None else _find_rows(model, dataset, run)
+    parts = model.members or (model,)
+    # A network that is ready asks the cache itself, once.
+    ready = all(network_is_ready(one.space, one.backbone, trust_code=trust_code) for one in parts)
+    rows = None if ready or weights is not None else _find_rows(parts, dataset, run)
     if rows is not None:
         unlisted = [Failure(e.id, e.reason) for e in dataset.reading.failures]
         return ModelRows(rows, np.arange(len(rows)), unlisted, Profile().to_dict())
@@ -89,15 +93,15 @@ def embed_for_model(
     return ModelRows(computed.embeddings, computed.kept, computed.failures, computed.profile.to_dict())
 
 
-def _find_rows(model: Model, dataset: Dataset, run: Run) -> np.ndarray | None:
+def _find_rows(parts: Sequence[Model], dataset: Dataset, run: Run) -> np.ndarray | None:
     """Return the rows of a model's backbones, side by side, if the cache has all of them."""
-    parts: list[np.ndarray] = []
-    for one in model.members or (model,):
+    rows: list[np.ndarray] = []
+    for one in parts:
         found = find_cached_rows(dataset.images, one.space, run.cache)
         if found is None:
             return None
-        parts.append(found)
-    return parts[0] if len(parts) == 1 else np.hstack(parts)
+        rows.append(found)
+    return rows[0] if len(rows) == 1 else np.hstack(rows)
 
 
 def embed_side_by_side(dataset: Dataset, embedders: Sequence[Embedder], run: Run) -> Rows:

@@ -19,12 +19,13 @@ from featx.estimators.model.saving import write_model
 from featx.estimators.model_file.plain import PlainClassifier
 from featx.methods.abstention import UnsureRule
 from featx.options import OPTIONS, PredictOptions, Run, checked, require_no_effect
+from featx.results.shown import Shown, brief
 
 _ROWS_GIVEN = "embeddings are given, and no network runs"
 
 
 @dataclass
-class Model:
+class Model(Shown):
     """Classify images with a fitted classifier and the backbone, or the backbones, that it was trained on.
 
     Attributes
@@ -73,6 +74,16 @@ class Model:
     def dim(self) -> int:
         """Length of the rows that the classifier takes."""
         return int(self._classifier.n_features_in_)
+
+    def _facts(self) -> dict[str, str]:
+        network = self.space.get("backbone")
+        facts = {
+            "classifier": self.info.get("classifier") or type(self._classifier).__name__,
+            "backbone": network.get("architecture") if isinstance(network, Mapping) else None,
+            "classes": brief(self.classes),
+            "trained on": self.info.get("n_train"),
+        }
+        return {name: str(fact) for name, fact in facts.items() if fact}
 
     @checked(images="data")
     def predict(

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from featx.results.shown import Shown
+
 
 @dataclass(frozen=True)
-class Prediction:
+class Prediction(Shown):
     """The prediction for one image.
 
     Attributes

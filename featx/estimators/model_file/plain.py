@@ -13,8 +13,8 @@ import numpy as np
 
 __all__ = ["PlainClassifier", "find_plain"]
 
-#: Kinds with one linear score of each class, and the same settings.
-_LINEAR = ("logistic-regression", "logistic-probe", "linear-svm")
+#: Kinds with one linear score of each class, and their penalty among the settings.
+_LINEAR = {"logistic-regression": "C", "logistic-probe": "C", "ridge": "alpha"}
 _TINY = np.finfo(np.float64).tiny
 _TOP = {"features", "classes", "kind", "scores", "estimator"}
 
@@ -88,12 +88,12 @@ def _names(steps: Any) -> tuple[str, str] | None:
     scaler, linear = steps
     if set(scaler) != {"name", "kind"} or set(linear) != {"name", "kind", "settings"}:
         return None
-    if scaler["kind"] != "standard-scaler" or linear["kind"] not in _LINEAR:
+    if scaler["kind"] != "standard-scaler" or linear["kind"] not in tuple(_LINEAR):  # a list has no hash
         return None
-    settings = linear["settings"]
-    if not isinstance(settings, dict) or set(settings) != {"C", "class_weight"}:
+    settings, penalty = linear["settings"], _LINEAR[linear["kind"]]
+    if not isinstance(settings, dict) or set(settings) != {penalty, "class_weight"}:
         return None
-    if type(settings["C"]) not in (int, float) or not 0 <= settings["C"] <= 1e300:
+    if type(settings[penalty]) not in (int, float) or not 0 <= settings[penalty] <= 1e300:
         return None
     if settings["class_weight"] is not None and settings["class_weight"] != "balanced":
         return None

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -42,7 +43,11 @@ class Familiarity:
 
     def distances(self, rows: np.ndarray) -> np.ndarray:
         """Return the mean cosine distance of rows (n, d) to their nearest two training rows, (n,) float32."""
-        return _distances(_scaled(rows), self.rows.astype(np.float32))
+        return _distances(_scaled(rows), self._known)
+
+    @cached_property
+    def _known(self) -> np.ndarray:
+        return self.rows.astype(np.float32)
 
 
 def fit_familiarity(

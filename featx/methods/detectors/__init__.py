@@ -1,8 +1,9 @@
 """Detect anomalies: fit a detector on embeddings of normal images, and score how unlike them others are.
 
 Detectors follow scikit-learn's: ``score_samples`` (higher = more normal), ``decision_function`` (below 0 =
-anomalous), ``predict`` (1 or -1), and ``contamination``, the share of the training rows below the threshold.
-`featx.metrics.score_anomalies` scores them.
+anomalous), ``predict`` (1 or -1), and ``contamination``, here the share of new normal rows that the threshold
+is to flag: it comes from scores of normal rows by detectors that were fitted without them (`thresholds`).
+`featx.metrics.score_anomalies` scores detectors.
 """
 
 from featx.methods.detectors.detector import Detector

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin, clone
@@ -36,8 +36,6 @@ class ThresholdDetector(OutlierMixin, BaseEstimator):
     """Base of detectors: `_learn` fits the normal rows, `_score` scores rows (n, d), higher = more normal."""
 
     contamination: float
-    #: Parts of the training rows that are held out in turn; None: the default of `held_out_parts`.
-    _parts: ClassVar[int | None] = None
 
     def fit(self, X, y=None, groups=None):
         """Fit to embeddings (n, d) of two normal images or more; `y` is ignored.
@@ -74,6 +72,10 @@ class ThresholdDetector(OutlierMixin, BaseEstimator):
         """Return the share of normal rows that are as unlike the others as each row, ndarray (n,)."""
         return conformal_p_values(self.score_samples(X), self.held_out_scores_)
 
+    def _most_parts(self) -> int | None:
+        """Return how many parts of the rows are held out in turn; None: the default of `held_out_parts`."""
+        return None
+
     def _learn(self, rows: np.ndarray) -> None:
         raise NotImplementedError
 
@@ -82,7 +84,7 @@ class ThresholdDetector(OutlierMixin, BaseEstimator):
 
     def _score_held_out(self, rows: np.ndarray, groups) -> np.ndarray:
         """Return the scores of training rows by detectors fitted without them; none if there are too few."""
-        parts = held_out_parts(len(rows), groups, self._parts)
+        parts = held_out_parts(len(rows), groups, self._most_parts())
         scores = np.empty(len(rows))
         for part in parts:
             others = clone(self)

@@ -46,8 +46,6 @@ class MahalanobisDetector(ThresholdDetector):
     for large-dimensional covariance matrices", Journal of Multivariate Analysis 88 (2004).
     """
 
-    _parts = 200  # with as many, those that remain are nearly all rows
-
     def __init__(self, shrinkage="auto", contamination=0.05):
         self.shrinkage = shrinkage
         self.contamination = contamination
@@ -76,8 +74,11 @@ class MahalanobisDetector(ThresholdDetector):
         white = solve_triangular(self._factor, (rows - self.location_).T, lower=True)
         return -np.sqrt((white**2).sum(axis=0))
 
+    def _most_parts(self):
+        return 200  # with as many, those that remain are nearly all rows
+
     def _score_held_out(self, rows, groups):
-        parts = held_out_parts(len(rows), groups, self._parts)
+        parts = held_out_parts(len(rows), groups, self._most_parts())
         if not parts:
             return np.empty(0)
         without = _Without(rows - self.location_, None if self.shrinkage == "auto" else self.shrinkage_)

@@ -47,8 +47,6 @@ class NeighborDetector(ThresholdDetector):
     on features of patches.
     """
 
-    _parts = 50  # without a fifth of the rows, distances to the nearest would be larger
-
     def __init__(self, n_neighbors=2, metric="cosine", contamination=0.05):
         self.n_neighbors = n_neighbors
         self.metric = metric
@@ -61,6 +59,9 @@ class NeighborDetector(ThresholdDetector):
         if self.metric not in DISTANCES:
             raise UnknownName("metric", str(self.metric), DISTANCES)
         self.rows_ = self._scaled(rows)
+
+    def _most_parts(self):
+        return 50  # without a fifth of the rows, distances to the nearest would be larger
 
     def _score_held_out(self, rows, groups):
         return self._score(rows) if groups is None else super()._score_held_out(rows, groups)

@@ -39,8 +39,7 @@ class HeldOutDetector(ThresholdDetector):
         self.contamination = contamination
         self.n_parts = n_parts
 
-    @property
-    def _parts(self):
+    def _most_parts(self):
         return self.n_parts
 
     def _learn(self, rows):

@@ -174,7 +174,8 @@ def load_study_data(
         except InputError as error:
             raise InputError(f"{place}: {str(error).removeprefix('features: ')}") from error
         everything, features = features.ids, features.labelled()
-        unlabelled = sorted(set(everything) - set(features.ids))
+        known = set(features.ids)
+        unlabelled = [id for id in everything if id not in known]
         _check_seeds(features.splits, seeds, place)
         tasks = _file_tasks(features, place)
         if check_methods is not None:
@@ -184,7 +185,7 @@ def load_study_data(
         architecture = features.space.get("backbone", {}).get("architecture", "features")
         if run.verbose:
             announce(features, name)
-        notes = [*notes_of(features), *unlabelled_notes(unlabelled), *notes]
+        notes = [*notes_of(features), *unlabelled_notes(unlabelled, tasks), *notes]
         sets = {architecture: features}
         return StudyData(
             name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from featx.analysis.labelling import active, badge, k_center, margin
+from featx.analysis.labelling import active, badge, k_center, margin, typical
 from featx.errors import InputError
 
 
@@ -64,10 +64,59 @@ def test_badge_draws_by_distance_between_whole_gradients(rows, probabilities):
     assert badge(rows, probabilities, 15, seed=6).tolist() != expected
 
 
+@pytest.mark.parametrize("n_labelled", [0, 4])
+def test_typical_takes_the_densest_image_of_the_largest_uncovered_cluster(rows, n_labelled, monkeypatch):
+    monkeypatch.setattr(active, "_BLOCK", 7)
+    labelled = np.random.default_rng(2).normal(size=(n_labelled, 5)).astype(np.float32)
+    clusters = np.random.default_rng(3).integers(0, 9, size=n_labelled + 60)
+    monkeypatch.setattr(active, "_cluster", lambda rows, n, seed: clusters)
+    all_rows = np.concatenate([labelled, rows]).astype(float)
+    all_rows /= np.linalg.norm(all_rows, axis=1, keepdims=True)
+    known, expected = list(range(n_labelled)), []
+    while len(expected) < 14:
+        free = [i for i in range(n_labelled, n_labelled + 60) if i not in known]
+        order = sorted(
+            {int(clusters[i]) for i in free},
+            key=lambda c: (sum(clusters[i] == c for i in known), -(clusters == c).sum(), c),
+        )
+        members = np.flatnonzero(clusters == order[0])
+
+        def spread(i, members=members):
+            apart = sorted(np.linalg.norm(all_rows[members] - all_rows[i], axis=1))
+            return np.mean(apart[1:21])
+
+        known.append(min((i for i in free if i in members), key=spread))
+        expected.append(known[-1] - n_labelled)
+    assert typical(rows, 14, labelled=labelled).tolist() == expected
+
+
+def test_typical_finds_one_image_of_each_of_a_few_kinds():
+    kinds = np.repeat(np.arange(4), [40, 20, 10, 5])
+    rows = (np.eye(4, 8)[kinds] * 4 + np.random.default_rng(0).normal(scale=0.3, size=(75, 8))).astype(
+        np.float32
+    )
+    first = typical(rows, 4)
+    assert kinds[first].tolist() == [0, 1, 2, 3]  # the largest first
+    assert typical(rows, 4).tolist() == first.tolist()
+    others = np.setdiff1d(np.arange(75), first[:2])
+    assert set(kinds[others][typical(rows[others], 2, labelled=rows[first[:2]])]) == {2, 3}
+
+
+def test_typical_divides_many_rows_in_batches(monkeypatch):
+    kinds = np.repeat(np.arange(3), 30)
+    rows = (np.eye(3, 5)[kinds] * 4 + np.random.default_rng(0).normal(scale=0.3, size=(90, 5))).astype(
+        np.float32
+    )
+    monkeypatch.setattr(active, "_BATCHED", 50)
+    monkeypatch.setattr(active, "_MEMBERS", 10)
+    assert sorted(kinds[typical(rows, 3)]) == [0, 1, 2]
+
+
 def test_nothing_is_chosen_twice_even_among_copies(rows, probabilities):
     copies, alike = np.repeat(rows[:2], 5, axis=0), np.repeat(probabilities[:2], 5, axis=0)
     assert sorted(k_center(copies, 10).tolist()) == list(range(10))
     assert sorted(badge(copies, alike, 10).tolist()) == list(range(10))
+    assert sorted(typical(copies, 10).tolist()) == list(range(10))
 
 
 @pytest.mark.parametrize(
@@ -75,6 +124,7 @@ def test_nothing_is_chosen_twice_even_among_copies(rows, probabilities):
     [
         (lambda x, p: k_center(x, 61), "between 1 and the number of images, 60; got 61"),
         (lambda x, p: k_center(x, 2, labelled=np.ones((3, 4))), "labelled have 4 values and embeddings 5"),
+        (lambda x, p: typical(x, 2, labelled=np.ones((3, 4))), "labelled have 4 values and embeddings 5"),
         (lambda x, p: badge(x[:9], p, 2), "9 embeddings and 60 rows of probabilities"),
         (lambda x, p: margin(p[:, :1], 2), r"\(n_images, n_classes\), got \(60, 1\)"),
         (lambda x, p: margin(p - 0.5, 2), "between 0 and 1"),
