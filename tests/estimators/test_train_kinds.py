@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -159,6 +160,15 @@ def test_an_ensemble_of_features_takes_them_in_any_order(photos, tmp_path, monke
         train([one, swapped], classifier="ensemble")
 
 
+def test_one_task_of_several_is_chosen_by_its_name(rows):
+    shapes = Task("shape", np.array([-1, 0, 1] * 4), ("flat", "round"))
+    several = replace(rows, targets={"shape": shapes})
+    with pytest.raises(InputError, match="features: has the tasks label, shape; choose one with label"):
+        train(several, classifier="lda")
+    model = train(several, classifier="lda", label="shape")
+    assert (model.classes, model.info["n_train"]) == (("flat", "round"), 8)
+
+
 @pytest.fixture(scope="module")
 def rows():
     from featx import Features
@@ -216,8 +226,6 @@ def test_backbones_and_classifiers_must_go_together(photos):
 
 
 def test_features_that_no_model_can_be_made_of_are_refused(rows):
-    from dataclasses import replace
-
     for odd, error, said in (
         (replace(rows, labels=None, classes=None), DatasetError, "has no labels"),
         (replace(rows, labels=np.zeros(12, int)), DatasetError, "'b' has 0"),

@@ -1,4 +1,4 @@
-"""Train a probe on images, and save and load it with the identity of the backbone that it needs: `Model`.
+"""Train a classifier on images, and keep it with the identity of the backbone that it needs: `Model`.
 
 `featx.estimators.model_file` describes the model file. Nothing in it is pickled: reading any file returns the
 classifier that it describes, or raises one error that says what is wrong.

@@ -58,7 +58,7 @@ def train(
         The share of right answers among those that are not marked unsure (`Prediction.unsure`); None marks
         none.
     **options
-        Options of the network, of reading and of the run, as in `featx.extract`.
+        Options of the network, of reading and of the run, as in `featx.extract`. One `label` is predicted.
 
     Returns
     -------

@@ -103,6 +103,7 @@ def gather_images(
     )
     if dataset.splits is not None:
         dataset = dataset.subset(np.flatnonzero(dataset.splits != "test"))
+    dataset = _of_one_task(dataset, dataset.name)
     require_labelled(dataset)
     nets = [backbone_of(backbone, network) for backbone in backbones]
     if mode is not None:
@@ -133,7 +134,7 @@ def gather_features(
     notes: list[str] = []
     for one in given:
         name, place, features = take_features(one, reading)
-        features = features.select(reading.label)
+        features = _of_one_task(features.select(reading.label), place)
         if run.verbose:
             announce(features, name)
         features = features.labelled()
@@ -155,6 +156,14 @@ def are_features(data: Any) -> list[Any]:
         return [data]
     several = list(data) if isinstance(data, list | tuple) else []
     return several if several and all(map(has_rows, several)) else []
+
+
+def _of_one_task(given: Any, place: str) -> Any:
+    """Return a collection, or features, unless there are several tasks of classes to choose from."""
+    names = [task.name for task in given.tasks.values() if task.classes is not None]
+    if len(names) > 1:
+        raise InputError(f"{place}: has the tasks {', '.join(names)}; choose one with label")
+    return given
 
 
 def _require_usable(features: Features, place: str) -> None:
