@@ -114,8 +114,10 @@ class Model(Shown):
 
         Notes
         -----
-        If this machine does not have the precision that the model was trained in, fp32 is used, which is more
-        exact.
+        The network stays ready for the next call in this process. If the cache has the rows of all images, it
+        is not loaded, so that none of the errors below about networks can occur: what the model's space names
+        is the network that made these rows. If this machine does not have the precision that the model was
+        trained in, fp32 is used, which is more exact.
 
         Raises
         ------

@@ -56,7 +56,7 @@ def train(
         Seed of folds and classifier, of the validation part and the random crops.
     sure : float or None, default=0.95
         The share of right answers among those that are not marked unsure (`Prediction.unsure`); None marks
-        none.
+        none. A network that was fine-tuned on all images has no new ones to tell: its answers are not marked.
     **options
         Options of the network, of reading and of the run, as in `featx.extract`. One `label` is predicted.
 
