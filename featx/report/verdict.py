@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from featx.metrics import METRICS
 from featx.report.table import capitalized, competing
 from featx.results import ComparisonResult, MethodResult, best_method
-from featx.results.advice import describe, in_text, points_in_text, tied
+from featx.results.advice import advise, describe, in_text, points_in_text, tied
 from featx.results.formats import format_p, format_points, format_seconds, p_in_text
 from featx.results.methods import shown_above
 from featx.results.selection import BY_TRAINING, FineTuningTest
@@ -46,6 +46,8 @@ def verdict_view(result: ComparisonResult, best: MethodResult, pick: MethodResul
     use, advice = describe(pick), result.advice
     # Without the opening, which headline and first number repeat.
     opening = f"Use {use}: "
+    if advice.startswith("Use ") and not advice.startswith(opening):
+        advice = _advise_again(result)  # the file is older than the present rule
     if advice.startswith(opening):
         advice = capitalized(advice.removeprefix(opening))
     doubt = "Warning:" in advice
@@ -58,6 +60,18 @@ def verdict_view(result: ComparisonResult, best: MethodResult, pick: MethodResul
         "advice": advice,
         "warnings": [w for w in result.warnings if w],
     }
+
+
+def _advise_again(result: ComparisonResult) -> str:
+    """Return the advice by the present rule."""
+    return advise(
+        result.methods,
+        result.dataset.get("n_test") or 0,
+        result.repeats,
+        n_units=result.units.get("units"),
+        fine_tuning=result.fine_tuning,
+        optimism=(result.selection or {}).get("optimism"),
+    )
 
 
 def _accuracy(result: ComparisonResult, pick: MethodResult) -> Fact:

@@ -205,6 +205,14 @@ def test_when_fine_tuning_pays_the_page_says_so(made_up):
     assert "Fine-tuning paid off" in text
 
 
+def test_an_older_file_that_recommends_another_method_is_advised_by_the_present_rule(comparison):
+    use = comparison.advice.split(":")[0].removeprefix("Use ")
+    comparison.advice = "Use naive Bayes on frozen mobilenet_v2 features: top-1 0.900 on 240 test images."
+    text = text_of(render(comparison))
+    assert f"Recommended {use[0].upper()}{use[1:]}" in text
+    assert "naive Bayes on frozen" not in text
+
+
 def test_a_method_no_better_than_the_reference_is_shown_with_caution():
     methods = [
         MethodResult("svm", "Linear SVM", "probe", "net", metrics={"top1": Interval(0.42, 0.3, 0.5)}),
