@@ -22,6 +22,11 @@ _SHARED = (
     *("engine", "device", "batch_size", "cache", "seed"),
 )
 _PATHS = "weights", "cache"
+#: Options of the command line that another study of the same images needs again; each has one value.
+_AGAIN = (
+    *("--split-by", "--limit", "--on-error", "--label", "--weights", "--pooling", "--image-size"),
+    *("--precision", "--engine", "--device", "--batch-size", "--cache"),
+)
 
 
 def training_arguments(
@@ -70,14 +75,14 @@ def training_arguments(
 
 def shell_lines(training: Mapping[str, Any]) -> list[str]:
     """Return the commands that train, and that predict with the model, quoted for a shell."""
-    words = ["featx", "train", _near(training["data"])]
+    words = ["featx", "train", near(training["data"])]
     for name, value in training.items():
         if name in ("data", "labels"):
             continue
         words.append(f"--{name.replace('_', '-')}")
         if value is not True:
             several = value if isinstance(value, list) else [value]
-            words += [_near(str(v)) if name in _PATHS else str(v) for v in several]
+            words += [near(str(v)) if name in _PATHS else str(v) for v in several]
     words += ["-o", MODEL_FILE]
     return [shlex.join(words), f"featx predict {MODEL_FILE} NEW_IMAGES"]
 
@@ -96,6 +101,33 @@ def python_lines(training: Mapping[str, Any]) -> list[str]:
     return [f"model = featx.train({', '.join(parts)})", *calls]
 
 
+def options_again(command: str | None, *more: str) -> list[str]:
+    """Return the words of a `command` of featx that set network, reading and machine; `more`: other options.
+
+    Without a command, as for a study in Python, there are none.
+    """
+    try:
+        words = iter(shlex.split(command or ""))
+    except ValueError:  # a file that somebody edited
+        return []
+    kept: list[str] = []
+    for word in words:
+        name, given, _ = word.partition("=")
+        if word == "--trust-code":
+            kept.append(word)
+        elif name in (*_AGAIN, *more):
+            kept += [word] if given else [word, next(words, "")]
+    return kept
+
+
+def near(place: str) -> str:
+    """Return an absolute path inside the working directory as a relative one, anything else as it is."""
+    if not os.path.isabs(place):
+        return place
+    relative = os.path.relpath(place)
+    return place if relative.startswith(os.pardir) else relative
+
+
 def _plain(value: Any) -> Any:
     """Return a value as JSON; None for one that has no such form."""
     if isinstance(value, os.PathLike):
@@ -106,11 +138,3 @@ def _plain(value: Any) -> Any:
             return None
         return plain if len(plain) > 1 else plain[0]
     return value if isinstance(value, bool | int | float | str) else None
-
-
-def _near(place: str) -> str:
-    """Return an absolute path inside the working directory as a relative one, anything else as it is."""
-    if not os.path.isabs(place):
-        return place
-    relative = os.path.relpath(place)
-    return place if relative.startswith(os.pardir) else relative

@@ -45,6 +45,7 @@ from featx.results.advice import on_choice, on_power
 from featx.results.base import DatasetFacts, StudyResult
 from featx.results.formats import format_milliseconds, format_points, format_seconds, p_in_text
 from featx.results.methods import ALPHA, Test, number_of
+from featx.results.next_command import near, options_again
 from featx.results.selection import Selection
 from featx.results.shown import Shown
 from featx.results.tables import Lines, interval_record, number_text
@@ -144,16 +145,19 @@ class RankingResult(StudyResult):
 
     def verdict(self) -> str:
         command = self.next_command()
-        return " ".join(self.sentences()) + (f"\nNext: {command}" if command else "")
+        return " ".join(self.sentences()) + (f"\nnext: {command}" if command else "")
 
     def next_command(self) -> str:
         """Return the command that compares classifiers on the best candidate; empty if there is none."""
         best = self.best() or self.best("logme")
         if best is None:
             return ""
-        data = shlex.quote(str(self.dataset.get("source") or self.dataset.get("name") or "DATA"))
-        layer = f" --layer {shlex.quote(best.layer)}" if self.several_layers else ""
-        return f"featx compare {data} --backbone {shlex.quote(best.backbone)}{layer} -o results"
+        data = near(str(self.dataset.get("source") or self.dataset.get("name") or "DATA"))
+        layer = ["--layer", best.layer] if self.several_layers or "--layers" in (self.command or "") else []
+        again = options_again(self.command, "--seed")
+        return shlex.join(
+            ["featx", "compare", data, "--backbone", best.backbone, *layer, *again, "-o", "results"]
+        )
 
     def sentences(self) -> list[str]:
         """Say which candidate to use, how sure that is, what it costs, and what LogME would have chosen."""

@@ -144,8 +144,7 @@ class StudyProgress:
             kept = self.found + self._computed
             if kept:
                 raise KeyboardInterrupt(
-                    f"{kept} of {self.total} fits are kept in {self._folder()}; "
-                    "run the same command to go on"
+                    f"{kept} of {self.total} fits are kept in {self._folder()}; run the same command to go on"
                 ) from error
 
     def _first_expected(self, size: Size) -> float:
