@@ -143,17 +143,17 @@ class RankingResult(StudyResult):
         return self.candidates[max(found, key=lambda i: found[i])] if found else None
 
     def verdict(self) -> str:
-        command = self.next_command()
-        return " ".join(self.sentences()) + (f"\nNext: {command}" if command else "")
+        return " ".join(self.sentences())
 
-    def next_command(self) -> str:
-        """Return the command that compares classifiers on the best candidate; empty if there is none."""
+    @property
+    def next_steps(self) -> list[str]:
+        """The command that compares classifiers on the best candidate, if there is one."""
         best = self.best() or self.best("logme")
         if best is None:
-            return ""
+            return []
         data = shlex.quote(str(self.dataset.get("source") or self.dataset.get("name") or "DATA"))
         layer = f" --layer {shlex.quote(best.layer)}" if self.several_layers else ""
-        return f"featx compare {data} --backbone {shlex.quote(best.backbone)}{layer} -o results"
+        return [f"featx compare {data} --backbone {shlex.quote(best.backbone)}{layer} -o results"]
 
     def sentences(self) -> list[str]:
         """Say which candidate to use, how sure that is, what it costs, and what LogME would have chosen."""
