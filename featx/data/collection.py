@@ -34,7 +34,7 @@ class Collection(Shown):
         raise NotImplementedError
 
     def _facts(self) -> dict[str, str]:
-        return {about: shortened(printable(text), _MOST) for about, text in facts_of(self).items()}
+        return {about: shortened(printable(text), _MOST) for about, text in _describe(self).items()}
 
     @property
     def tasks(self) -> dict[str, Task]:
@@ -117,7 +117,7 @@ class Collection(Shown):
         return replace(self, targets=targets, **columns)  # type: ignore[type-var]
 
 
-def facts_of(collection: Collection) -> dict[str, str]:
+def _describe(collection: Collection) -> dict[str, str]:
     """Return what is known of a collection, for its `repr` and for a notebook."""
     facts = {"name": name} if (name := getattr(collection, "name", "")) else {}
     facts["images"] = f"{len(collection):,}"

@@ -12,11 +12,12 @@ from featx.data import Dataset
 from featx.data.features import Failure, Features, check_rows
 from featx.data.label_table import LabelTable
 from featx.data.labels import class_name, encode
+from featx.data.rows import has_rows, take_features
 from featx.data.tasks import Task, choose_tasks
 from featx.errors import DatasetError, InputError
 from featx.extraction import backbone_of, extract_features, network_embedder
 from featx.options import Network, Reading, Run, require_no_network
-from featx.studies.collections import has_rows, open_dataset, take_features
+from featx.studies.collections import open_dataset
 
 #: ``"auto"`` and the functions of `featx.analysis.labelling`.
 STRATEGIES = ("auto", "typical", "k-center", "margin", "badge")
