@@ -1,7 +1,7 @@
-"""Write the next command: the one that trains the recommended method on all images and keeps it.
+"""Write the next commands: train the recommended method on all images and keep it; compare on a backbone.
 
-A comparison holds the arguments of `featx.train` for it, under the key ``training``. They become a command
-for the shell where a command made the comparison, and else lines of Python.
+A comparison holds the arguments of `featx.train` for the recommended method, under the key ``training``. They
+become a command for the shell where a command made the comparison, and else lines of Python.
 """
 
 from __future__ import annotations
@@ -80,6 +80,14 @@ def shell_lines(training: Mapping[str, Any]) -> list[str]:
             words += [_near(str(v)) if name in _PATHS else str(v) for v in several]
     words += ["-o", MODEL_FILE]
     return [shlex.join(words), f"featx predict {MODEL_FILE} NEW_IMAGES"]
+
+
+def compare_line(data: str, *, backbone: str | None = None, layer: str | None = None) -> str:
+    """Return the command that compares classifiers, quoted for a shell."""
+    words = ["featx", "compare", data]
+    for name, value in (("--backbone", backbone), ("--layer", layer)):
+        words += [] if value is None else [name, value]
+    return shlex.join([*words, "-o", "results"])
 
 
 def python_lines(training: Mapping[str, Any]) -> list[str]:
