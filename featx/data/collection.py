@@ -20,7 +20,7 @@ _NAMED, _MOST = 5, 80
 class Collection(Shown):
     """Rows with labels, splits, groups and further targets, where they are known."""
 
-    # None if an image lacks a label: they are then one of the `targets`, which may have gaps.
+    # None if an image lacks a label: the labels are then one of the `targets`, which may have gaps.
     labels: np.ndarray | None
     classes: tuple[str, ...] | None
     splits: np.ndarray | None
@@ -61,7 +61,7 @@ class Collection(Shown):
     def labelled(self) -> Self:
         """Return the images with a value in some task; all of them if there is no task.
 
-        If it is only the labels that some images lack, the others have `labels` again.
+        If the labels are the only task, the images returned all have one, and so the attribute `labels`.
         """
         tasks = list(self.tasks.values())
         present = np.any([task.present for task in tasks], axis=0) if tasks else np.ones(len(self), bool)

@@ -28,7 +28,7 @@ _FEW = 10
 
 
 class LabelRow(NamedTuple):
-    """An image, its label if it has one, else what is suggested (None without labels of two classes)."""
+    """An image with its label, or with a suggested one (None unless two classes have labels)."""
 
     id: str
     path: str
@@ -60,7 +60,7 @@ class LabelPool:
     names : list of str or None
         The label of each image, None without one.
     folder : path-like
-        Where the paths begin that the ids of a features file are.
+        The folder that the ids of a features file are relative to.
     """
 
     place: str
@@ -185,7 +185,7 @@ class LabelPool:
 
 
 class _Guess(NamedTuple):
-    """Probabilities of the images without a label, and their rows as the probe sees them."""
+    """Probabilities of the images without a label, and their rows as the probe takes them."""
 
     probabilities: np.ndarray  # (n_pool, n_classes)
     classes: tuple[str, ...]

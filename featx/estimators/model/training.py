@@ -55,8 +55,9 @@ def train(
     seed : int, default=0
         Seed of folds and classifier, of the validation part and the random crops.
     sure : float or None, default=0.95
-        The share of right answers among those that are not marked unsure (`Prediction.unsure`); None marks
-        none. A network that was fine-tuned on all images has no new ones to tell: its answers are not marked.
+        The share of right answers among those that are not marked unsure (`Prediction.unsure`); None: no
+        answer is marked. Nor are those of a fine-tuned network: it was trained on all images, and none are
+        left to set thresholds by.
     **options
         Options of the network, of reading and of the run, as in `featx.extract`. One `label` is predicted.
 
@@ -77,8 +78,8 @@ def train(
 
     Notes
     -----
-    An answer is unsure below the probability from which on a share `sure` of the out-of-fold answers is
-    right, at a confidence of 95 % (`featx.methods.abstention.confidence`), and below 1/2 in any case. It is
+    An answer is unsure if its probability is below 1/2, or below a threshold above which a share `sure` of
+    the out-of-fold answers is right, at a confidence of 95 % (`featx.methods.abstention.confidence`). It is
     also unsure if the image is farther from the training images than 99 % of images like them
     (`featx.methods.abstention.familiarity`).
     """
