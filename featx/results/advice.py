@@ -150,6 +150,11 @@ def _on_first(methods: list[MethodResult], best: MethodResult, choice: Choice) -
             f"{best.title} has the highest top-1, {best.top1:.3f}, but is not shown to be better than every "
             "single method."
         )
+    elif first is not best and not best.trains_network:
+        said.append(
+            f"{_named(methods, best)} has the highest top-1, {best.top1:.3f}, but is not shown to be better "
+            "than every reference."
+        )
     if pick is not first:
         same = "the same top-1"
         if pick.top1 != first.top1:
@@ -171,25 +176,64 @@ def _named(methods: list[MethodResult], method: MethodResult) -> str:
     return f"{method.title} on {method.backbone}" if several and method.backbone else method.title
 
 
+def rivals(
+    methods: Iterable[MethodResult], pick: MethodResult
+) -> tuple[MethodResult | None, MethodResult | None]:
+    """Return the method that trains the network and the one on frozen features that the advice compares.
+
+    They are the best of their kind, or `pick` if that trains the network.
+    """
+    competing = [m for m in methods if m.competes]
+    tuned = pick if pick.trains_network else best_method(m for m in competing if m.trains_network)
+    return tuned, best_method(m for m in competing if not m.trains_network)
+
+
+def tested_of(tuned: MethodResult, probe: MethodResult, best: MethodResult) -> MethodResult:
+    """Return that of the two whose paired test is against the other kind, of which the best method is."""
+    return probe if best.trains_network else tuned
+
+
+def pair_decides(
+    methods: Iterable[MethodResult], best: MethodResult, pick: MethodResult, pair: FineTuningTest | None
+) -> bool:
+    """Return whether what the fair pair shows is the reason for the recommendation.
+
+    It is not where only the tests of all pairs show a difference, nor where it shows the opposite: then
+    `pick` is another method on its side that was not in the pair.
+    """
+    tuned, probe = rivals(methods, pick)
+    if pair is None or not pair.of_network or tuned is None or probe is None:
+        return False
+    if pair.shown:
+        return pair.pays == pick.trains_network
+    return not tested_of(tuned, probe, best).p_adjusted < ALPHA
+
+
 def _on_fine_tuning(
     methods: list[MethodResult], best: MethodResult, pick: MethodResult, pair: FineTuningTest | None
 ) -> str:
-    competing = [m for m in methods if m.competes]
-    tuned = pick if pick.trains_network else best_method(m for m in competing if m.trains_network)
-    probe = best_method(m for m in competing if not m.trains_network)
+    tuned, probe = rivals(methods, pick)
     if tuned is None:
         return _on_no_fine_tuning(methods)
     if probe is None:
         return "No probe on frozen features was run, so this does not say whether fine-tuning was needed."
-    # One of the two is the best method or shares its rank, so the other carries the paired test.
-    test = probe if best.trains_network else tuned
-    shown = not tied(test, best)
-    if pair is not None and pair.of_network and (pair.shown or not shown):
+    if pair is not None and pair_decides(methods, best, pick, pair):
         return _on_pair(methods, pair)
-    gap = _gap(test, flip=test is probe)
+    test = tested_of(tuned, probe, best)
+    shown = test.p_adjusted < ALPHA
+    # The test is of the best method of a kind, and another one may be recommended.
+    frozen = probe if test is probe else best
+    gain = "fine-tuning" if test is tuned or best is tuned else in_text(best)
+    against = "" if pick.trains_network or frozen is pick else f" against {in_text(frozen)}"
+    gap = _gap(test, flip=test is probe, against=against)
     if math.isnan(test.p_value):
         said = (
             f"{tuned.title} reached {tuned.top1:.3f}, {in_text(probe)} {probe.top1:.3f}; not tested in pairs."
+        )
+    elif not pick.trains_network and shown and best.trains_network:
+        said = (
+            f"{tuned.title} reached {tuned.top1:.3f} ({gap}), but is not shown to be better than every "
+            "reference."
         )
     elif not pick.trains_network and shown:
         said = f"Fine-tuning did not pay: its best mode, {in_text(tuned)}, reached {tuned.top1:.3f} ({gap})."
@@ -198,12 +242,13 @@ def _on_fine_tuning(
     elif shown:
         said = (
             f"Fine-tuning paid off: the best probe on frozen features, {in_text(probe)}, "
-            f"reached {probe.top1:.3f} (fine-tuning: {gap})."
+            f"reached {probe.top1:.3f} ({gain}: {gap})."
         )
     else:
+        slower = ", but was slower to train" if probe.cost > tuned.cost else ""
         said = (
             f"No difference from frozen features is shown: {in_text(probe)} reached {probe.top1:.3f} "
-            f"(fine-tuning: {gap}), but was slower to train."
+            f"({gain}: {gap}){slower}."
         )
     return " ".join(filter(None, [said, _cost(tuned, probe if pick.trains_network else pick)]))
 
@@ -251,14 +296,14 @@ def _on_pair(methods: list[MethodResult], pair: FineTuningTest) -> str:
     return " ".join(filter(None, [said, *power, _cost(tuned, probe)]))
 
 
-def _gap(test: MethodResult, flip: bool) -> str:
-    """Return fine-tuning - probe in points; `flip` where the test has probe - fine-tuning."""
+def _gap(test: MethodResult, flip: bool, against: str) -> str:
+    """Return fine-tuning - probe in points, and `against` which one; `flip` where it is the other way."""
     gain = test.difference
     if flip:
         gain = Interval(-gain.value, -gain.high, -gain.low)
     parts = []
     if math.isfinite(gain.value):
-        parts.append(f"{format_points(gain.value)} points")
+        parts.append(f"{format_points(gain.value)} points{against}")
     if math.isfinite(gain.low) and math.isfinite(gain.high):
         both = "adjusted " if math.isfinite(number_of(test.versus_best, "low_adjusted")) else ""
         parts.append(f"{both}95 % interval {format_points(gain.low)} to {format_points(gain.high)}")

@@ -92,3 +92,22 @@ def test_the_lines_are_in_the_file_and_read_again(command):
     assert content["next_steps"][0].startswith("model = featx.train(" if command is None else "featx train ")
     assert ComparisonResult.from_dict(content).next_steps == result.next_steps
     assert ComparisonResult({"name": "d"}, [method]).next_steps == []
+
+
+def test_a_name_that_begins_like_an_option_is_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(train(data=str(tmp_path / "-photos"), label=["-kind"], cache=str(tmp_path / "-c")))
+    assert words[2] == "./-photos"
+    assert "--label=-kind" in words
+    assert words[words.index("--cache") + 1] == "./-c"
+
+
+def test_each_of_several_tasks_has_a_model_of_its_own():
+    result = ComparisonResult({"name": "d", "task": "leaf/kind"}, [], training=arguments(), command="featx")
+    assert result.next_steps[0].endswith("-o leaf-kind.featx")
+    assert result.next_steps[1] == "featx predict leaf-kind.featx NEW_IMAGES"
+
+
+def test_a_list_of_files_is_a_variable_like_their_labels():
+    line = python_lines(arguments(data=["a.png", "b.png"], labels=["x", "y"]))[0]
+    assert line.startswith("model = featx.train(data, labels, ")
