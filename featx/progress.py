@@ -12,6 +12,8 @@ from typing import Any
 
 from featx.terminal import printable, tell
 
+#: Work that is expected to take fewer seconds begins without a word.
+LONG = 10.0
 #: Seconds between two plain lines if the output is no terminal; the lines of long work are rarer.
 INTERVAL = 10.0
 #: Seconds between two plain lines, as a share of the time so far.

@@ -53,7 +53,7 @@ def tell(text: str) -> None:
 
 
 def tell_always(text: str) -> None:
-    """Print text on standard error as `tell` does, also where it is `silent`: what was lost or left out."""
+    """Print text on standard error as `tell` does, also within `silent`: for what was lost or left out."""
     with contextlib.redirect_stderr(getattr(sys.stderr, "loud", sys.stderr)):
         tell(text)
 

@@ -105,9 +105,9 @@ def test_other_studies_keep_the_options_of_network_and_reading_in_their_next_com
     assert options_again(None) == options_again("featx rank 'my") == []
     candidates = [Candidate("a", "flatten", 1, 4, {"logme": 0.1})]
     data = {"name": "my photos", "source": str(tmp_path / "my photos")}
-    assert RankingResult(data, candidates, command=command).next_command() == (
+    assert RankingResult(data, candidates, command=command).next_steps == [
         "featx compare 'my photos' --backbone a --weights random --image-size=96 --seed 3 -o results"
-    )
+    ]
 
 
 def test_the_commands_after_scores_are_those_of_the_same_network(tmp_path, monkeypatch):
@@ -119,3 +119,22 @@ def test_the_commands_after_scores_are_those_of_the_same_network(tmp_path, monke
         assert line.startswith("featx anomaly good ")
         assert " --backbone net --weights random --trust-code" in line
         assert line.count("--contamination") <= 1
+
+
+def test_a_name_that_begins_like_an_option_is_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(train(data=str(tmp_path / "-photos"), label=["-kind"], cache=str(tmp_path / "-c")))
+    assert words[2] == "./-photos"
+    assert "--label=-kind" in words
+    assert words[words.index("--cache") + 1] == "./-c"
+
+
+def test_each_of_several_tasks_has_a_model_of_its_own():
+    result = ComparisonResult({"name": "d", "task": "leaf/kind"}, [], training=arguments(), command="featx")
+    assert result.next_steps[0].endswith("-o leaf-kind.featx")
+    assert result.next_steps[1] == "featx predict leaf-kind.featx NEW_IMAGES"
+
+
+def test_a_list_of_files_is_a_variable_like_their_labels():
+    line = python_lines(arguments(data=["a.png", "b.png"], labels=["x", "y"]))[0]
+    assert line.startswith("model = featx.train(data, labels, ")

@@ -10,11 +10,8 @@ from featx.methods.finetune.measuring import measure_costs
 from featx.methods.finetune.recipe import Recipe
 from featx.methods.finetune.training_progress import TrainingProgress
 from featx.methods.finetune.workload import expected_seconds
-from featx.progress import Status, describe_seconds
+from featx.progress import LONG, Status, describe_seconds
 from featx.terminal import tell
-
-#: A training that is expected to take fewer seconds begins without a word.
-LONG = 10.0
 
 
 @contextmanager
@@ -54,3 +51,9 @@ def announced(
 
     with Status(describe):
         yield watch
+
+
+def say_epoch(epoch: dict[str, Any]) -> None:
+    """Print loss and validation accuracy of an epoch on standard error."""
+    validated = "" if epoch["val_loss"] is None else f", validation accuracy {epoch['val_accuracy']:.3f}"
+    tell(f"epoch {epoch['epoch']}: training loss {epoch['train_loss']:.3f}{validated}")

@@ -52,10 +52,6 @@ class TrainingProgress:
         if phase in self._phases:
             self._phases[phase] = Images(*(share * number for number in self._phases[phase]))
 
-    def skip(self, phase: str) -> None:
-        """Leave a phase out."""
-        self._phases.pop(phase, None)
-
     def begin_epoch(self, epoch: int, epochs: int) -> None:
         """Begin an epoch of the training that runs now."""
         self._epoch = f", epoch {epoch} of {epochs}"

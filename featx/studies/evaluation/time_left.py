@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from featx.progress import Status, describe_seconds
+from featx.progress import LONG, Status, describe_seconds
+from featx.results.methods import MODE_PREFIX
 from featx.studies.checkpoints import Checkpoints
 from featx.studies.evaluation.cells import Cell
 from featx.studies.evaluation.cost import Size, estimate_seconds
@@ -19,8 +20,6 @@ from featx.terminal import tell
 if TYPE_CHECKING:
     from featx.studies.evaluation.tuning_forecast import TuningForecast
 
-#: A study that is said to take less is begun without a word.
-LONG = 10.0
 #: One cell runs its folds on several cores, with this share of the speed that they would have together.
 _SHARE = 0.7
 #: From this many seconds of fine-tuning on, the first line says what takes less.
@@ -239,7 +238,7 @@ class _Pace:
         estimated = {
             name: seconds
             for name, seconds in self._estimated.items()
-            if seconds >= _TELLING and not name.startswith("finetune-")
+            if seconds >= _TELLING and not name.startswith(MODE_PREFIX)
         }
         total = sum(estimated.values())
         return sum(self._measured[name] for name in estimated) / total if total else 1.0
