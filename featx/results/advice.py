@@ -95,12 +95,13 @@ def advise(
         return " ".join([why_nothing(methods, best), *on_splits(repeats, best), *few])
     pick = choice.pick
     said = [f"Use {describe(pick)}: top-1 {_top1(pick)} on {n_test} test images."]
+    # What several splits say comes first: the rest is about the test images of one.
+    said.extend(on_splits(repeats, pick))
     if pick is best:
         said.extend(on_choice(sum(m.competes for m in methods), optimism))
     said.extend(_on_first(methods, best, choice))
     said.append(_on_fine_tuning(methods, best, pick, fine_tuning))
     said.extend(_on_other_probes(methods, best, pick))
-    said.extend(on_splits(repeats, pick))
     said.extend(_warnings(methods, best, pick))
     return " ".join([*said, *on_few_images(n_test, n_units)])
 
@@ -343,10 +344,10 @@ def on_splits(repeats: Repeats | None, pick: MethodResult) -> list[str]:
         same = sum(m.p_adjusted >= ALPHA for m in others)
         count = f"; {same} of the {len(others)} other methods cannot be told apart from it" if others else ""
         return [f"O{over[1:]}, the {end}{count}."]
-    title = best.title if best.backbone in (None, pick.backbone) else f"{best.title} on {best.backbone}"
+    title = in_text(best) + ("" if best.backbone in (None, pick.backbone) else f" on {best.backbone}")
     theirs = repeats.digits(best.mean(repeats.metric).value)
     rounded = repeats.digits(mine.mean(repeats.metric).value) == theirs
-    other = f"the {end} is {title}'s, {'the same in these digits' if rounded else theirs}"
+    other = f"the {end} is that of {title}, {'the same in these digits' if rounded else theirs}"
     p = f"(adjusted {p_in_text(mine.p_adjusted)})"
     if mine.p_adjusted < ALPHA:
         return [f"Warning: {over}, and {other}, shown to be better {p}: this one split has favoured another."]
