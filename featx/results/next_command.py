@@ -22,7 +22,7 @@ _SHARED = (
     *("engine", "device", "batch_size", "cache", "seed"),
 )
 _PATHS = "weights", "cache"
-#: Options of the command line that another study of the same images needs again; all but the last have a value.
+#: Options of the command line that another study of the same images needs again; the last takes no value.
 _AGAIN = (
     *("--split-by", "--limit", "--on-error", "--label", "--weights", "--pooling", "--image-size"),
     *("--precision", "--engine", "--device", "--batch-size", "--cache", "--trust-code"),
