@@ -20,6 +20,7 @@ import numpy as np
 from featx.durable import read_regular
 from featx.errors import InputError, UnknownName, as_one_error
 from featx.results.methods import MethodResult
+from featx.results.shown import Shown, brief
 from featx.spreadsheet import csv_text, original_cell
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _MOST_BYTES = 2**32
 
 
 @dataclass(frozen=True, eq=False)
-class Predicted:
+class Predicted(Shown):
     """What one method predicted for the test images, in their order.
 
     Attributes
@@ -48,8 +49,8 @@ class Predicted:
     probability: np.ndarray | None = None
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class TestPredictions:
+@dataclass(frozen=True, eq=False)
+class TestPredictions(Shown):
     """What every method predicted for every test image.
 
     Attributes
@@ -76,8 +77,8 @@ class TestPredictions:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __repr__(self) -> str:
-        return f"TestPredictions({len(self)} test images, {len(self.methods)} methods)"
+    def _facts(self) -> dict[str, str]:
+        return {"test images": f"{len(self):,}", "methods": brief(list(self.methods))}
 
     def __getitem__(self, method: str) -> Predicted:
         if method not in self.methods:

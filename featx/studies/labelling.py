@@ -14,7 +14,7 @@ from featx.data.label_table import LabelTable
 from featx.data.labels import class_name, encode
 from featx.data.rows import has_rows, take_features
 from featx.data.tasks import Task, choose_tasks
-from featx.errors import DatasetError, InputError
+from featx.errors import DatasetError, InputError, UnknownName
 from featx.extraction import backbone_of, extract_features, network_embedder
 from featx.options import Network, Reading, Run, require_no_network
 from featx.studies.collections import open_dataset
@@ -140,11 +140,15 @@ class LabelPool:
         ------
         InputError
             Every image has a label; or the strategy needs labels of two classes.
+        UnknownName
+            There is no such strategy.
         """
         if all(name is not None for name in self.names):
             found = sorted({str(name) for name in self.names})
             named = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
             raise InputError(f"{self.place}: every image has a label ({named}); there is none to choose")
+        if strategy not in STRATEGIES:
+            raise UnknownName("strategy", strategy, STRATEGIES)
         at = {id: i for i, id in enumerate(self.images.ids)}
         if isinstance(self.images, Features):
             require_no_network(network, run, backbone=backbone)

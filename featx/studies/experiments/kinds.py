@@ -51,7 +51,11 @@ class Kind:
     @property
     def required(self) -> list[str]:
         """The keys of ``[data]`` that must be given."""
-        return [key for key, name in self.data.items() if self._parameters[name].default is inspect._empty]
+        return [
+            key
+            for key, name in self.data.items()
+            if self._parameters[name].default is inspect.Parameter.empty
+        ]
 
     @cached_property
     def defaults(self) -> dict[str, Any]:
