@@ -34,7 +34,7 @@ class Counting(TrainingProgress):
         super().begin_epoch(epoch, epochs)
         self.said.append(self.doing)
 
-    def did(self, kind, images):
+    def count(self, kind, images):
         super().count(kind, images)
         self.counted[self.phase][kind] += images
 
