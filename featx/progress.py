@@ -78,7 +78,7 @@ class Status:
 
     def __enter__(self) -> Status:
         if self._enabled:
-            self._bar = open_bar(total=_PARTS, bar_format="{desc} |{bar}| {percentage:3.0f} %")
+            self._bar = open_bar(total=_PARTS, bar_format="{percentage:3.0f} % |{bar:10}| {desc}")
             self._thread = threading.Thread(target=self._watch, name="featx-progress", daemon=True)
             self._thread.start()
         return self

@@ -43,7 +43,7 @@ from featx.metrics import Interval
 from featx.results.base import DatasetFacts, StudyResult
 from featx.results.formats import format_milliseconds, format_points, format_seconds, p_in_text
 from featx.results.methods import ALPHA, Test, number_of
-from featx.results.next_command import compare_line
+from featx.results.next_command import compare_line, options_again
 from featx.results.selection import Selection
 from featx.results.sentences import on_choice, on_power
 from featx.results.shown import Shown
@@ -152,7 +152,9 @@ class RankingResult(StudyResult):
         if best is None:
             return []
         data = str(self.dataset.get("source") or self.dataset.get("name") or "DATA")
-        return [compare_line(data, backbone=best.backbone, layer=best.layer if self.several_layers else None)]
+        named = self.several_layers or "--layers" in (self.command or "")
+        again = options_again(self.command, "--seed")
+        return [compare_line(data, backbone=best.backbone, layer=best.layer if named else None, again=again)]
 
     def sentences(self) -> list[str]:
         """Say which candidate to use, how sure that is, what it costs, and what LogME would have chosen."""

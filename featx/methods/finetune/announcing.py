@@ -39,13 +39,15 @@ def announced(
     )
     seconds = expected_seconds(recipe, n_train, n_val, costs)
     what = f"fine-tuning {backbone.name} ({recipe.mode})"
+    if recipe.mode == "head":
+        what = f"new head on {backbone.name}"
     if seconds >= LONG:
         tell(f"{what}: {n_train + n_val} images, about {describe_seconds(seconds)}")
     watch = TrainingProgress(costs)
 
     def describe() -> tuple[float, str]:
         share, text = watch.describe()
-        return share, f"{what}: {text}"
+        return share, f"{what}: {text}" if text else what
 
     with Status(describe):
         yield watch

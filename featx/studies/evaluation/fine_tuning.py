@@ -89,6 +89,8 @@ class FineTuning(Method):
 
     @property
     def progress(self) -> str:
+        if self.mode == "head":
+            return f"new head on {self.backbone}"
         return f"fine-tuning {self.backbone}: {self.mode}"
 
     @property
