@@ -203,7 +203,9 @@ def test_the_verdict_says_how_sure_the_choice_is_and_what_is_cheaper():
 
 def test_candidates_of_the_same_accuracy_are_not_ahead_of_one_another():
     said = compared([0.0, -0.2], (5e-3, 2e-3, 6e-3)).verdict()
-    assert said.startswith("No candidate is shown to be the best: none has a higher top-1 than net0 (flatten)")
+    assert said.startswith(
+        "No candidate is shown to be the best: none has a higher top-1 than net0 (flatten)"
+    )
     assert "0.0 points less" not in said
 
 
