@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from pictures import BACKBONE, COLOURS, picture
 
 from featx import compare, learning_curve
 from featx.data.features import Features
@@ -89,3 +91,20 @@ def test_studies_leave_the_other_images_out_and_say_so(partly):
     numbers = partly.with_tasks([Task("size", np.where(np.arange(60) < 30, partly.embeddings[:, 0], np.nan))])
     found = compare(numbers, regressors="ridge", n_boot=5, checks=False)
     assert (found.dataset["n_train"] + found.dataset["n_test"], found.dataset["n_unlabelled"]) == (30, 30)
+
+
+def test_a_model_is_asked_with_the_options_of_the_run(tmp_path):
+    for i in range(3):
+        picture(COLOURS["sky"], i).save(tmp_path / f"{i}.png")
+    asked = {}
+
+    def predict(images, **options):
+        asked.update(options)
+        return [SimpleNamespace(probabilities={"x": 0.4, "y": 0.6})] * len(images)
+
+    run = replace(DEFAULT_RUN, cache=tmp_path / "own", batch_size=2, engine="torch", precision="fp32")
+    pool = LabelPool.open(tmp_path, reading=Reading(), run=run)
+    model = SimpleNamespace(classes=("x", "y"), predict=predict)
+    network = Network(weights=None, image_size=32, trust_code=True)
+    pool.choose(1, model=model, backbone=BACKBONE, network=network, run=run)
+    assert (asked["cache"], asked["batch_size"], asked["trust_code"]) == (tmp_path / "own", 2, True)
