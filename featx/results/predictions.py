@@ -19,6 +19,7 @@ import numpy as np
 
 from featx.durable import read_regular
 from featx.errors import InputError, UnknownName, as_one_error
+from featx.options import checked
 from featx.results.methods import MethodResult
 from featx.results.shown import Shown, brief
 from featx.spreadsheet import csv_text, original_cell
@@ -81,7 +82,7 @@ class TestPredictions(Shown):
         return {"test images": f"{len(self):,}", "methods": brief(list(self.methods))}
 
     def __getitem__(self, method: str) -> Predicted:
-        if method not in self.methods:
+        if not isinstance(method, str) or method not in self.methods:
             raise UnknownName("method", method, self.methods)
         return self.methods[method]
 
@@ -103,9 +104,9 @@ class TestPredictions(Shown):
     def to_csv(self) -> str:
         """Return the text of the file: probabilities with six digits, every cell safe in a spreadsheet."""
         columns = self.columns()
-        for name, values in columns.items():
-            if name.endswith(_PROBABILITY):
-                columns[name] = [float(f"{value:.6g}") for value in values]
+        for name, predicted in self.methods.items():
+            if predicted.probability is not None:
+                columns[name + _PROBABILITY] = [float(f"{value:.6g}") for value in predicted.probability]
         return csv_text(list(columns), zip(*columns.values(), strict=True))
 
     def mistakes(self, method: str) -> list[dict[str, Any]]:
@@ -143,6 +144,7 @@ class TestPredictions(Shown):
         ]
 
     @classmethod
+    @checked(path="file")
     def read_csv(cls, path: str | os.PathLike[str], *, numbers: bool = False) -> Self:
         """Read the file.
 
