@@ -101,12 +101,13 @@ def advise(
         return " ".join([why_nothing(methods, best), *on_splits(repeats, best), *few])
     pick = choice.pick
     said = [f"Use {describe(pick)}: top-1 {_top1(pick)} on {n_test} test images."]
+    # What several splits say comes first: the rest is about the test images of one.
+    said.extend(on_splits(repeats, pick))
     if pick is best:
         said.extend(on_choice(sum(m.competes for m in methods), optimism))
     said.extend(_on_first(methods, best, choice))
     said.append(_on_fine_tuning(methods, best, pick, fine_tuning))
     said.extend(_on_other_probes(methods, best, pick))
-    said.extend(on_splits(repeats, pick))
     said.extend(_warnings(methods, best, pick))
     return " ".join([*said, *on_few_images(n_test, n_units)])
 

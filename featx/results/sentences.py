@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from featx.metrics import METRICS
 from featx.results.formats import format_metric, format_points, p_in_text
-from featx.results.methods import ALPHA, HEAD, ZERO_SHOT, MethodResult
+from featx.results.methods import ALPHA, HEAD, ZERO_SHOT, Method, MethodResult
 from featx.results.repeats import Repeats
 
 #: Below this an interval of top-1 is often 10 points wide or more.
@@ -25,7 +25,7 @@ def describe(method: MethodResult) -> str:
     return in_text(method)
 
 
-def in_text(method: MethodResult) -> str:
+def in_text(method: Method) -> str:
     """Return a method's title inside a sentence: ``Ridge`` becomes ``ridge``, ``LDA`` stays."""
     title = method.title
     return title[0].lower() + title[1:] if title[1:2].islower() else title
@@ -74,10 +74,10 @@ def on_splits(repeats: Repeats | None, pick: MethodResult) -> list[str]:
         same = sum(m.p_adjusted >= ALPHA for m in others)
         count = f"; {same} of the {len(others)} other methods cannot be told apart from it" if others else ""
         return [f"O{over[1:]}, the {end}{count}."]
-    title = best.title if best.backbone in (None, pick.backbone) else f"{best.title} on {best.backbone}"
+    title = in_text(best) + ("" if best.backbone in (None, pick.backbone) else f" on {best.backbone}")
     theirs = repeats.digits(best.mean(repeats.metric).value)
     rounded = repeats.digits(mine.mean(repeats.metric).value) == theirs
-    other = f"the {end} is {title}'s, {'the same in these digits' if rounded else theirs}"
+    other = f"the {end} is that of {title}, {'the same in these digits' if rounded else theirs}"
     p = f"(adjusted {p_in_text(mine.p_adjusted)})"
     if mine.p_adjusted < ALPHA:
         return [f"Warning: {over}, and {other}, shown to be better {p}: this one split has favoured another."]

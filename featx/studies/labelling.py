@@ -147,7 +147,10 @@ class LabelPool:
         if all(name is not None for name in self.names):
             found = sorted({str(name) for name in self.names})
             named = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
-            raise InputError(f"{self.place}: every image has a label ({named}); there is none to choose")
+            raise InputError(
+                f"{self.place}: every image has a label ({named}); put new images into a folder unlabelled/, "
+                "or leave their labels blank"
+            )
         self._check_strategy(strategy, model, {name for name in self.names if name is not None})
         at = {id: i for i, id in enumerate(self.images.ids)}
         if isinstance(self.images, Features):

@@ -100,13 +100,13 @@ def test_a_model_is_asked_with_the_options_of_the_run(tmp_path):
         picture(COLOURS["sky"], i).save(tmp_path / f"{i}.png")
     asked = {}
 
-    def predict(images, **options):
+    def predict_proba(images, **options):
         asked.update(options)
-        return [SimpleNamespace(probabilities={"x": 0.4, "y": 0.6})] * len(images)
+        return np.tile([0.4, 0.6], (len(images), 1))
 
     run = replace(DEFAULT_RUN, cache=tmp_path / "own", batch_size=2, engine="torch", precision="fp32")
     pool = LabelPool.open(tmp_path, reading=Reading(), run=run)
-    model = SimpleNamespace(classes=("x", "y"), predict=predict)
+    model = SimpleNamespace(classes=("x", "y"), predict_proba=predict_proba)
     network = Network(weights=None, image_size=32, trust_code=True)
     pool.choose(1, model=model, backbone=BACKBONE, network=network, run=run)
     assert (asked["cache"], asked["batch_size"], asked["trust_code"]) == (tmp_path / "own", 2, True)
