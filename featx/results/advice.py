@@ -190,6 +190,8 @@ def _on_other_probes(methods: list[MethodResult], best: MethodResult, pick: Meth
     said = f"{len(same)} of the {len(others)} other probes cannot be told apart from it on these images."
     if len(others) == 1:
         said = "The other probe cannot be told apart from it on these images."
+    elif len(same) == len(others):
+        said = f"None of the {len(others)} other probes can be told apart from it on these images."
     return [said, *on_power(m.detectable for m in same)]
 
 
