@@ -92,6 +92,11 @@ def terminal_width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most `most` characters."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def json_line(value: Any) -> str:
     """Return `value` as JSON on one line, with JSON's escapes for what `printable` escapes."""
     text = json.dumps(value, ensure_ascii=False)
