@@ -236,7 +236,7 @@ def _label(axes: Axes, shown: Sequence[MethodResult], named: Sequence[MethodResu
 
     for m in named:
         x, y = to_pixels((m.cost, m.top1))
-        width, height = LETTER * len(m.named(shown)), 12.0
+        width, height = LETTER * len(m.title), 12.0
         places: list[tuple[int, int, Box, str]] = []
         for right, up in ((10, 0), (-10, 0), (8, 13), (-8, 13), (8, -13), (-8, -13), (0, 18), (0, -18)):
             # The end of the text that is fixed, whatever the reader's font.
@@ -252,7 +252,7 @@ def _label(axes: Axes, shown: Sequence[MethodResult], named: Sequence[MethodResu
         names.append(box)
         at = {"left": box[0], "center": (box[0] + box[2]) / 2, "right": box[2]}[end], (box[1] + box[3]) / 2
         looks: dict[str, Any] = {"va": "center", "fontsize": 11, "color": INK["--ink"], "parse_math": False}
-        axes.annotate(m.named(shown), at, xycoords="figure pixels", ha=end, **looks)
+        axes.annotate(m.title, at, xycoords="figure pixels", ha=end, **looks)
 
 
 def _time_ticks(axes: Axes) -> None:
