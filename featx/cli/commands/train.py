@@ -69,8 +69,8 @@ def _when_unsure(rule: UnsureRule | None) -> str:
     found, when = rule.confidence, []
     if found is not None and found.guaranteed and found.right is not None:
         when.append(
-            f"below a probability of {found.threshold:.2f} ({100 * found.answered:.0f} % of the held-out images "
-            f"were above it, and {100 * found.right:.1f} % of these right)"
+            f"below a probability of {found.threshold:.2f} ({100 * found.answered:.0f} % of the held-out "
+            f"images were above it, and {100 * found.right:.1f} % of these right)"
         )
     elif found is not None:
         when.append(
