@@ -130,7 +130,7 @@ def network_is_ready(
     trust_code: bool = False,
     values: Mapping[str, np.ndarray] | None = None,
 ) -> bool:
-    """Tell whether this process keeps the network that `matching_embedder` would load by name."""
+    """Return whether this process keeps the network that `matching_embedder` would load by name."""
     if values:
         return find_with_values(values) is not None
     if space["backbone"]["source"] == OWN_MODULE or arguments["weights"] == OWN_WEIGHTS:
@@ -150,7 +150,7 @@ def _load(
 ) -> Any:
     """Load the backbone of these arguments, or cut the module given where they say; put `values` into it.
 
-    It is one that this process keeps ready, where there is one.
+    A backbone that this process keeps ready is used again.
     """
     from featx.backbones import TunedBackbone, load_tuned
 

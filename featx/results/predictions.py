@@ -1,4 +1,4 @@
-"""What each method predicted for each test image: the file ``predictions.csv`` beside the results.
+"""Keep what each method predicted for each test image: the file ``predictions.csv`` beside the results.
 
 Its columns are ``id``, ``true``, then a column for each method with the class (or number) that it predicted,
 and, for classes, one called ``METHOD probability`` with the probability of that class. A method is called by

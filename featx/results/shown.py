@@ -1,4 +1,4 @@
-"""How objects show themselves in a console and in a notebook, whatever their size."""
+"""Show objects briefly in a console and in a notebook, whatever their size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LONGEST, _MOST_FACTS, _MOST_ENTRIES = 200, 9, 3
 
 
 class Shown:
-    """Mixin: a short `repr`, and a table in a notebook, made of the facts that a class tells about itself.
+    """Mixin: a short `repr`, and a table in a notebook, made of the facts that `_facts` returns.
 
     All text is made printable, shortened, and escaped in HTML: names of files and classes may be anybody's.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -39,11 +39,12 @@ def embed_collections(
     run: Run,
     seed: int,
     labelled: bool = True,
+    check: Callable[[str, Features | Dataset], None] | None = None,
 ) -> tuple[list[str], list[Features], list[Dataset | None]]:
     """Return the names and features of several collections, features files or `Features`, all in one space.
 
     Also their datasets, None for features; these have the images that could not be read, too. With
-    `labelled`, each must have labels.
+    `labelled`, each must have labels. `check` gets the name of the last one and what was read of it.
     """
     if all(has_rows(data) for data in collections):
         require_no_network(network, run, backbone=backbone)
@@ -67,6 +68,8 @@ def embed_collections(
 
     # All are read before any image goes through a network, so that bad input is refused at once.
     names, given = zip(*map(opened, collections), strict=True)
+    if check is not None:
+        check(names[-1], given[-1])
     sets = [embedded(one, run) for one in given]
     if _differ(sets) and not any(isinstance(one, Features) for one in given):
         # In int8 the network is calibrated on each collection, so each gets a space of its own.

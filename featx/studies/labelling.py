@@ -12,11 +12,12 @@ from featx.data import Dataset
 from featx.data.features import Failure, Features, check_rows
 from featx.data.label_table import LabelTable
 from featx.data.labels import class_name, encode
+from featx.data.rows import has_rows, take_features
 from featx.data.tasks import Task, choose_tasks
 from featx.errors import DatasetError, InputError
 from featx.extraction import backbone_of, extract_features, network_embedder
 from featx.options import Network, Reading, Run, require_no_network
-from featx.studies.collections import has_rows, open_dataset, take_features
+from featx.studies.collections import open_dataset
 
 #: ``"auto"`` and the functions of `featx.analysis.labelling`.
 STRATEGIES = ("auto", "typical", "k-center", "margin", "badge")
@@ -27,7 +28,7 @@ _FEW = 10
 
 
 class LabelRow(NamedTuple):
-    """An image, its label if it has one, else what is suggested (None without labels of two classes)."""
+    """An image with its label, or with a suggested one (None unless two classes have labels)."""
 
     id: str
     path: str
@@ -59,7 +60,7 @@ class LabelPool:
     names : list of str or None
         The label of each image, None without one.
     folder : path-like
-        Where the paths begin that the ids of a features file are.
+        The folder that the ids of a features file are relative to.
     """
 
     place: str
@@ -143,7 +144,10 @@ class LabelPool:
         if all(name is not None for name in self.names):
             found = sorted({str(name) for name in self.names})
             named = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
-            raise InputError(f"{self.place}: every image has a label ({named}); there is none to choose")
+            raise InputError(
+                f"{self.place}: every image has a label ({named}); put new images into a folder unlabelled/, "
+                "or leave their labels blank"
+            )
         at = {id: i for i, id in enumerate(self.images.ids)}
         if isinstance(self.images, Features):
             require_no_network(network, run, backbone=backbone)
@@ -184,7 +188,7 @@ class LabelPool:
 
 
 class _Guess(NamedTuple):
-    """Probabilities of the images without a label, and their rows as the probe sees them."""
+    """Probabilities of the images without a label, and their rows as the probe takes them."""
 
     probabilities: np.ndarray  # (n_pool, n_classes)
     classes: tuple[str, ...]
