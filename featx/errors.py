@@ -89,7 +89,7 @@ class UnknownName(InputError):
             got = " ".join(repr(self.name).split())
             got = got if len(got) <= 60 else f"{got[:59]}…"
             return f"{self.kind} must be a name, got {got} ({type(self.name).__name__})"
-        near = difflib.get_close_matches(self.name, self.known, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(self.name, dict.fromkeys(self.known), n=3, cutoff=0.5)
         if near:
             hint = "did you mean " + " or ".join(near) + "?"
         elif len(self.known) <= 20:

@@ -10,8 +10,8 @@ import numpy as np
 
 from featx.data.tasks import LABEL, Task, choose_tasks
 from featx.errors import InputError
-from featx.results.shown import Shown, shortened
-from featx.terminal import printable
+from featx.results.shown import Shown
+from featx.terminal import printable, shortened
 
 # How many classes a description names, and the most characters of one fact in it.
 _NAMED, _MOST = 5, 80

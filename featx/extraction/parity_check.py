@@ -140,7 +140,7 @@ def _say_fallback(asked: Embedder, used: Embedder, reasons: Sequence[str]) -> No
     if reasons:
         _warn_once(
             f"{asked.plan} is not used ({reasons[0]}); falling back to {used.plan}, which takes longer; its "
-            "rows are as exact or more so, and nothing has to be done",
+            "rows are at least as exact, so there is nothing to do",
             str(asked.plan),
             str(used.plan),
         )

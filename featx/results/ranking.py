@@ -166,7 +166,10 @@ class RankingResult(StudyResult):
         same = self._not_told_apart()
         said = [f"Use {_named(best)}: its probe is the most accurate, top-1 {best.probe}."]
         if same:
-            said = [f"No candidate is shown to be the best: {_named(best)} is ahead, top-1 {best.probe}."]
+            ahead = f"{_named(best)} is ahead, top-1 {best.probe}"
+            if same[0].probe is not None and same[0].probe.value == best.probe.value:
+                ahead = f"none has a higher top-1 than {_named(best)}, {best.probe}"
+            said = [f"No candidate is shown to be the best: {ahead}."]
         if self.tested:
             said += self._on_difference(best, same)
         said += on_choice(len(self.candidates), (self.selection or {}).get("optimism"))
@@ -177,6 +180,8 @@ class RankingResult(StudyResult):
             said.append("LogME would have chosen it as well.")
         elif chosen is not None and chosen.probe is not None:
             lost = f"{100 * (best.probe.value - chosen.probe.value):.1f} points less"
+            if chosen.probe.value == best.probe.value:
+                lost = "with the same top-1"
             tested = "" if chosen.versus_best is None else f" (adjusted {p_in_text(chosen.p_adjusted)})"
             said.append(f"LogME would have chosen {_named(chosen)}, {lost}{tested}.")
         return said

@@ -307,8 +307,9 @@ def test_numbers_of_numpy_can_be_saved(features, tmp_path):
 
 def test_the_rule_of_one_backbone_copies_no_rows(features, monkeypatch):
     seen = []
-    for name in ("methods.probes.held_out_probabilities", "estimators.model.fitting.fit_familiarity"):
-        monkeypatch.setattr(f"featx.{name}", lambda *given, **_: seen.append(given))
+    for name in ("held_out_probabilities", "fit_familiarity"):
+        patched = f"featx.estimators.model.fitting.{name}"
+        monkeypatch.setattr(patched, lambda *given, **_: seen.append(given))
     train(features)
     (_, fitted, *_), (compared, *_) = seen
     assert np.shares_memory(fitted, compared)

@@ -201,6 +201,14 @@ def test_the_verdict_says_how_sure_the_choice_is_and_what_is_cheaper():
     assert "net2 (flatten) has fewer values: 4 instead of 8." in unknown.verdict()
 
 
+def test_candidates_of_the_same_accuracy_are_not_ahead_of_one_another():
+    said = compared([0.0, -0.2], (5e-3, 2e-3, 6e-3)).verdict()
+    assert said.startswith(
+        "No candidate is shown to be the best: none has a higher top-1 than net0 (flatten)"
+    )
+    assert "0.0 points less" not in said
+
+
 def test_rows_in_the_cache_are_used_though_the_logits_are_not_there(photos, tmp_path):
     options = TINY | {"cache": tmp_path / "cache"}
     features = featx.extract(photos, backbone=BACKBONE, **options)

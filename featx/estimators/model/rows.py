@@ -9,7 +9,7 @@ import numpy as np
 from featx.cache import Space
 from featx.data.features import Features
 from featx.data.features.checking import array_of
-from featx.errors import ModelMismatch
+from featx.errors import InputError, ModelMismatch, as_one_error
 
 
 def rows_in(data: Any) -> np.ndarray | None:
@@ -31,7 +31,8 @@ def rows_in(data: Any) -> np.ndarray | None:
         data = [array_of(row) if _is_tensor(row) else row for row in data]
     elif not hasattr(data, "__array__") or hasattr(data, "getbands"):
         return None
-    array = array_of(data)
+    with as_one_error(lambda reason: InputError(f"expected images, or embeddings of one length ({reason})")):
+        array = array_of(data)
     return array if array.ndim == 2 and array.dtype.kind == "f" else None
 
 

@@ -124,6 +124,8 @@ class _LeaveOut:
         trace = self.n / left * self.spread.sum() - (taken**2).sum()
         s = self._ledoit_wolf(part, taken, trace) if self.shrinkage is None else self.shrinkage
         diagonal = (1 - s) * self.n / left * self.spread + s * trace / self.dim
+        # Where all others are equal, they have no covariance.
+        diagonal = np.maximum(diagonal, np.finfo(np.float64).eps * self.spread.max())
         taken *= np.sqrt(1 - s)
         moved = out + shift / left
         eased = moved / diagonal

@@ -56,7 +56,7 @@ class TrainingProgress:
         """Begin an epoch of the training that runs now."""
         self._epoch = f", epoch {epoch} of {epochs}"
 
-    def did(self, kind: str, images: float) -> None:
+    def count(self, kind: str, images: float) -> None:
         """Count images, ``"train"``, ``"check"`` or ``"store"``, of the phase that runs now."""
         phase = next((name for name in PHASES if name in self._phases), None)
         now = Images(**{kind: images})

@@ -15,6 +15,7 @@ from typing import Any
 
 from featx.durable import read_regular
 from featx.errors import FeatxError, InputError, OutputError, as_one_error, reason_of
+from featx.options import checked
 from featx.results import describe_environment, write_atomically
 from featx.results.output_paths import DATA_KEYS, Study, output_folder, resolve_source
 from featx.results.runs import add_run, read_runs
@@ -230,6 +231,7 @@ class Experiment:
         return "\n".join(lines) + "\n"
 
 
+@checked(path="file")
 def load_experiment(path: str | os.PathLike[str]) -> Experiment:
     """Read an experiment file.
 

@@ -51,7 +51,11 @@ class Kind:
     @property
     def required(self) -> list[str]:
         """The keys of ``[data]`` that must be given."""
-        return [key for key, name in self.data.items() if self._parameters[name].default is inspect._empty]
+        return [
+            key
+            for key, name in self.data.items()
+            if self._parameters[name].default is inspect.Parameter.empty
+        ]
 
     @cached_property
     def defaults(self) -> dict[str, Any]:
@@ -87,7 +91,10 @@ class Kind:
             found |= _settled_network(result)
         open_to_choice = {name: value for name, value in found.items() if _leaves_open(name, options)}
         kept = {name: value for name, value in open_to_choice.items() if name in self.defaults and value}
-        return {**options, **kept}
+        whole = {**options, **kept}
+        if "baseline" in kept and set(modes_in(kept["baseline"])) <= {"head"}:
+            whole.pop("epochs", None)  # refused where no mode trains the network
+        return whole
 
 
 #: Options that are keys of experiment files.

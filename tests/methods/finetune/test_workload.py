@@ -34,8 +34,8 @@ class Counting(TrainingProgress):
         super().begin_epoch(epoch, epochs)
         self.said.append(self.doing)
 
-    def did(self, kind, images):
-        super().did(kind, images)
+    def count(self, kind, images):
+        super().count(kind, images)
         self.counted[self.phase][kind] += images
 
 
@@ -145,7 +145,7 @@ def test_the_time_left_begins_with_the_measurement_and_follows_what_is_done():
         watch.begin("epochs", "training")
         watch.begin_epoch(1, 10)
         clock[0] = 200.0  # twice as slow as measured
-        watch.did("train", 100)
+        watch.count("train", 100)
         # The measurement counts as 5 s: 1000 s are left of 1100, times 205/105.
         assert watch.seconds_left == pytest.approx(1000 * 205 / 105)
         clock[0] = 230.0
@@ -160,10 +160,10 @@ def test_without_a_measurement_the_first_images_tell():
     with following(None, recipe, 100, 0) as (watch, clock):
         watch.begin("epochs", "training")
         clock[0] = 8.0
-        watch.did("train", 8)
+        watch.count("train", 8)
         assert watch.seconds_left is None
         clock[0] = 100.0
-        watch.did("train", 92)
+        watch.count("train", 92)
         assert watch.seconds_left == pytest.approx(900)
 
 
