@@ -21,6 +21,8 @@ from featx.errors import DatasetError, ImageError, InputError, UnknownName
 from featx.inputs.image import FileImage
 
 COLUMNS = ("path", "label", "split", "group")
+#: The most columns that a message names: a table of embeddings has a thousand.
+_NAMED = 20
 _FRACTION = re.compile(r"[+-]?[0-9]*\.[0-9]*[1-9][0-9]*")
 
 
@@ -114,7 +116,8 @@ def _check_columns(table: Table, labelled: bool, asked: list[str]) -> list[str]:
     unlabelled = "label" not in table.columns and not asked
     if labelled and unlabelled:
         lacking.append("label")
-    found = ", ".join(table.found) or "none"
+    more = f" and {len(table.found) - _NAMED} more" if len(table.found) > _NAMED else ""
+    found = ", ".join(table.found[:_NAMED]) + more or "none"
     hint = ""
     if unlabelled and lacking in ([], ["label"]):
         hint = label_candidates(table.all_columns())
