@@ -32,7 +32,7 @@ class FeatxError(Exception):
 
 
 class DataLossWarning(RuntimeWarning):
-    """Stored data is damaged or gone; results are not affected, as it is computed again."""
+    """Stored data is damaged or gone; it is computed again, so results stay the same."""
 
 
 class InputError(FeatxError, ValueError):
@@ -89,7 +89,7 @@ class UnknownName(InputError):
             got = " ".join(repr(self.name).split())
             got = got if len(got) <= 60 else f"{got[:59]}…"
             return f"{self.kind} must be a name, got {got} ({type(self.name).__name__})"
-        near = difflib.get_close_matches(self.name, self.known, n=3, cutoff=0.5)
+        near = difflib.get_close_matches(self.name, dict.fromkeys(self.known), n=3, cutoff=0.5)
         if near:
             hint = "did you mean " + " or ".join(near) + "?"
         elif len(self.known) <= 20:

@@ -53,7 +53,7 @@ def tell(text: str) -> None:
 
 
 def tell_always(text: str) -> None:
-    """Print text on standard error as `tell` does, also where it is `silent`: what was lost or left out."""
+    """Print text on standard error as `tell` does, also within `silent`: for what was lost or left out."""
     with contextlib.redirect_stderr(getattr(sys.stderr, "loud", sys.stderr)):
         tell(text)
 
@@ -81,6 +81,11 @@ def _bars_aside() -> contextlib.AbstractContextManager[None]:
 def terminal_width() -> int | None:
     """Return the characters in a line of the terminal on standard output; None where it is no terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most `most` characters."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def json_line(value: Any) -> str:

@@ -11,7 +11,11 @@ import featx
 from featx import options
 from featx.data.features import Features
 from featx.errors import FeatxError, InputError
+from featx.estimators.model import Model
+from featx.methods.probes.linear_head import LinearHead
+from featx.results import TestPredictions
 from featx.studies import comparison
+from featx.studies.experiments import load_experiment
 from featx.studies.output import prepare_output
 
 NAN, INFINITE = float("nan"), float("inf")
@@ -156,6 +160,64 @@ def test_an_unknown_name_is_a_type_error_that_names_the_function(name):
 def features(rows=None, n=12):
     rows = np.random.default_rng(0).normal(size=(n, 4)).astype(np.float32) if rows is None else rows
     return Features(rows, [f"{i}.png" for i in range(len(rows))], np.arange(len(rows)) % 2, ("a", "b"))
+
+
+def model():
+    space = {"backbone": {"source": "torchvision", "architecture": "resnet18"}}
+    head = LinearHead.of(np.eye(2, 4), np.zeros(2))
+    return Model(head, ("a", "b"), space, {"name": "resnet18"}, {})
+
+
+THING = (5, 3.5, True, b"", object(), {}, [None], [[1, 2], [3]], np.zeros((2, 2, 2)), np.array([object()]))
+PATH = (*JUNK["path"], [None], np.zeros(2))
+TABLE = {"id": features().ids, "kind": list("xy") * 6}
+#: Methods of one argument that is junk, what else it may be, and what the error says.
+METHODS = {
+    "concat": (Features.concat, (*THING, None, "", [], features()), "concat"),
+    "concat of parts": (lambda junk: Features.concat([features(), junk]), (*THING, None, "x"), "concat"),
+    "merge": (lambda junk: features().merge(junk), (*THING, None, "", [], {"id": []}), "merge|data frame"),
+    "merge on": (lambda junk: features().merge(TABLE, on=junk), (*THING, None, "", "kinds"), "merge"),
+    "merge label": (lambda junk: features().merge(TABLE, label=junk), (*THING, "kinds"), "label|kinds"),
+    "merge target": (lambda junk: features().merge(TABLE, target=junk), (*THING, "kinds"), "target|kinds"),
+    "merge strict": (lambda junk: features().merge(TABLE, strict=junk), (5, None, "yes", []), "strict"),
+    "merge ids": (lambda junk: features().merge({**TABLE, "id": junk}), (*THING, None, "", []), "merge"),
+    "merge cells": (
+        lambda junk: features().merge({**TABLE, "kind": [junk] * 12}),
+        (object(), {}, [1], np.zeros((2, 2, 2))),
+        "column kind",
+    ),
+    "merge split": (lambda junk: features().merge({**TABLE, "split": [junk] * 12}), (*THING, "dev"), "split"),
+    "rows": (lambda junk: features()[junk], (3.5, None, {}, [None], [[1, 2], [3]], "x", b"x"), "expected|id"),
+    "to_parquet": (lambda junk: features().to_parquet(junk), PATH, "path"),
+    "predict": (lambda junk: model().predict(junk), JUNK["data"], "images"),
+    "predict_proba": (
+        lambda junk: model().predict_proba(junk),
+        (*JUNK["data"], [[1.0, 2.0], [3.0]]),
+        "image",
+    ),
+    "rows of others": (lambda junk: model().predict_proba(np.zeros((3, junk))), (3, 5), "shape"),
+    "rows that are not finite": (
+        lambda junk: model().predict_proba(np.full((2, 4), junk)),
+        (NAN, INFINITE),
+        "finite|cannot classify",
+    ),
+    "save": (lambda junk: model().save(junk), PATH, "path"),
+    "read_csv": (TestPredictions.read_csv, (*PATH, "nowhere.csv"), "path|nowhere"),
+    "a method": (TestPredictions([], np.array([])).mistakes, (*THING, None, "svn"), "method"),
+    "load_experiment": (load_experiment, (*PATH, "nowhere.toml"), "path|nowhere"),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_refuse_junk_in_one_line(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    method, junk, said = METHODS[name]
+    for given in junk:
+        with pytest.raises(FeatxError, match=said) as caught:
+            method(given)
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 600
+    assert not list(tmp_path.iterdir())
 
 
 NETWORK = {

@@ -61,7 +61,7 @@ def show_experiment(args: Namespace, found: tuple[Any, Path | None]) -> None:
     notes = result.warnings if hasattr(result, "warnings") else getattr(result, "notes", [])
     notes = [*notes, *getattr(result, "findings", [])]
     say_notes(result.table(terminal_width()), notes, result.verdict())
-    for line in getattr(result, "next_steps", []):
+    for line in result.next_steps:
         say(f"next: {line}")
     list_failures(result.failures)
     if report is not None:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from featx.errors import DatasetError
+from featx.options.checks import short
 
 _Parsed = TypeVar("_Parsed")
 
@@ -131,7 +132,7 @@ def parse_splits(values: Any, n: int) -> np.ndarray:
     """Return splits given in Python as an array of "train", "val" and "test"."""
 
     def refuse(i: int, value: Any) -> DatasetError:
-        return DatasetError(f"splits[{i}] is {value!r}; expected one of {', '.join(SPLITS)}")
+        return DatasetError(f"splits[{i}] is {short(value)}; expected one of {', '.join(SPLITS)}")
 
     return np.array(parse_each(list_per_image(values, n, "splits"), split_name, refuse), dtype="U5")
 

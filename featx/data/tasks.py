@@ -12,6 +12,7 @@ import numpy as np
 
 from featx.data.labels import class_name, encode, is_missing, list_per_image, parse_each
 from featx.errors import DatasetError, InputError, UnknownName
+from featx.options.checks import short
 from featx.results.shown import Shown
 
 #: Name of the labels if the data gives them none.
@@ -158,7 +159,7 @@ def make_task(
     expected = "a finite number" if numbers else "a class name or a whole number"
 
     def refuse_row(k: int, value: Any) -> DatasetError:
-        return refuse(rows[k], f"expected {expected}, got {value!r}")
+        return refuse(rows[k], f"expected {expected}, got {short(value)}")
 
     parsed = parse_each([values[i] for i in rows], parse, refuse_row)
     if numbers:

@@ -98,7 +98,7 @@ def _describe_mismatch(cache: Cache, embedder: Embedder, verbose: bool) -> list[
     near = cache.nearest(embedder.space) if embedder.is_network else None
     if near is None or len(near[1]) > 3:
         return []
-    # Another architecture is no oversight, and of several backbones each would be told apart from the last.
+    # Another architecture was asked for on purpose; of several backbones, each would differ from the last.
     if verbose and not any(text.startswith("backbone.architecture:") for text in near[1]):
         tell(f"cache: no rows yet ({'; '.join(near[1])})")
     return near[1]

@@ -16,6 +16,7 @@ from featx.report.svg import INK, Plot, new_axes, new_figure
 from featx.report.table import competing, kind_of
 from featx.results import Confusion, MethodResult, RegressionResult, ranked_methods
 from featx.results.formats import format_metric, format_seconds
+from featx.terminal import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -189,8 +190,7 @@ def scatter_plot(result: RegressionResult, best: MethodResult, task: str) -> Plo
 
 def shorten(name: str, length: int = 22) -> str:
     """Return a class name on one line, cut to `length`."""
-    name = " ".join(name.split())
-    return name if len(name) <= length else name[: length - 1] + "…"
+    return shortened(" ".join(name.split()), length)
 
 
 def frequent_confusions(method: MethodResult, classes: Sequence[str]) -> list[tuple[int, str, str]]:

@@ -38,7 +38,7 @@ The rule:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from featx.metrics import METRICS, Interval
 from featx.results.choice import Choice, choose, tied
@@ -48,7 +48,6 @@ from featx.results.methods import (
     ENSEMBLE,
     GUESSES,
     HEAD,
-    ZERO_SHOT,
     MethodResult,
     best_method,
     constant_top1,
@@ -58,8 +57,15 @@ from featx.results.methods import (
 )
 from featx.results.repeats import Repeats
 from featx.results.selection import BY_TRAINING, FineTuningTest
-
-FEW_TEST_IMAGES = 100  # below this an interval of top-1 is often 10 points wide or more
+from featx.results.sentences import (
+    describe,
+    in_text,
+    on_choice,
+    on_few_images,
+    on_power,
+    on_splits,
+    warn_of_reference,
+)
 
 
 def recommended(
@@ -95,12 +101,13 @@ def advise(
         return " ".join([why_nothing(methods, best), *on_splits(repeats, best), *few])
     pick = choice.pick
     said = [f"Use {describe(pick)}: top-1 {_top1(pick)} on {n_test} test images."]
+    # What several splits say comes first: the rest is about the test images of one.
+    said.extend(on_splits(repeats, pick))
     if pick is best:
         said.extend(on_choice(sum(m.competes for m in methods), optimism))
     said.extend(_on_first(methods, best, choice))
     said.append(_on_fine_tuning(methods, best, pick, fine_tuning))
     said.extend(_on_other_probes(methods, best, pick))
-    said.extend(on_splits(repeats, pick))
     said.extend(_warnings(methods, best, pick))
     return " ".join([*said, *on_few_images(n_test, n_units)])
 
@@ -134,23 +141,6 @@ def why_nothing(methods: list[MethodResult], best: MethodResult, metric: str = "
             "same answer to every test image."
         )
     return "Nothing to recommend: the best method is not shown to be better than every reference."
-
-
-def describe(method: MethodResult) -> str:
-    """Return a method in running text, such as ``linear SVM on frozen resnet50 features``."""
-    if method.name == HEAD and method.backbone:
-        return f"{in_text(method).removesuffix(', backbone frozen')} on frozen {method.backbone} features"
-    if method.kind == "probe" and method.backbone:
-        return f"{in_text(method)} on frozen {method.backbone} features"
-    if method.kind == "finetune" and method.backbone and method.backbone not in method.title:
-        return f"{in_text(method)} of {method.backbone}"
-    return in_text(method)
-
-
-def in_text(method: MethodResult) -> str:
-    """Return a method's title inside a sentence: ``Ridge`` becomes ``ridge``, ``LDA`` stays."""
-    title = method.title
-    return title[0].lower() + title[1:] if title[1:2].islower() else title
 
 
 def _on_first(methods: list[MethodResult], best: MethodResult, choice: Choice) -> list[str]:
@@ -307,35 +297,6 @@ def _on_pair(methods: list[MethodResult], pair: FineTuningTest) -> str:
     return " ".join(filter(None, [said, *power, _cost(tuned, probe)]))
 
 
-def points_in_text(difference: float) -> str:
-    """Write the size of a difference of accuracies: ``2.1 points``."""
-    return f"{format_points(abs(difference), signed=False)} points"
-
-
-def on_choice(
-    n_methods: int, optimism: float | None, form: Callable[[float], str] = points_in_text
-) -> list[str]:
-    """Say how much the choice on the test images flatters the best method; nothing if it is 0 or unknown."""
-    if optimism is None or not math.isfinite(optimism) or n_methods < 2 or form(optimism) == form(0.0):
-        return []
-    return [
-        f"It is the best of {n_methods} methods, and choosing it on these images flatters it by about "
-        f"{form(optimism)}."
-    ]
-
-
-def on_power(differences: Iterable[float], form: Callable[[float], str] = points_in_text) -> list[str]:
-    """Say which differences would be shown, the smallest and the largest; nothing if none is known."""
-    known = [x for x in differences if math.isfinite(x)]
-    if not known:
-        return []
-    low, high = form(min(known)), form(max(known))
-    said = f"a difference of {high}"
-    if low != high:
-        said = f"a difference of {low.removesuffix(' points')} to {high}, depending on the method,"
-    return [f"With these images, {said} would be shown with 80 % power."]
-
-
 def _gap(test: MethodResult, flip: bool, against: str) -> str:
     """Return fine-tuning - probe in points, and `against` which one; `flip` where it is the other way."""
     gain = test.difference
@@ -372,47 +333,6 @@ def _joules(tuned: MethodResult, probe: MethodResult) -> str:
     if math.isnan(tuned.energy) or math.isnan(probe.energy):
         return ""
     return f"; {format_joules(tuned.energy)} against {format_joules(probe.energy)}"
-
-
-def on_splits(repeats: Repeats | None, pick: MethodResult) -> list[str]:
-    """Say how the recommended method does over several splits; nothing if there was one split."""
-    best = None if repeats is None else repeats.best()
-    mine = None if repeats is None else repeats.of(pick.name, pick.backbone)
-    if repeats is None or best is None or mine is None:
-        return []
-    end = "highest" if METRICS[repeats.metric].higher_is_better else "lowest"
-    mean = format_metric(repeats.metric, mine.mean(repeats.metric))
-    over = f"over {len(repeats.seeds)} splits its {repeats.title} is {mean}"
-    if mine is best:
-        others = [m for m in repeats.methods if not m.is_reference and m is not best]
-        same = sum(m.p_adjusted >= ALPHA for m in others)
-        count = f"; {same} of the {len(others)} other methods cannot be told apart from it" if others else ""
-        return [f"O{over[1:]}, the {end}{count}."]
-    title = best.title if best.backbone in (None, pick.backbone) else f"{best.title} on {best.backbone}"
-    theirs = repeats.digits(best.mean(repeats.metric).value)
-    rounded = repeats.digits(mine.mean(repeats.metric).value) == theirs
-    other = f"the {end} is {title}'s, {'the same in these digits' if rounded else theirs}"
-    p = f"(adjusted {p_in_text(mine.p_adjusted)})"
-    if mine.p_adjusted < ALPHA:
-        return [f"Warning: {over}, and {other}, shown to be better {p}: this one split has favoured another."]
-    return [f"O{over[1:]}; {other}, no difference shown {p}."]
-
-
-def warn_of_reference(reference: MethodResult, value: str) -> str:
-    """Return the warning that the recommended method is not shown to beat a reference."""
-    learnt = "which needs no training" if reference.name.startswith(ZERO_SHOT) else ""
-    said = f"Warning: it is not shown to be better than the reference, {in_text(reference)} ({value})"
-    return f"{said}, {learnt}." if learnt else f"{said}; do not rely on it."
-
-
-def on_few_images(n_test: int, n_units: int | None = None) -> list[str]:
-    """Say that few test images, or few units of them, make rough numbers; nothing if there are enough."""
-    if min(n_test, n_units or n_test) >= FEW_TEST_IMAGES:
-        return []
-    few = f"{n_test} test images"
-    if n_units and n_units < n_test:
-        few = f"{n_units} independent units among {n_test} test images"
-    return [f"With only {few} all of this is rough; more would narrow the intervals."]
 
 
 def _on_other_probes(methods: list[MethodResult], best: MethodResult, pick: MethodResult) -> list[str]:

@@ -67,10 +67,10 @@ def choose(methods: Iterable[MethodResult], fine_tuning: FineTuningTest | None =
         frozen = (m for m in single if not m.trains_network and not_worse(m, best))
         first = next((m for m in frozen if not _slower(m.cost, first.cost, SLOWER_FIT)), first)
     alike = [m for m in single if m.trains_network == first.trains_network]
-    return _choose_equal([m for m in alike if is_as_accurate(m, first, best)], first)
+    return _choose_equal([m for m in alike if _is_as_accurate(m, first, best)], first)
 
 
-def is_as_accurate(method: MethodResult, first: MethodResult, best: MethodResult) -> bool:
+def _is_as_accurate(method: MethodResult, first: MethodResult, best: MethodResult) -> bool:
     """Whether a method may stand for `first`; both were tested against `best`, unless they are it."""
     if method is first:
         return True

@@ -1,7 +1,7 @@
-"""Write the next command: the one that trains the recommended method on all images and keeps it.
+"""Write the next commands: train the recommended method on all images and keep it; compare on a backbone.
 
-A comparison holds the arguments of `featx.train` for it, under the key ``training``. They become a command
-for the shell where a command made the comparison, and else lines of Python.
+A comparison holds the arguments of `featx.train` for the recommended method, under the key ``training``. They
+become a command for the shell where a command made the comparison, and else lines of Python.
 """
 
 from __future__ import annotations
@@ -22,6 +22,11 @@ _SHARED = (
     *("engine", "device", "batch_size", "cache", "seed"),
 )
 _PATHS = "weights", "cache"
+#: Options of the command line that another study of the same images needs again; each has one value.
+_AGAIN = (
+    *("--split-by", "--limit", "--on-error", "--label", "--weights", "--pooling", "--image-size"),
+    *("--precision", "--engine", "--device", "--batch-size", "--cache"),
+)
 
 
 def training_arguments(
@@ -70,13 +75,13 @@ def training_arguments(
 
 def shell_lines(training: Mapping[str, Any], file: str = MODEL_FILE) -> list[str]:
     """Return the commands that train, and that predict with the model `file`, quoted for a shell."""
-    words = ["featx", "train", _near(training["data"])]
+    words = ["featx", "train", near(training["data"])]
     for name, value in training.items():
         if name in ("data", "labels"):
             continue
         flag = f"--{name.replace('_', '-')}"
         several = value if isinstance(value, list) else [value]
-        given = [_near(str(v)) if name in _PATHS else str(v) for v in several]
+        given = [near(str(v)) if name in _PATHS else str(v) for v in several]
         if value is True:
             words.append(flag)
         elif given[0].startswith("-"):  # without = it would be taken for an option
@@ -85,6 +90,16 @@ def shell_lines(training: Mapping[str, Any], file: str = MODEL_FILE) -> list[str
             words += [flag, *given]
     words += ["-o", file]
     return [shlex.join(words), shlex.join(["featx", "predict", file, "NEW_IMAGES"])]
+
+
+def compare_line(
+    data: str, *, backbone: str | None = None, layer: str | None = None, again: Sequence[str] = ()
+) -> str:
+    """Return the command that compares classifiers, quoted for a shell; `again`: words of `options_again`."""
+    words = ["featx", "compare", near(data)]
+    for name, value in (("--backbone", backbone), ("--layer", layer)):
+        words += [] if value is None else [name, value]
+    return shlex.join([*words, *again, "-o", "results"])
 
 
 def python_lines(training: Mapping[str, Any], file: str = MODEL_FILE) -> list[str]:
@@ -101,6 +116,36 @@ def python_lines(training: Mapping[str, Any], file: str = MODEL_FILE) -> list[st
     return [f"model = featx.train({', '.join(parts)})", *calls]
 
 
+def options_again(command: str | None, *more: str) -> list[str]:
+    """Return the words of a `command` of featx that set network, reading and machine; `more`: other options.
+
+    Without a command, as for a study in Python, there are none.
+    """
+    try:
+        words = iter(shlex.split(command or ""))
+    except ValueError:  # a file that somebody edited
+        return []
+    kept: list[str] = []
+    for word in words:
+        name, given, _ = word.partition("=")
+        if word == "--trust-code":
+            kept.append(word)
+        elif name in (*_AGAIN, *more):
+            kept += [word] if given else [word, next(words, "")]
+    return kept
+
+
+def near(place: str) -> str:
+    """Return an absolute path inside the working directory as a relative one, anything else as it is.
+
+    A path that begins like an option gets ``./``.
+    """
+    relative = os.path.relpath(place) if os.path.isabs(place) else place
+    if relative.startswith(os.pardir):
+        relative = place
+    return os.path.join(os.curdir, relative) if relative.startswith("-") else relative
+
+
 def _plain(value: Any) -> Any:
     """Return a value as JSON; None for one that has no such form."""
     if isinstance(value, os.PathLike):
@@ -111,14 +156,3 @@ def _plain(value: Any) -> Any:
             return None
         return plain if len(plain) > 1 else plain[0]
     return value if isinstance(value, bool | int | float | str) else None
-
-
-def _near(place: str) -> str:
-    """Return an absolute path inside the working directory as a relative one, anything else as it is.
-
-    A path that begins like an option gets ``./``.
-    """
-    relative = os.path.relpath(place) if os.path.isabs(place) else place
-    if relative.startswith(os.pardir):
-        relative = place
-    return os.path.join(os.curdir, relative) if relative.startswith("-") else relative

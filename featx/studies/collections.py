@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,11 +40,13 @@ def embed_collections(
     run: Run,
     seed: int,
     labelled: bool = True,
+    check: Callable[[str, Dataset | Features], None] = lambda name, last: None,
 ) -> tuple[list[str], list[Features], list[Dataset | None]]:
     """Return the names and features of several collections, features files or `Features`, all in one space.
 
     Also their datasets, None for features; these have the images that could not be read, too. With
-    `labelled`, each must have labels.
+    `labelled`, each must have labels. `check` is given the last one with its name, before any image goes
+    through a network, and raises what is wrong with it.
     """
     if all(has_rows(data) for data in collections):
         require_no_network(network, run, backbone=backbone)
@@ -60,22 +63,26 @@ def embed_collections(
             require_labelled(dataset)
         return dataset.name, dataset
 
+    net = cache(lambda: backbone_of(backbone, network))
+
     def embedded(given: Features | Dataset, run: Run) -> Features:
         if isinstance(given, Features):
             return given
-        return extract_features(given, network_embedder(backbone_of(backbone, network), run), run)
+        return extract_features(given, network_embedder(net(), run), run)
 
     # All are read before any image goes through a network, so that bad input is refused at once.
     names, given = zip(*map(opened, collections), strict=True)
+    check(names[-1], given[-1])
+    rows = [one for one in given if isinstance(one, Features)]
+    spaces = [one.space for one in rows]
+    # In int8 the network is calibrated on each collection, so each gets a space of its own.
+    if rows and len(rows) < len(given) and run.precision != "int8":
+        spaces.append(network_embedder(net(), run).space.fields)
+    _require_one(spaces, names)
     sets = [embedded(one, run) for one in given]
-    if _differ(sets) and not any(isinstance(one, Features) for one in given):
-        # In int8 the network is calibrated on each collection, so each gets a space of its own.
+    if not rows and _differ([one.space for one in sets]):
         sets = [embedded(one, replace(run, precision="fp32")) for one in given]
-    if _differ(sets):
-        raise InputError(
-            f"{' and '.join(names)} are embeddings of different spaces; extract both with the same "
-            "backbone, weights, layer and precision"
-        )
+    _require_one([one.space for one in sets], names)
     return list(names), sets, [one if isinstance(one, Dataset) else None for one in given]
 
 
@@ -142,5 +149,13 @@ def describe_failures(failures: Sequence[Failure]) -> str:
     return f"{len(failures)} images could not be read and were left out: {named}"
 
 
-def _differ(sets: list[Features]) -> bool:
-    return any(features.space != sets[0].space for features in sets)
+def _differ(spaces: Sequence[Mapping[str, Any]]) -> bool:
+    return any(space != spaces[0] for space in spaces)
+
+
+def _require_one(spaces: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+    if _differ(spaces):
+        raise InputError(
+            f"{' and '.join(names)} are embeddings of different spaces; extract both with the same "
+            "backbone, weights, layer and precision"
+        )

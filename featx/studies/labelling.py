@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,11 +13,12 @@ from featx.data import Dataset
 from featx.data.features import Failure, Features, check_rows
 from featx.data.label_table import LabelTable
 from featx.data.labels import class_name, encode
+from featx.data.rows import has_rows, take_features
 from featx.data.tasks import Task, choose_tasks
-from featx.errors import DatasetError, InputError
+from featx.errors import DatasetError, InputError, UnknownName
 from featx.extraction import backbone_of, extract_features, network_embedder
 from featx.options import Network, Reading, Run, require_no_network
-from featx.studies.collections import has_rows, open_dataset, take_features
+from featx.studies.collections import open_dataset
 
 #: ``"auto"`` and the functions of `featx.analysis.labelling`.
 STRATEGIES = ("auto", "typical", "k-center", "margin", "badge")
@@ -27,7 +29,7 @@ _FEW = 10
 
 
 class LabelRow(NamedTuple):
-    """An image, its label if it has one, else what is suggested (None without labels of two classes)."""
+    """An image with its label, or with a suggested one (None unless two classes have labels)."""
 
     id: str
     path: str
@@ -59,7 +61,7 @@ class LabelPool:
     names : list of str or None
         The label of each image, None without one.
     folder : path-like
-        Where the paths begin that the ids of a features file are.
+        The folder that the ids of a features file are relative to.
     """
 
     place: str
@@ -139,11 +141,17 @@ class LabelPool:
         ------
         InputError
             Every image has a label; or the strategy needs labels of two classes.
+        UnknownName
+            There is no such strategy.
         """
         if all(name is not None for name in self.names):
             found = sorted({str(name) for name in self.names})
             named = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
-            raise InputError(f"{self.place}: every image has a label ({named}); there is none to choose")
+            raise InputError(
+                f"{self.place}: every image has a label ({named}); put new images into a folder unlabelled/, "
+                "or leave their labels blank"
+            )
+        self._check_strategy(strategy, model, {name for name in self.names if name is not None})
         at = {id: i for i, id in enumerate(self.images.ids)}
         if isinstance(self.images, Features):
             require_no_network(network, run, backbone=backbone)
@@ -161,20 +169,27 @@ class LabelPool:
         if strategy == "auto":
             few = len(classes) < 2 or len(y) < _FEW * len(classes)
             strategy = "margin" if model is not None else "typical" if few else "badge"
-        guess = _Guess.of(model, self.images, features, known, y, classes, seed)
-        if strategy in ("margin", "badge") and guess is None:
-            raise InputError(
-                f"{self.place}: --strategy {strategy} needs images of two classes that are labelled, got "
-                f"{len(classes)}; start with --strategy typical"
-            )
-        if strategy == "badge" and model is not None:
-            raise InputError("--strategy badge needs the probe that is trained here; leave out --model")
+        self._check_strategy(strategy, model, classes)  # some images may be unreadable
+        asked = None if model is None else _ask(model, self.images, features, ~known, run, network.trust_code)
+        guess = _Guess.of(model, asked, features, known, y, classes, seed)
         chosen = _choose(strategy, features.embeddings, known, guess, min(n, len(pool)), seed)
         order = [*chosen, *np.setdiff1d(np.arange(len(pool)), chosen)]
         rows = [self._row(at[features.ids[pool[k]]], guess and guess.best(k)) for k in order]
         read = set(features.ids)  # an image that cannot be read may have a label, too
         rest = [i for id, i in at.items() if self.names[i] is not None or id not in read]
         return LabelChoice([*rows, *map(self._row, rest)], len(chosen), strategy, features.failures)
+
+    def _check_strategy(self, strategy: str, model: Any, classes: Collection[str]) -> None:
+        """Refuse an unknown strategy, and one that needs a probe where none can be trained."""
+        if strategy not in STRATEGIES:
+            raise UnknownName("strategy", strategy, STRATEGIES)
+        if strategy == "badge" and model is not None:
+            raise InputError("--strategy badge needs the probe that is trained here; leave out --model")
+        if strategy in ("margin", "badge") and model is None and len(classes) < 2:
+            raise InputError(
+                f"{self.place}: --strategy {strategy} needs images of two classes that are labelled, got "
+                f"{len(classes)}; start with --strategy typical"
+            )
 
     def _row(self, i: int, guess: tuple[str, float] | None = None) -> LabelRow:
         of = self.images
@@ -184,7 +199,7 @@ class LabelPool:
 
 
 class _Guess(NamedTuple):
-    """Probabilities of the images without a label, and their rows as the probe sees them."""
+    """Probabilities of the images without a label, and their rows as the probe takes them."""
 
     probabilities: np.ndarray  # (n_pool, n_classes)
     classes: tuple[str, ...]
@@ -199,17 +214,20 @@ class _Guess(NamedTuple):
     def of(
         cls,
         model: Any,
-        images: Dataset | Features,
+        asked: np.ndarray | None,
         features: Features,
         known: np.ndarray,
         y: np.ndarray,
         classes: tuple[str, ...],
         seed: int,
     ) -> _Guess | None:
-        """Ask the model, or else a probe fitted on the images with a label; None without two classes."""
+        """Take what a model was asked, or else ask a probe fitted on the images with a label.
+
+        None without two classes.
+        """
         pool = ~known
-        if model is not None:
-            return cls(_ask(model, images, features, pool), tuple(model.classes), None)
+        if asked is not None:
+            return cls(asked, tuple(model.classes), None)
         if len(classes) < 2:
             return None
         from featx.methods.probes import fit_probe
@@ -220,15 +238,22 @@ class _Guess(NamedTuple):
         return cls(fitted.predict_proba(rows), classes, fitted.estimator.estimator_[:-1].transform(rows))
 
 
-def _ask(model: Any, images: Dataset | Features, features: Features, pool: np.ndarray) -> np.ndarray:
+def _ask(
+    model: Any,
+    images: Dataset | Features,
+    features: Features,
+    pool: np.ndarray,
+    run: Run,
+    trust_code: bool,
+) -> np.ndarray:
     """Return the model's probabilities for the images without a label."""
     if isinstance(images, Features):
-        if model.space != features.space:
-            raise InputError("the model was trained on other embeddings than those of the features file")
-        return np.asarray(model.predict_proba(features.embeddings[pool]))
+        return np.asarray(model.predict_proba(features.subset(pool)))
     wanted = {id for id, free in zip(features.ids, pool, strict=True) if free}
-    predictions = model.predict(images.subset([i for i, id in enumerate(images.ids) if id in wanted]))
-    return np.array([[p.probabilities[name] for name in model.classes] for p in predictions])
+    # Not `on_error`: these images were read before.
+    options = {name: getattr(run, name) for name in ("engine", "device", "batch_size", "cache", "verbose")}
+    asked = images.subset([i for i, id in enumerate(images.ids) if id in wanted])
+    return np.asarray(model.predict_proba(asked, trust_code=trust_code, **options))
 
 
 def _choose(

@@ -188,6 +188,94 @@ featx extract photos -o F2.h5 --cache notes.txt         | notes.txt
 featx cache                                             | ACTION
 featx cache info --cache notes.txt                      | notes.txt
 featx cache clean                                       | clean
+# new commands and flags
+featx train photos -o m.featx --classifier finetune-all        | finetune-all; finetune-full
+featx train photos -o m.featx --classifier ensemble            | ensemble; backbone
+featx train photos -o m.featx --classifier ensemble --backbone mobilenet_v2 | ensemble; backbone
+featx train photos -o m.featx --classifier ensemble --backbone mobilenet_v2 mobilenet_v2 | mobilenet_v2
+featx train photos -o m.featx --backbone mobilenet_v2 resnet18 | backbone; ensemble
+featx train photos -o m.featx --epochs 3                       | epochs; logreg
+featx train photos -o m.featx --classifier head --epochs 3     | epochs; head
+featx train photos -o m.featx --classifier ensemble --backbone vit_b_16 resnet18 --epochs 3 | epochs; ensemble
+featx train photos -o m.featx --classifier finetune-last --epochs 0 | --epochs
+featx train F.h5 -o m.featx --classifier finetune-last         | finetune-last; images
+featx train F.h5 -o m.featx                                    | F.h5; network
+featx train F.h5 -o m.featx --classifier ensemble              | ensemble; features of each
+featx train F.h5 F.h5 -o m.featx                               | ensemble
+featx train photos photos2 -o m.featx                          | photos; .h5
+featx train F.h5 photos -o m.featx --classifier ensemble       | photos; .h5
+featx train nolabels.h5 -o m.featx                             | nolabels.h5
+featx train photos -o m.featx --classifier finetune-last --precision int8 | int8
+featx train photos -o m.featx --sure 95                        | --sure
+featx train photos -o m.featx --sure 0                         | --sure
+featx train photos -o m.featx --sure 1                         | --sure
+featx train photos -o m.featx --sure 95%                       | --sure
+featx train photos -o m.featx --label kind                     | kind; label
+featx train photos -o F.h5                                     | F.h5
+featx train photos -o good.csv                                 | good.csv
+featx label photos                                             | photos; label
+featx label phtos                                              | phtos
+featx label flat -n 2.5                                        | -n
+featx label flat --model missing.featx                         | missing.featx
+featx label flat --model notes.txt                             | notes.txt
+featx label flat --strategy margin                             | margin; label
+featx label flat --strategy badge                              | badge; label
+featx label flat --strategy kcenter                            | kcenter; k-center
+featx label flat -o labels.h5                                  | labels.h5; .csv
+featx label flat -o notes.txt                                  | notes.txt
+featx label flat -o good.csv                                   | good.csv
+featx label flat -o nowhere/labels.csv                         | nowhere
+featx label flat -o flat                                       | flat
+featx label empty                                              | empty
+featx label good.csv --label kind                              | kind; label
+featx label nolabels.h5 --backbone resnet18                    | backbone; features file
+featx label flat --backbone resnet81                           | resnet81
+featx show missing                                             | missing
+featx show photos                                              | photos; results.json
+featx show notes.txt                                           | notes.txt
+featx show                                                     | DIR
+featx show photos --limit 0                                    | --limit
+featx show torn                                                | torn
+featx predict m.featx                                          | IMAGES
+featx predict missing.featx flat --format json                 | json; jsonl
+featx predict missing.featx flat --format xlsx                 | xlsx
+featx predict missing.featx flat -o photos                     | photos
+featx predict missing.featx flat -o notes.txt                  | notes.txt
+featx predict missing.featx flat -o nowhere/p.csv              | nowhere
+featx predict good.csv flat -q                                 | good.csv
+featx rank photos --probe yes                                  | yes
+featx rank one-class                                           | one-class
+featx rank F.h5                                                | F.h5
+featx rank photos --backbones mobilenet_v2 mobilenet_v2        | mobilenet_v2
+featx rank photos --label kind                                 | kind; label
+featx rank photos -o notes.txt                                 | notes.txt
+featx anomaly photos flat -o out --detectors knn mahalanobis   | --detectors; --normal
+featx anomaly photos flat -o out --test-size 0.5               | --test-size
+featx anomaly photos flat -o out --detectors knnn              | knnn; knn
+featx anomaly photos flat -o out --normal crimson              | flat
+featx anomaly photos empty -o out                              | empty
+featx anomaly photos flat -o out --contamination 60%           | --contamination
+featx anomaly photos flat -o notes.txt                         | notes.txt
+featx anomaly F.h5 flat -o out --weights random                | F and flat; spaces
+featx anomaly F.h5 missing.h5 -o out                           | missing.h5
+featx anomaly one-class -o out                                 | one-class
+featx run scores.toml                                          | scores.toml; test
+featx run rank.toml                                            | rank.toml; seeds
+featx run anomaly.toml                                         | knnn; knn
+featx run similarity.toml                                      | similarity.toml; a
+featx run trust.toml                                           | trust.toml; trust_code
+featx run outside.toml                                         | outside.toml; output; --force
+featx run file.toml                                            | notes.txt; output
+featx run rank.toml -o elsewhere                               | -o
+# quiet says the error all the same
+featx train phtos -o m.featx -q                                | phtos
+featx label phtos -q                                           | phtos
+featx show missing -q                                          | missing
+featx predict missing.featx flat -q                            | missing.featx
+featx rank phtos --quiet                                       | phtos
+featx anomaly phtos flat -o out -q                             | phtos
+featx run missing.toml -q                                      | missing.toml
+featx compare phtos -o out --quite                             | --quite
 """
 
 
@@ -242,8 +330,17 @@ def home(tmp_path_factory):
         "typo": experiment.format("compare", 'source = "photos"', 'classifers = ["svm"]'),
         "kind": experiment.format("comparison", 'source = "photos"', ""),
         "lacking": experiment.format("compare", "", ""),
+        "scores": experiment.format("scores", 'source = "photos"', ""),
+        "rank": experiment.format("rank", 'source = "photos"', "[draws]\nseeds = 3"),
+        "anomaly": experiment.format("anomaly", 'source = "photos"', 'detectors = ["knnn"]'),
+        "similarity": experiment.format("similarity", 'b = "photos"', ""),
+        "trust": experiment.format("compare", 'source = "photos"', "[run]\ntrust_code = true"),
+        "outside": experiment.format("compare", 'source = "photos"', "").replace('"out"', '"../out"'),
+        "file": experiment.format("compare", 'source = "photos"', "").replace('"out"', '"notes.txt"'),
     }.items():
         (root / f"{name}.toml").write_text(text)
+    (root / "torn").mkdir()
+    (root / "torn" / "results.json").write_text('{"format')
     features = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
     Features(features, both, np.repeat([0, 1], 6), ("crimson", "sky")).save(root / "F.h5")
     Features(features, both).save(root / "nolabels.h5")
@@ -281,4 +378,4 @@ def test_a_misuse_gets_one_line_that_names_it_and_writes_nothing(argv, named, ho
 
 
 def test_the_list_is_long():
-    assert len(list(cases())) >= 150
+    assert len(list(cases())) >= 230

@@ -306,4 +306,7 @@ def test_the_command_says_what_was_trained(photos, tmp_path, capsys):
     assert main([*command, "lda", "--epochs", "2", *quick, "--force"]) == 2
     assert "epochs=2 has no effect" in capsys.readouterr().err
     assert main([*command[:2], "f.h5", *command[2:], "lda"]) == 2
-    assert "photos: is no .h5 file; several DATA are features of the same images" in capsys.readouterr().err
+    assert (
+        "photos: is not an .h5 file; several DATA must be features of the same images"
+        in capsys.readouterr().err
+    )

@@ -92,6 +92,10 @@ def pictures() -> dict[str, bytes]:
         "PNM P5 16": netpbm(grey, "P5, 16 bits"),
         "PNM P4": saved(grey.convert("1"), "PPM"),
         "PNM P3": netpbm(photo.resize((60, 40)), "P3"),
+        "AVIF": saved(photo, "AVIF", quality=80),
+        "AVIF alpha": saved(alpha, "AVIF", quality=60),
+        "JP2": saved(photo, "JPEG2000"),
+        "JP2 codestream": saved(grey, "JPEG2000", no_jp2=True),
     }
 
 
@@ -102,11 +106,12 @@ MAGICS = [
     b"RIFF\xff\xff\0\0WEBPVP8 ", b"RIFF\xff\xff\0\0WEBPVP8L", b"RIFF\xff\xff\0\0WEBPVP8X\n\0\0\0", b"GIF89a",
     b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08", b"II+\0\x08\0\0\0", b"MM\0+\0\x08\0\0",
     b"BM\0\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0", b"P6\n", b"P5 9 9 65535\n", b"P4\n9 ", b"P3\n3 3 255\n",
+    b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf", b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51\0\x2f\0\0",
 ]  # fmt: skip
 
 EXTREMES = [0, 1, 2, 0x7F, 0x80, 0xFF, 13_377, 0x7FFF, 0x8000, 0xFFFF, 100_000, 2**31 - 1, 2**31, 2**32 - 1]
 
-END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"\0\0\0\0IEND\xaeB`\x82", "GIF": b"\0;"}
+END_MARKERS = {"JPEG": b"\xff\xd9", "PNG": b"\0\0\0\0IEND\xaeB`\x82", "GIF": b"\0;", "JP2": b"\xff\xd9"}
 
 
 def flips(data: bytes, chance: random.Random, format: str) -> bytes:

@@ -64,13 +64,13 @@ def _when_unsure(rule: UnsureRule) -> str:
     found, when = rule.confidence, []
     if found is not None and found.guaranteed and found.right is not None:
         when.append(
-            f"below a probability of {found.threshold:.2f} (of the held-out images {found.answered:.0%} are "
-            f"above it, and {found.right:.1%} of these were right)"
+            f"below a probability of {found.threshold:.2f} ({found.answered:.0%} of the held-out images were "
+            f"above it, and {found.right:.1%} of those right)"
         )
     elif found is not None:
         when.append(
-            f"below a probability of {found.threshold:.2f} (there are too few images, or too many wrong "
-            f"answers, to show from which one on {found.sure:.0%} are right)"
+            f"below a probability of {found.threshold:.2f} (too few images, or too many wrong answers, to "
+            f"find the one above which {found.sure:.0%} are right)"
         )
     when += [] if rule.familiarity is None else ["unlike the training images"]
     return (
@@ -84,5 +84,5 @@ def _data_of(given: list[str]) -> Any:
         return given[0]
     odd = [one for one in given if not is_features(one)]
     if odd:
-        raise InputError(f"{odd[0]}: is no .h5 file; several DATA are features of the same images")
+        raise InputError(f"{odd[0]}: is not an .h5 file; several DATA must be features of the same images")
     return given

@@ -22,7 +22,7 @@ from featx.data.features.checking import (
 from featx.data.features.writing import write_features
 from featx.data.labels import SPLITS
 from featx.data.tasks import LABEL, Task, check_targets
-from featx.errors import CacheError, FeaturesError, InputError, OutputError, UnknownName
+from featx.errors import CacheError, FeaturesError, InputError, OutputError, UnknownName, as_one_error
 from featx.options import checked
 
 if TYPE_CHECKING:
@@ -184,12 +184,13 @@ class Features(Collection):
             return self.subset(np.arange(len(self))[which])
         if isinstance(which, str):
             return self.subset(self._rows_of([which]))
-        chosen = np.asarray(which)
+        with as_one_error(lambda reason: FeaturesError(f"expected rows by number, mask or id ({reason})")):
+            chosen = np.asarray(which)
         if chosen.ndim == 1 and chosen.dtype.kind in "UO" and all(isinstance(one, str) for one in which):
             return self.subset(self._rows_of(list(which)) if len(which) else np.empty(0, np.int64))
         return self.subset(chosen.reshape(-1) if chosen.ndim == 0 else chosen)
 
-    #: Rows are not to be walked over one by one: `embeddings` is the array.
+    #: Features are not iterable: go over `embeddings`.
     __iter__ = None
 
     def _rows_of(self, ids: Sequence[str]) -> np.ndarray:
@@ -226,6 +227,7 @@ class Features(Collection):
 
         return concatenate(parts)
 
+    @checked()
     def merge(
         self, table: Any, *, on: str = "id", label: Any = None, target: Any = None, strict: bool = True
     ) -> Features:

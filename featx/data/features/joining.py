@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from featx.cache.identity import Space
 from featx.data.labels import class_name, is_missing, list_per_image, parse_groups, parse_splits
 from featx.data.tasks import Task, make_tasks
 from featx.errors import DatasetError, FeaturesError, InputError, UnknownName, as_one_error
+from featx.options import shown
 
 if TYPE_CHECKING:
     from featx.data.features.features import Features
@@ -25,6 +26,8 @@ def concatenate(parts: Sequence[Features]) -> Features:
     """Return the rows of all parts; see `Features.concat`."""
     from featx.data.features.features import Features
 
+    if isinstance(parts, Features) or not isinstance(parts, Iterable):
+        raise FeaturesError(f"concat: parts must be a list of features, got {shown(parts)}")
     parts = list(parts)
     if not parts:
         raise FeaturesError("concat: no features were given")
@@ -93,6 +96,10 @@ def _join_task(name: str, parts: Sequence[Features]) -> Task:
 
 def merge_table(features: Features, table: Any, on: str, label: Any, target: Any, strict: bool) -> Features:
     """Return features with the columns of a table; see `Features.merge`."""
+    if not isinstance(on, str):
+        raise FeaturesError(f"merge: on must be the name of a column, got {shown(on)}")
+    if not isinstance(strict, bool):
+        raise FeaturesError(f"merge: strict must be True or False, got {shown(strict)}")
     if features.labels is not None and features.classes is None:
         raise FeaturesError("merge: the labels have no names of classes; set classes first")
     columns = _columns_of(table, on)
@@ -146,7 +153,7 @@ def _columns_of(table: Any, on: str) -> dict[str, list[Any]]:
     names = list(table) if isinstance(table, Mapping) else list(table.columns)
     if on not in names:
         raise FeaturesError(f"merge: {UnknownName('column', on, [str(name) for name in names])}")
-    n = len(table[on])
+    n = len(table[on]) if hasattr(table[on], "__len__") else 0
     with as_one_error(lambda reason: FeaturesError(f"merge: {reason}")):
         try:
             return {str(name): list_per_image(table[name], n, f"column {name}") for name in names}
@@ -157,7 +164,7 @@ def _columns_of(table: Any, on: str) -> dict[str, list[Any]]:
 def _key(i: int, value: Any, on: str) -> str:
     name = None if is_missing(value) else value if isinstance(value, str) else class_name(value)
     if name is None:
-        raise FeaturesError(f"merge: column {on}, [{i}] is {value!r}; expected the id of an image")
+        raise FeaturesError(f"merge: column {on}, [{i}] is {shown(value)}; expected the id of an image")
     return str(name)
 
 

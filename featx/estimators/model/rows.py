@@ -8,7 +8,7 @@ import numpy as np
 
 from featx.cache import Space
 from featx.data.features import Features
-from featx.errors import ModelMismatch
+from featx.errors import InputError, ModelMismatch, as_one_error
 
 
 def rows_in(data: Any) -> np.ndarray | None:
@@ -29,7 +29,8 @@ def rows_in(data: Any) -> np.ndarray | None:
             return None
     elif not hasattr(data, "__array__") or hasattr(data, "getbands"):
         return None
-    array = np.asarray(data)
+    with as_one_error(lambda reason: InputError(f"expected images, or embeddings of one length ({reason})")):
+        array = np.asarray(data)
     return array if array.ndim == 2 and array.dtype.kind == "f" else None
 
 

@@ -42,6 +42,8 @@ GROWTH = 8
 _FREE_BYTES = 2**20
 #: Largest description in bytes; JSON takes about twenty times the size of its text in memory.
 _MOST_DESCRIPTION = 16 * 2**20
+#: Lone surrogates that do not stand for a byte.
+_NO_BYTES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _MAGIC = b"\x93NUMPY\x01\x00"
 _HEADER = re.compile(
     r"\{'descr': '(<f2|<f4|<f8|<i4)', 'fortran_order': (True|False), 'shape': \(([\d, ]*)\), \}\s*"
@@ -192,7 +194,11 @@ def _refuse_constant(name: str) -> None:
 
 
 def _encode(text: str) -> bytes:
-    """Return the text as UTF-8; folder names that are not valid UTF-8 keep their bytes."""
+    """Return JSON as UTF-8; folder names that are not valid UTF-8 keep their bytes.
+
+    Other lone surrogates, which names have on Windows only, are written as JSON's escapes.
+    """
+    text = _NO_BYTES.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
     return text.encode("utf-8", "surrogateescape")
 
 
@@ -214,6 +220,6 @@ def _read_array(data: bytes, where: str) -> np.ndarray:
     dtype, fortran, lengths = np.dtype(header[1]), header[2] == "True", header[3]
     shape = tuple(int(length) for length in lengths.split(",") if length.strip())
     if len(data) != start + dtype.itemsize * math.prod(shape):
-        raise InputError(f"{where} is damaged: {len(data) - start} bytes are no array of shape {shape}")
+        raise InputError(f"{where} is damaged: {len(data) - start} bytes are no array of shape {shape!s:.80}")
     flat = np.frombuffer(data, np.uint8)[start:].copy().view(dtype)  # aligned, and free to be written to
     return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)

@@ -55,7 +55,7 @@ def unpack_heif(data: bytes, format: str) -> Container:
 
 
 def unpack_jpeg2000(data: bytes) -> Container:
-    """Check a JPEG 2000 file: OpenJPEG decodes what a cut file has left of the picture, without an error."""
+    """Check a JPEG 2000 file; OpenJPEG itself decodes a truncated one as far as it goes, without an error."""
     start = 0
     if data.startswith(JP2_SIGNATURE):
         found = [start for name, start, _ in _boxes(data, 0, len(data)) if name == b"jp2c"]
@@ -64,10 +64,16 @@ def unpack_jpeg2000(data: bytes) -> Container:
         start = found[0]
     if data[start : start + 4] != CODESTREAM:
         raise Damaged("damaged JPEG 2000: it holds no codestream")
-    right, bottom, left, top = struct.unpack_from(">IIII", data, start + 8)
+    right, bottom, left, top, width, height, x, y = struct.unpack_from(">8I", data, start + 8)
+    if not width or not height:
+        raise Damaged("damaged JPEG 2000: tiles without a size")
+    lacking = -(-max(0, right - x) // width) * -(-max(0, bottom - y) // height)
+    parts: dict[int, int] = {}  # of each tile, how many more it must have: the number may not be stated
     at = data.find(_SOT, start)
     while data[at : at + 2] == _SOT and at >= 0:
-        (length,) = struct.unpack_from(">I", data, at + 6)
+        tile, length, part, n_parts = struct.unpack_from(">HIBB", data, at + 4)
+        lacking -= tile not in parts
+        parts[tile] = max(0, n_parts - part - 1)
         if length == 0:  # the last tile part, up to the marker that ends the codestream
             at = data.rfind(_EOC)
         elif length < 14:
@@ -78,6 +84,9 @@ def unpack_jpeg2000(data: bytes) -> Container:
         kind = "truncated" if at < 0 or at >= len(data) - 1 else "damaged"
         why = "the file ends before its image does" if kind == "truncated" else "a tile has no end"
         raise Damaged(f"{kind} JPEG 2000: {why}")
+    # What is missing would come out black.
+    if lacking > 0 or any(parts.values()):
+        raise Damaged("damaged JPEG 2000: a tile, or a part of one, is missing")
     _refuse_lost_sectors(data, start, at, "JPEG 2000")
     return Container(data, size=(max(0, right - left), max(0, bottom - top)))
 

@@ -81,14 +81,14 @@ class MahalanobisDetector(ThresholdDetector):
         parts = held_out_parts(len(rows), groups, self._most_parts())
         if not parts:
             return np.empty(0)
-        without = _Without(rows - self.location_, None if self.shrinkage == "auto" else self.shrinkage_)
+        others = _LeaveOut(rows - self.location_, None if self.shrinkage == "auto" else self.shrinkage_)
         scores = np.empty(len(rows))
         for part in parts:
-            scores[part] = without.score(part)
+            scores[part] = others.score(part)
         return scores[np.sort(np.concatenate(parts))]
 
 
-class _Without:
+class _LeaveOut:
     """Score some rows by mean and covariance of all others, without a second fit.
 
     Let u_k be the n centred rows, S their covariance, and leave the b rows of a part P out. With
@@ -131,7 +131,7 @@ class _Without:
         eased = moved / diagonal
         distances = (moved * eased).sum(axis=1)
         inner, vectors = eigh(np.eye(len(taken)) - (taken / diagonal) @ taken.T)
-        # Where the covariance of the others has no inverse, the rows are as far as numbers go.
+        # Where the covariance of the others has no inverse, the distance is large and finite.
         cross = (eased @ taken.T) @ vectors
         return -np.sqrt(distances + (cross**2 / np.maximum(inner, np.finfo(np.float64).eps)).sum(axis=1))
 

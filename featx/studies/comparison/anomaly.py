@@ -9,6 +9,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from featx.data import Dataset
 from featx.data.features import Features, check_rows
 from featx.data.splits import Split
 from featx.data.tasks import names_of
@@ -91,16 +92,30 @@ def compare_detectors(
         raise InputError("test is given without normal: say which of its classes are normal")
     network, reading, run = Network.of(options), Reading.of(options), Run.of(options)
     given = [data] if test is None else [data, test]
+
+    def check(place: str, last: Dataset | Features) -> None:
+        if last.labels is None or last.classes is None:
+            raise DatasetError(f"{place}: has no labels; they are needed to tell what is normal")
+        for name in wanted:
+            if name not in last.classes:
+                raise DatasetError(
+                    f"{place}: there is no class {name!r}; classes: {', '.join(last.classes[:20])}"
+                )
+
     names, sets, opened = embed_collections(
-        given, backbone, network=network, reading=reading, run=run, seed=seed, labelled=test is None
+        given,
+        backbone,
+        network=network,
+        reading=reading,
+        run=run,
+        seed=seed,
+        labelled=test is None,
+        check=check,
     )
     judged = sets[-1]
-    if judged.labels is None or judged.classes is None:
-        raise DatasetError(f"{names[-1]}: has no labels; they are needed to tell what is normal")
     classes = judged.classes
-    for name in wanted:
-        if name not in classes:
-            raise DatasetError(f"{names[-1]}: there is no class {name!r}; classes: {', '.join(classes[:20])}")
+    assert judged.labels is not None
+    assert classes is not None
     own = test is not None or (judged.splits is not None and set(judged.splits.tolist()) != {"train"})
     if own and test_size != OPTIONS["test_size"].default:
         raise InputError(f"test_size={test_size:g} has no effect: the test images are given; leave it out")

@@ -72,6 +72,22 @@ def test_an_array_comes_back_with_its_bits_and_its_order(path, array):
         assert again.flags.f_contiguous
 
 
+def test_any_text_of_a_description_is_written_and_read_back(tmp_path):
+    """A byte of a file name that is no UTF-8, and half a character, as in names on Windows."""
+    text = "\udcff \ud800 ä \x1b \u2028"
+    write_model_file(tmp_path / "m", {"a": text}, {})
+    assert read_model_file(tmp_path / "m")[0]["a"] == text
+    assert b" \\ud800 \xc3\xa4 " in (tmp_path / "m").read_bytes()
+
+
+def test_the_error_on_a_shape_of_thousands_of_digits_is_short(path):
+    head = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({10**4000},), }}\n".encode()
+    rewrite(path, x__npy=b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head)
+    with pytest.raises(InputError, match="no array of shape") as caught:
+        read_model_file(path)
+    assert len(str(caught.value)) < 500
+
+
 def test_zeros_without_end_are_stored_as_they_are(path):
     write_model_file(path, {}, {"x": np.zeros(2_000_000, np.float32)})
     assert read_model_file(path)[1]["x"].shape == (2_000_000,)

@@ -237,6 +237,14 @@ def test_a_jpeg_2000_without_boxes_or_in_tiles_is_read_and_refused_wherever_it_i
         assert reason(data[:kept]).startswith("truncated JPEG 2000"), kept
 
 
+def test_a_jpeg_2000_that_lacks_a_tile_is_refused():
+    data = encoded(photo(80, 60), "JPEG 2000", tile_size=(40, 60))
+    second = data.find(b"\xff\x90", data.find(b"\xff\x90") + 2)
+    assert "a tile, or a part of one, is missing" in reason(data[:second] + b"\xff\xd9")
+    at = data.find(b"\xff\x51") + 22  # the width of tiles
+    assert "tiles without a size" in reason(data[:at] + bytes(4) + data[at + 4 :])
+
+
 @pytest.mark.parametrize("format", ["AVIF", "JPEG 2000"])
 def test_a_lost_sector_of_a_picture_in_boxes_is_found(format):
     data = encoded(photo(480, 320), format)
