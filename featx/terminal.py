@@ -16,6 +16,8 @@ _JOINERS = "\u200c\u200d"
 #: Control characters, invisible marks (also those of writing direction), lone surrogates (bytes of a file
 #: name that is no text), and line separators.
 _ESCAPED = ("Cc", "Cf", "Cs", "Zl", "Zp")
+#: Texts that `tell` has printed on a terminal.
+_TOLD: set[str] = set()
 
 
 def printable(text: str) -> str:
@@ -50,6 +52,13 @@ def tell(text: str) -> None:
     if sys.stderr is not None:  # None if it was closed when the process began
         with contextlib.suppress(OSError, ValueError), _bars_aside():
             print(printable_lines(text), file=sys.stderr, flush=True)
+            if sys.stderr.isatty():
+                _TOLD.add(text)
+
+
+def is_on_screen(text: str) -> bool:
+    """Whether a person who reads standard output on a terminal has been told this already."""
+    return text in _TOLD and sys.stdout.isatty()
 
 
 def tell_always(text: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from featx.terminal import printable, say, tell_always, terminal_width
+from featx.terminal import is_on_screen, printable, say, tell_always, terminal_width
 
 
 def command_line() -> str:
@@ -72,10 +72,12 @@ def show_experiment(args: Namespace, found: tuple[Any, Path | None]) -> None:
 
 
 def say_notes(table: str, notes: Iterable[str], verdict: str) -> None:
-    """Print a result: its table, an empty line, its notes, its verdict."""
+    """Print a result: table, empty line, verdict, and between them notes that this terminal has not shown."""
     say(table)
     say("")
     for note in notes:
-        say(f"note: {printable(note)}")
+        said = f"note: {printable(note)}"
+        if not is_on_screen(said) and not is_on_screen(printable(note)):
+            say(said)
     if verdict:
         say(verdict)

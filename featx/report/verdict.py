@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from featx.metrics import METRICS
 from featx.report.table import capitalized, competing
 from featx.results import ComparisonResult, MethodResult, best_method
-from featx.results.advice import advise, pair_decides, rivals, tested_of
+from featx.results.advice import advise
+from featx.results.fine_tuning_advice import pair_decides, rivals, tested_of
 from featx.results.formats import format_points, format_seconds, p_in_text
 from featx.results.methods import ALPHA, shown_above
 from featx.results.selection import BY_TRAINING, FineTuningTest

@@ -99,3 +99,8 @@ def on_few_images(n_test: int, n_units: int | None = None) -> list[str]:
     if n_units and n_units < n_test:
         few = f"{n_units} independent units among {n_test} test images"
     return [f"With only {few} all of this is rough; more would narrow the intervals."]
+
+
+def adjusted_p(method: MethodResult) -> str:
+    """Return the p-value against the best method: ``p = 0.12``, or ``adjusted p = 0.12``."""
+    return ("adjusted " if method.is_adjusted else "") + p_in_text(method.p_adjusted)

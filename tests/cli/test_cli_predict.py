@@ -59,7 +59,7 @@ def test_train_says_when_answers_are_unsure():
     shown = _when_unsure(UnsureRule(Confidence(0.62, 0.95, True, 0.9, 0.98), None))
     assert shown == (
         "unsure answers: below a probability of 0.62 (90% of the held-out images were above it, and 98.0% of "
-        "those right)"
+        "these right)"
     )
     assert "too few images" in _when_unsure(UnsureRule(Confidence(0.95, 0.95, False, 0.9, 0.98), None))
     assert "no answer" in _when_unsure(UnsureRule(None, None))

@@ -158,6 +158,8 @@ def test_without_a_probe_it_says_that_it_cannot_say():
 def test_probes_that_cannot_be_told_apart_are_counted():
     others = [method(n, 0.93, p=p, best=0.95) for n, p in (("knn", 0.2), ("lda", 0.3), ("ridge", 0.001))]
     assert "2 of the 3 other probes cannot be told apart" in advise([method("svm", 0.95), *others], 240)
+    said = advise([method("svm", 0.95), *others[:2]], 240)
+    assert "None of the 2 other probes can be told apart from it on these images." in said
 
 
 def test_no_better_than_the_pixels_is_a_warning():

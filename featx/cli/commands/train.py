@@ -65,7 +65,7 @@ def _when_unsure(rule: UnsureRule) -> str:
     if found is not None and found.guaranteed and found.right is not None:
         when.append(
             f"below a probability of {found.threshold:.2f} ({found.answered:.0%} of the held-out images were "
-            f"above it, and {found.right:.1%} of those right)"
+            f"above it, and {found.right:.1%} of these right)"
         )
     elif found is not None:
         when.append(
