@@ -169,7 +169,7 @@ class ScoresResult(AdvisedResult):
         network = "" if rows_only or not self.backbone else f" --backbone {shlex.quote(self.backbone)}"
         network = "" if self.backbone == "features" else network
         network += "".join(
-            f" {shlex.quote(word)}" for word in options_again(self.command, "--layer", "--seed")
+            f" {shlex.quote(word)}" for word in options_again(self.command_options, "--layer", "--seed")
         )
         detector = f" --detectors {self.detector}" if self.detector != "knn" else ""
         again = f"featx anomaly {normal} {new}{network}{detector}"
