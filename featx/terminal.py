@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Iterator
 from typing import Any
@@ -95,6 +96,17 @@ def terminal_width() -> int | None:
 def shortened(text: str, most: int) -> str:
     """Return a text of at most `most` characters."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def in_lines(text: str, width: int | None) -> str:
+    """Return text whose lines break between words at `width` characters; as it is if that is None."""
+    if width is None:
+        return text
+    lines = (
+        textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)
+        for line in text.split("\n")
+    )
+    return "\n".join("\n".join(broken) for broken in lines)
 
 
 def json_line(value: Any) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from featx.terminal import is_on_screen, printable, say, tell_always, terminal_width
+from featx.terminal import in_lines, is_on_screen, printable, say, tell_always, terminal_width
 
 
 def command_line() -> str:
@@ -80,4 +80,4 @@ def say_notes(table: str, notes: Iterable[str], verdict: str) -> None:
         if not is_on_screen(said) and not is_on_screen(printable(note)):
             say(said)
     if verdict:
-        say(verdict)
+        say(in_lines(verdict, terminal_width()))

@@ -49,7 +49,7 @@ def tied(method: MethodResult, best: MethodResult) -> bool:
 
 
 def not_worse(method: MethodResult, best: MethodResult) -> bool:
-    """Whether a method is not shown to be worse than the best one; one that was not tested is not."""
+    """Whether no test shows that a method is worse than the best one."""
     return method is best or not method.p_adjusted < ALPHA
 
 

@@ -124,11 +124,16 @@ class ComparisonResult(AdvisedResult):
         return f"{len(self.dataset.get('classes') or ())} classes"
 
     def networks(self) -> list[str]:
-        """Return the backbones with the size of their images: ``["mobilenet_v2 at 224 px"]``."""
+        """Return the backbones with the size of their images: ``["mobilenet_v2 at 224 px"]``.
+
+        One without trained weights is called so: its numbers are no others' numbers.
+        """
         named = []
         for backbone in dict.fromkeys(m.backbone for m in self.methods if m.backbone):
             sizes = {m.image_size for m in self.methods if m.backbone == backbone and m.image_size}
-            named.append(backbone + (f" at {sizes.pop()} px" if len(sizes) == 1 else ""))
+            weights = self.spaces.get(backbone, {}).get("backbone", {}).get("weights")
+            said = backbone + (" with random weights" if weights == "random" else "")
+            named.append(said + (f" at {sizes.pop()} px" if len(sizes) == 1 else ""))
         return named
 
     def tables(self) -> list[tuple[str, Lines]]:

@@ -22,10 +22,10 @@ _SHARED = (
     *("engine", "device", "batch_size", "cache", "seed"),
 )
 _PATHS = "weights", "cache"
-#: Options of the command line that another study of the same images needs again; each has one value.
+#: Options of the command line that another study of the same images needs again; the last takes no value.
 _AGAIN = (
     *("--split-by", "--limit", "--on-error", "--label", "--weights", "--pooling", "--image-size"),
-    *("--precision", "--engine", "--device", "--batch-size", "--cache"),
+    *("--precision", "--engine", "--device", "--batch-size", "--cache", "--trust-code"),
 )
 
 
@@ -127,11 +127,16 @@ def options_again(command: str | None, *more: str) -> list[str]:
         return []
     kept: list[str] = []
     for word in words:
-        name, given, _ = word.partition("=")
-        if word == "--trust-code":
-            kept.append(word)
-        elif name in (*_AGAIN, *more):
-            kept += [word] if given else [word, next(words, "")]
+        name, given, value = word.partition("=")
+        # The command line takes a beginning for the whole name, where it is the beginning of one only.
+        known = {flag for flag in (*_AGAIN, *more) if len(name) > 2 and flag.startswith(name)}
+        known = known & {name} or known
+        if len(known) == 1:
+            flag = known.pop()
+            if flag != "--trust-code":
+                value = value if given else next(words, "")
+                flag = f"{flag}={value}" if value.startswith("-") else f"{flag} {value}"
+            kept += flag.split(" ", 1)
     return kept
 
 

@@ -13,6 +13,7 @@ import featx.report
 from featx.errors import OutputError
 from featx.metrics import Interval
 from featx.report import render, write_report
+from featx.report.comparison import comparison_view
 from featx.report.methods import methods_table
 from featx.report.mistakes import confident_mistakes
 from featx.report.scale import Scale
@@ -286,6 +287,10 @@ def test_several_backbones_are_named_in_the_table(comparison):
     table = methods_table(comparison.methods, comparison.best(), comparison.best())
     about = {row.cells[0].small for row in table.rows}
     assert {"frozen features · resnet50", "frozen features · mobilenet_v2"} <= about
+    view = comparison_view(comparison, {})
+    assert all(" · " in name for _, name, *_ in view["cost"]["front"])
+    assert view["shown"] == comparison.recommended().named(comparison.methods)
+    assert view["errors"]["title"].endswith((" · resnet50", " · mobilenet_v2"))
 
 
 def test_a_hundred_classes_make_a_page_of_reasonable_size(comparison):

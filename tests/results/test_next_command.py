@@ -103,16 +103,14 @@ def test_the_lines_are_in_the_file_and_read_again(command):
 
 def test_other_studies_keep_the_options_of_network_and_reading_in_their_next_command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    command = (
-        "featx rank 'my photos' --backbones a b --weights random --image-size=96 --force -o out --seed 3"
-    )
-    assert options_again(command) == ["--weights", "random", "--image-size=96"]
+    command = "featx rank 'my photos' --backbones a b --wei random --image-size=96 --force -o out --see 3"
+    assert options_again(command) == ["--weights", "random", "--image-size", "96"]
     assert options_again(command, "--seed")[-2:] == ["--seed", "3"]
     assert options_again(None) == options_again("featx rank 'my") == []
     candidates = [Candidate("a", "flatten", 1, 4, {"logme": 0.1})]
     data = {"name": "my photos", "source": str(tmp_path / "my photos")}
     assert RankingResult(data, candidates, command=command).next_steps == [
-        "featx compare 'my photos' --backbone a --weights random --image-size=96 --seed 3 -o results"
+        "featx compare 'my photos' --backbone a --weights random --image-size 96 --seed 3 -o results"
     ]
 
 

@@ -65,7 +65,7 @@ def fit_network(
             embeddings=features.embeddings,
             device=run.device,
             seed=seed,
-            progress=say_epoch if run.verbose else None,
+            progress=say_epoch if run.verbose and mode != "head" else None,
             watch=watch,
         )
     what = "accuracy on images that were set aside"

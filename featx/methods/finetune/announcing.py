@@ -56,4 +56,5 @@ def announced(
 def say_epoch(epoch: dict[str, Any]) -> None:
     """Print loss and validation accuracy of an epoch on standard error."""
     validated = "" if epoch["val_loss"] is None else f", validation accuracy {epoch['val_accuracy']:.3f}"
-    tell(f"epoch {epoch['epoch']}: training loss {epoch['train_loss']:.3f}{validated}")
+    when = f"epoch {epoch['epoch']}" if epoch["epoch"] else "before the first epoch"
+    tell(f"{when}: training loss {epoch['train_loss']:.3f}{validated}")
