@@ -32,7 +32,7 @@ class FeatxError(Exception):
 
 
 class DataLossWarning(RuntimeWarning):
-    """Stored data is damaged or gone; results are not affected, as it is computed again."""
+    """Stored data is damaged or gone; it is computed again, so results stay the same."""
 
 
 class InputError(FeatxError, ValueError):

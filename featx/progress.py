@@ -12,6 +12,8 @@ from typing import Any
 
 from featx.terminal import printable, tell
 
+#: Work that is expected to take fewer seconds begins without a word.
+LONG = 10.0
 #: Seconds between two plain lines if the output is no terminal; the lines of long work are rarer.
 INTERVAL = 10.0
 #: Seconds between two plain lines, as a share of the time so far.
@@ -76,7 +78,7 @@ class Status:
 
     def __enter__(self) -> Status:
         if self._enabled:
-            self._bar = open_bar(total=_PARTS, bar_format="{desc} |{bar}| {percentage:3.0f} %")
+            self._bar = open_bar(total=_PARTS, bar_format="{percentage:3.0f} % |{bar:10}| {desc}")
             self._thread = threading.Thread(target=self._watch, name="featx-progress", daemon=True)
             self._thread.start()
         return self

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Iterator
 from typing import Any
@@ -16,6 +17,8 @@ _JOINERS = "\u200c\u200d"
 #: Control characters, invisible marks (also those of writing direction), lone surrogates (bytes of a file
 #: name that is no text), and line separators.
 _ESCAPED = ("Cc", "Cf", "Cs", "Zl", "Zp")
+#: Texts that `tell` has printed on a terminal.
+_TOLD: set[str] = set()
 
 
 def printable(text: str) -> str:
@@ -50,10 +53,17 @@ def tell(text: str) -> None:
     if sys.stderr is not None:  # None if it was closed when the process began
         with contextlib.suppress(OSError, ValueError), _bars_aside():
             print(printable_lines(text), file=sys.stderr, flush=True)
+            if sys.stderr.isatty():
+                _TOLD.add(text)
+
+
+def is_on_screen(text: str) -> bool:
+    """Whether a person who reads standard output on a terminal has been told this already."""
+    return text in _TOLD and sys.stdout.isatty()
 
 
 def tell_always(text: str) -> None:
-    """Print text on standard error as `tell` does, also where it is `silent`: what was lost or left out."""
+    """Print text on standard error as `tell` does, also within `silent`: for what was lost or left out."""
     with contextlib.redirect_stderr(getattr(sys.stderr, "loud", sys.stderr)):
         tell(text)
 
@@ -81,6 +91,22 @@ def _bars_aside() -> contextlib.AbstractContextManager[None]:
 def terminal_width() -> int | None:
     """Return the characters in a line of the terminal on standard output; None where it is no terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def shortened(text: str, most: int) -> str:
+    """Return a text of at most `most` characters."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def in_lines(text: str, width: int | None) -> str:
+    """Return text whose lines break between words at `width` characters; as it is if that is None."""
+    if width is None:
+        return text
+    lines = (
+        textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False)
+        for line in text.split("\n")
+    )
+    return "\n".join("\n".join(broken) for broken in lines)
 
 
 def json_line(value: Any) -> str:

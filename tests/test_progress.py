@@ -46,11 +46,21 @@ def test_a_terminal_shows_share_and_text_and_a_line_does_not_break_the_bar(monke
         time.sleep(0.2)
         tell("epoch 1")
     shown = sys.stderr.getvalue()
-    assert "3 of 12\\x1b[2J |" in shown
-    assert " 25 %" in shown
+    assert " 25 % |##5       | 3 of 12\\x1b[2J" in shown
     line = next(line for line in shown.split("\n") if "epoch 1" in line)
     assert line.endswith("\repoch 1")  # the bar had been removed before
     assert "\x1b[2J" not in shown
+
+
+def test_a_narrow_terminal_cuts_the_end_of_the_text_and_not_share_and_bar(monkeypatch, fast):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setattr("tqdm.std._screen_shape_wrapper", lambda: lambda stream: (60, 20))
+    with Status(lambda: (0.25, "about 3 min left; " + 10 * "training ")):
+        time.sleep(0.2)
+    shown = [line for line in sys.stderr.getvalue().split("\r") if "training" in line]
+    assert shown
+    assert all(line.startswith(" 25 % |##5       | about 3 min left; training") for line in shown)
+    assert max(map(len, shown)) <= 60
 
 
 def test_a_log_gets_a_line_after_the_interval_and_none_before(monkeypatch, fast, capsys):

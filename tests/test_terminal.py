@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from featx.terminal import json_line, printable, printable_lines, say, tell
+from featx.terminal import in_lines, json_line, printable, printable_lines, say, tell
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,11 @@ def test_what_cannot_be_told_is_lost_without_an_error(monkeypatch, capsys, strea
     monkeypatch.setattr(sys, "stderr", stream)
     tell("lost")
     assert capsys.readouterr().out == ""  # and not on standard output
+
+
+def test_lines_break_between_words_on_a_terminal_only():
+    text = "Use logistic regression on frozen features.\nIt is a_very_long_word-indeed"
+    assert in_lines(text, None) == text
+    assert in_lines(text, 12).split("\n") == [
+        *("Use logistic", "regression", "on frozen", "features.", "It is", "a_very_long_word-indeed")
+    ]

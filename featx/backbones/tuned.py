@@ -17,7 +17,7 @@ from featx.errors import InputError, ModelMismatch
 
 @dataclass
 class TunedBackbone(Backbone):
-    """A backbone whose values do not come from its weights, but from `values`.
+    """A backbone that is built with `values` in place of those of its weights.
 
     Attributes
     ----------
@@ -45,11 +45,11 @@ class TunedBackbone(Backbone):
 
     @property
     def identity(self) -> dict[str, str]:
-        """As for any backbone; the weights are named `TUNED` and told apart by the hash of the values."""
+        """As of any backbone; the weights are named `TUNED`, and their sha256 is that of the values."""
         return super().identity | {"weights": TUNED}
 
     def whole_network(self) -> nn.Module:
-        """Return the whole network before its values are set."""
+        """Build the whole network; `values` are not in it yet."""
         if self.style == "scratch":
             return random_network(self.architecture, self.seed, self.inputs)
         return uninitialised_network(self.architecture, self.pretrained, self.inputs)
@@ -91,9 +91,10 @@ def _to_numpy(tensor: torch.Tensor) -> np.ndarray:
 
 @torch.no_grad()
 def fill_values(module: nn.Module, values: Mapping[str, np.ndarray], name: str) -> None:
-    """Copy `values` into the parameters and buffers of a module, which must be exactly these.
+    """Copy `values` into the parameters and buffers of a module.
 
-    A module on the meta device is only checked. A `ModelMismatch` begins with `name`.
+    `ModelMismatch`, which begins with `name`, unless names, shapes and kinds of number are the same. A module
+    on the meta device is only checked.
     """
     own = tensors_with_values(module)
     odd = sorted(own.keys() ^ values.keys())

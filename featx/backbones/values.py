@@ -1,4 +1,4 @@
-"""Name and identify the values of a fine-tuned network; without torch, because model files are checked so."""
+"""Name and hash the values of a fine-tuned network; without torch, so that model files open quickly."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from featx.terminal import printable, say, tell_always, terminal_width
+from featx.terminal import in_lines, is_on_screen, printable, say, tell_always, terminal_width
 
 
 def command_line() -> str:
@@ -61,7 +61,7 @@ def show_experiment(args: Namespace, found: tuple[Any, Path | None]) -> None:
     notes = result.warnings if hasattr(result, "warnings") else getattr(result, "notes", [])
     notes = [*notes, *getattr(result, "findings", [])]
     say_notes(result.table(terminal_width()), notes, result.verdict())
-    for line in getattr(result, "next_steps", []):
+    for line in result.next_steps:
         say(f"next: {line}")
     list_failures(result.failures)
     if report is not None:
@@ -72,10 +72,12 @@ def show_experiment(args: Namespace, found: tuple[Any, Path | None]) -> None:
 
 
 def say_notes(table: str, notes: Iterable[str], verdict: str) -> None:
-    """Print a result: its table, an empty line, its notes, its verdict."""
+    """Print a result: table, empty line, verdict, and between them notes that this terminal has not shown."""
     say(table)
     say("")
     for note in notes:
-        say(f"note: {printable(note)}")
+        said = f"note: {printable(note)}"
+        if not is_on_screen(said) and not is_on_screen(printable(note)):
+            say(said)
     if verdict:
-        say(verdict)
+        say(in_lines(verdict, terminal_width()))

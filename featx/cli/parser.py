@@ -32,7 +32,18 @@ class Parser(argparse.ArgumentParser):
             from featx.cli.flags import add_quiet
 
             add_quiet(self)
-        return super().parse_known_args(args, namespace)
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown and self._subparsers is None:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{self._nearest(unknown)}")
+        return known, unknown
+
+    def _nearest(self, unknown: list[str]) -> str:
+        """Return the option that the first unknown one may stand for, as the end of an error."""
+        import difflib
+
+        wrong = next((word.partition("=")[0] for word in unknown if word.startswith("--")), "")
+        near = difflib.get_close_matches(wrong, self._option_string_actions, n=1, cutoff=0.7)
+        return f"; did you mean {near[0]}?" if near else ""
 
     def error(self, message: str) -> NoReturn:
         """Print the message on one line and exit with status 2."""

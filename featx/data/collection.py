@@ -10,8 +10,8 @@ import numpy as np
 
 from featx.data.tasks import LABEL, Task, choose_tasks
 from featx.errors import InputError
-from featx.results.shown import Shown, shortened
-from featx.terminal import printable
+from featx.results.shown import Shown
+from featx.terminal import printable, shortened
 
 # How many classes a description names, and the most characters of one fact in it.
 _NAMED, _MOST = 5, 80
@@ -20,7 +20,7 @@ _NAMED, _MOST = 5, 80
 class Collection(Shown):
     """Rows with labels, splits, groups and further targets, where they are known."""
 
-    # None if an image lacks a label: they are then one of the `targets`, which may have gaps.
+    # None if an image lacks a label: the labels are then one of the `targets`, which may have gaps.
     labels: np.ndarray | None
     classes: tuple[str, ...] | None
     splits: np.ndarray | None
@@ -34,7 +34,7 @@ class Collection(Shown):
         raise NotImplementedError
 
     def _facts(self) -> dict[str, str]:
-        return {about: shortened(printable(text), _MOST) for about, text in facts_of(self).items()}
+        return {about: shortened(printable(text), _MOST) for about, text in _describe(self).items()}
 
     @property
     def tasks(self) -> dict[str, Task]:
@@ -61,7 +61,7 @@ class Collection(Shown):
     def labelled(self) -> Self:
         """Return the images with a value in some task; all of them if there is no task.
 
-        If it is only the labels that some images lack, the others have `labels` again.
+        If the labels are the only task, the images returned all have one, and so the attribute `labels`.
         """
         tasks = list(self.tasks.values())
         present = np.any([task.present for task in tasks], axis=0) if tasks else np.ones(len(self), bool)
@@ -117,7 +117,7 @@ class Collection(Shown):
         return replace(self, targets=targets, **columns)  # type: ignore[type-var]
 
 
-def facts_of(collection: Collection) -> dict[str, str]:
+def _describe(collection: Collection) -> dict[str, str]:
     """Return what is known of a collection, for its `repr` and for a notebook."""
     facts = {"name": name} if (name := getattr(collection, "name", "")) else {}
     facts["images"] = f"{len(collection):,}"

@@ -12,8 +12,7 @@ from typing import Any, Unpack
 from featx.data import SKIP_HINT, Dataset, load_dataset, suffix_notes
 from featx.data.features import Failure, Features
 from featx.errors import DatasetError, SourceError
-from featx.extraction.cached import all_cached
-from featx.extraction.cached_rows import find_cached_rows
+from featx.extraction.cached import all_cached, find_cached_rows
 from featx.extraction.embedder import Embedder, network_embedder
 from featx.extraction.embedder_run import Rows
 from featx.extraction.matching import backbone_arguments, matching_embedder, network_is_ready

@@ -126,7 +126,7 @@ def matching_embedder(
 def network_is_ready(
     space: Mapping[str, Any], arguments: Mapping[str, Any], *, trust_code: bool = False
 ) -> bool:
-    """Tell whether this process keeps the network that `matching_embedder` would load by name."""
+    """Return whether this process keeps the network that `matching_embedder` would load by name."""
     if space["backbone"]["source"] == OWN_MODULE or arguments["weights"] == OWN_WEIGHTS:
         return False
     return is_ready(**_reusable(arguments, trust_code=trust_code))
@@ -144,7 +144,7 @@ def _load(
 ) -> Any:
     """Load the backbone of these arguments, or cut the module given where they say; put `values` into it.
 
-    It is one that this process keeps ready, where there is one.
+    A backbone that this process keeps ready is used again.
     """
     from featx.backbones import TunedBackbone, load_tuned
 

@@ -42,7 +42,7 @@ _COLLECTIONS = 64
 #: A collection is recognised by this many inputs.
 _NAMING = 4
 
-#: What was said in this process: several networks that suffer alike are one fact about this machine.
+#: Kinds of warnings given in this process: several networks with the same fallback need one.
 _told: set[tuple[str, ...]] = set()
 
 #: Name of the note beside a space's rows; value of ``on`` for a comparison on the run's own inputs.
@@ -136,11 +136,11 @@ def check_engine(
 
 
 def _say_fallback(asked: Embedder, used: Embedder, reasons: Sequence[str]) -> None:
-    """Warn that another engine or precision is used; `reasons` begin with that for which `asked` is not."""
+    """Warn that another engine or precision is used; the first of `reasons` says why `asked` is not."""
     if reasons:
         _warn_once(
             f"{asked.plan} is not used ({reasons[0]}); falling back to {used.plan}, which takes longer; its "
-            "rows are as exact or more so, and nothing has to be done",
+            "rows are at least as exact, so there is nothing to do",
             str(asked.plan),
             str(used.plan),
         )

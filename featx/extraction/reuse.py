@@ -97,7 +97,7 @@ def reuse_backbone(
 def is_ready(
     name: str, *, weights: Any = "default", layers: tuple[str | None, ...] = (None,), **options: Any
 ) -> bool:
-    """Tell whether `reuse_backbone` with these arguments would return a backbone that is kept."""
+    """Return whether `reuse_backbone` with these arguments would return a backbone that is kept."""
     return _find_kept(_key(name, weights, layers, options)) is not None
 
 
@@ -108,7 +108,7 @@ def _key(asked: Any, weights: Any, layers: tuple[str | None, ...], options: dict
 def reuse_with_values(values: Any, load: Callable[[], Any]) -> Any:
     """Return the backbone that holds these `values` of a model, kept or made now by `load`.
 
-    The backbone that is kept refers to `values`, so that no other object can have their id.
+    The key is the id of `values`: a backbone that is kept refers to them, so no other object can have it.
     """
     key = ("values", id(values))
     found = _find_kept(key)

@@ -44,6 +44,8 @@ _LOOK = 32
 _WORTH_REMEMBERING = 32
 #: Times that missing rows are computed; after the first time, rows were damaged or removed.
 _ROUNDS = 8
+#: Fields of a space that differ where another network, or another training of it, was asked for.
+_ANOTHER_NETWORK = "backbone.architecture:", "backbone.weights:", "backbone.weights_sha256:"
 
 
 def embed(sources: Sequence[Source], embedder: Embedder, **options: Any) -> Rows:
@@ -98,8 +100,8 @@ def _describe_mismatch(cache: Cache, embedder: Embedder, verbose: bool) -> list[
     near = cache.nearest(embedder.space) if embedder.is_network else None
     if near is None or len(near[1]) > 3:
         return []
-    # Another architecture is no oversight, and of several backbones each would be told apart from the last.
-    if verbose and not any(text.startswith("backbone.architecture:") for text in near[1]):
+    # Another network was asked for on purpose; of several backbones, each would differ from the last.
+    if verbose and not any(text.startswith(_ANOTHER_NETWORK) for text in near[1]):
         tell(f"cache: no rows yet ({'; '.join(near[1])})")
     return near[1]
 

@@ -1,4 +1,4 @@
-"""How many new normal images a threshold from held-out scores flags, and how many that is by chance.
+"""Compute how many new normal images a threshold from held-out scores flags, and how likely so many are.
 
 The share of new normal images below the k-th lowest of n held-out scores differs from threshold to threshold:
 it has the distribution Beta(k, n + 1 - k). With m new images, the number below is beta-binomial (V. Vovk,

@@ -14,6 +14,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from featx.errors import DatasetError, InputError, UnknownName
+from featx.terminal import shortened
 
 #: Takes name and value of an option; raises `InputError` for a bad value.
 Check = Callable[[str, Any], None]
@@ -39,7 +40,7 @@ def short(value: object) -> str:
         text = " ".join(repr(value).split())
     except Exception:  # the repr of a foreign object may fail
         text = "?"
-    return text if len(text) <= 60 else text[:59] + "…"
+    return shortened(text, 60)
 
 
 def listed(backbones: Any) -> list[Any]:

@@ -69,7 +69,7 @@ def comparison_view(result: ComparisonResult, thumbnails: Mapping[str, bytes]) -
     shown = best if pick is None else pick
     other = best_method(m for m in result.methods if m.trains_network != shown.trains_network and m.mistakes)
     return view | {
-        "shown": shown.title,
+        "shown": shown.named(result.methods),
         "verdict": nothing_view(result, best) if pick is None else verdict_view(result, best, pick),
         "next_steps": result.next_steps,
         "methods": methods_table(result.methods, best, pick),
@@ -141,7 +141,9 @@ def _cost(result: ComparisonResult, best: MethodResult, shown: MethodResult) -> 
     front_methods = sorted(pareto_front(methods_with_cost(result.methods)), key=lambda m: m.cost)
     return {
         "figure": draw(plot, "cost"),
-        "front": [(kind_of(m), m.title, _price(m), format_three(m.top1)) for m in front_methods],
+        "front": [
+            (kind_of(m), m.named(result.methods), _price(m), format_three(m.top1)) for m in front_methods
+        ],
         "energy": str(result.environment.get("energy") or "what the machine counts") if counted else "",
     }
 

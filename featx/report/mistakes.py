@@ -39,14 +39,14 @@ def errors_view(result: ComparisonResult, pick: MethodResult) -> dict[str, Any] 
         "n": n,
         "unnamed": n > NAMED,
         "small": n <= SMALL,
-        "legend": [(kind_of(m), m.title) for m in shown],
-        "title": shown[0].title,
+        "legend": [(kind_of(m), m.named(result.methods)) for m in shown],
+        "title": shown[0].named(result.methods),
         "recalls": recalls_table(shown, classes),
         "rest": describe_rest(shown, classes),
         "pairs": pairs[:SHOWN_PAIRS],
         "other_pairs": sum(count for count, _, _ in pairs[SHOWN_PAIRS:]),
         "figures": [
-            draw(plot, f"confusion-{i}", m.title, wide=n > SMALL)
+            draw(plot, f"confusion-{i}", m.named(result.methods), wide=n > SMALL)
             for i, (m, plot) in enumerate(zip(shown, plots, strict=True))
             if plot is not None
         ],

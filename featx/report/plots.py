@@ -16,6 +16,7 @@ from featx.report.svg import INK, Plot, new_axes, new_figure
 from featx.report.table import competing, kind_of
 from featx.results import Confusion, MethodResult, RegressionResult, ranked_methods
 from featx.results.formats import format_metric, format_seconds
+from featx.terminal import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,6 +42,7 @@ def cost_plot(methods: Iterable[MethodResult], emphasised: Iterable[MethodResult
     Names are written beside the `emphasised` methods, the fine-tuned baselines and the Pareto front. Returns
     None if fewer than two methods have a cost.
     """
+    methods = list(methods)
     shown = methods_with_cost(methods)
     if len(shown) < 2:
         return None
@@ -54,7 +56,7 @@ def cost_plot(methods: Iterable[MethodResult], emphasised: Iterable[MethodResult
         axes.vlines(m.cost, low, high, color=colour, lw=1.6, alpha=0.35)
         mark: dict[str, Any] = {"ms": 8, "mfc": colour, "mec": INK["--card"], "mew": 1.2, "gid": f"tip-{i}"}
         axes.plot(m.cost, m.top1, MARKER[kind_of(m)], **mark)
-        tips.append(f"{m.title}: top-1 {interval}, {format_seconds(m.cost)} to train")
+        tips.append(f"{m.named(methods)}: top-1 {interval}, {format_seconds(m.cost)} to train")
     left, right = min(m.cost for m in shown), max(m.cost for m in shown)
     room = max(0.14 * math.log10(right / left), 0.15)
     axes.set_xlim(left / 10**room, right * 10**room)
@@ -66,8 +68,8 @@ def cost_plot(methods: Iterable[MethodResult], emphasised: Iterable[MethodResult
     _label(axes, shown, list({id(m): m for m in (*emphasised, *pareto_front(shown), *tuned)}.values()))
     fastest, best = min(shown, key=lambda m: m.cost), shown[0]
     alt = (
-        f"Top-1 accuracy against training time of {len(shown)} methods. Fastest: {fastest.title}, "
-        f"{format_seconds(fastest.cost)}, top-1 {fastest.top1:.3f}. Most accurate: {best.title}, "
+        f"Top-1 accuracy against training time of {len(shown)} methods. Fastest: {fastest.named(methods)}, "
+        f"{format_seconds(fastest.cost)}, top-1 {fastest.top1:.3f}. Most accurate: {best.named(methods)}, "
         f"{format_seconds(best.cost)}, top-1 {best.top1:.3f}."
     )
     return Plot(figure, alt, tips)
@@ -189,8 +191,7 @@ def scatter_plot(result: RegressionResult, best: MethodResult, task: str) -> Plo
 
 def shorten(name: str, length: int = 22) -> str:
     """Return a class name on one line, cut to `length`."""
-    name = " ".join(name.split())
-    return name if len(name) <= length else name[: length - 1] + "…"
+    return shortened(" ".join(name.split()), length)
 
 
 def frequent_confusions(method: MethodResult, classes: Sequence[str]) -> list[tuple[int, str, str]]:
@@ -235,7 +236,7 @@ def _label(axes: Axes, shown: Sequence[MethodResult], named: Sequence[MethodResu
 
     for m in named:
         x, y = to_pixels((m.cost, m.top1))
-        width, height = LETTER * len(m.title), 12.0
+        width, height = LETTER * len(m.named(shown)), 12.0
         places: list[tuple[int, int, Box, str]] = []
         for right, up in ((10, 0), (-10, 0), (8, 13), (-8, 13), (8, -13), (-8, -13), (0, 18), (0, -18)):
             # The end of the text that is fixed, whatever the reader's font.
@@ -251,7 +252,7 @@ def _label(axes: Axes, shown: Sequence[MethodResult], named: Sequence[MethodResu
         names.append(box)
         at = {"left": box[0], "center": (box[0] + box[2]) / 2, "right": box[2]}[end], (box[1] + box[3]) / 2
         looks: dict[str, Any] = {"va": "center", "fontsize": 11, "color": INK["--ink"], "parse_math": False}
-        axes.annotate(m.title, at, xycoords="figure pixels", ha=end, **looks)
+        axes.annotate(m.named(shown), at, xycoords="figure pixels", ha=end, **looks)
 
 
 def _time_ticks(axes: Axes) -> None:

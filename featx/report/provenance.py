@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from featx.report.table import Table, capitalized, plain_table
 from featx.results import ALPHA, ComparisonResult, RegressionResult, StudyResult
-from featx.results.advice import points_in_text
 from featx.results.formats import format_number, format_seconds
+from featx.results.sentences import points_in_text
 
 SHOWN_FAILURES = 200
 SHOWN_TEXT = 1_000

@@ -39,7 +39,7 @@ def ranking_view(result: RankingResult, thumbnails: Mapping[str, bytes]) -> dict
         "units": capitalized(result.units_note),
         "candidates": _candidates(result),
         "costs": plain_table([title.capitalize() for title in head], costs) if costs else None,
-        "next": result.next_command(),
+        "next_steps": result.next_steps,
         "depth": None if depth is None else draw(depth, "depth"),
         "cka": None if alike is None else draw(alike, "cka", wide=True),
         "cka_images": result.cka_images,

@@ -40,7 +40,7 @@ def scores_view(result: ScoresResult, thumbnails: Mapping[tuple[str, str], bytes
         "subtitle": f"{plural(len(result.ids), 'image')} · {result.backbone} · {result.created[:10]}",
         "foot": "Made by featx. All images are in scores.csv beside this page, all numbers in results.json.",
         "doubt": bool(found),
-        "use": f"{found:,} of {plural(len(result.ids), 'image')} flagged",
+        "headline": f"{found:,} of {plural(len(result.ids), 'image')} flagged",
         "advice": result.advice,
         "warnings": result.warnings,
         "units": capitalized(result.units_note),
@@ -67,7 +67,7 @@ def scores_view(result: ScoresResult, thumbnails: Mapping[tuple[str, str], bytes
 
 def histogram(result: ScoresResult, name: str, normal: str) -> Plot:
     """Draw how the scores of the normal images and of the others are spread, and the threshold at 0."""
-    figure, axes = new_axes(560, 250, left=50, bottom=44, right=10, top=12)
+    figure, axes = new_axes(560, 270, left=50, bottom=44, right=10, top=32)
     both = np.concatenate([result.decision, result.held_out])
     both = both[np.isfinite(both)]
     low, high = (float(both.min()), float(both.max())) if len(both) else (-1.0, 1.0)
@@ -85,7 +85,16 @@ def histogram(result: ScoresResult, name: str, normal: str) -> Plot:
             shares = np.full(len(values), 1 / len(values))
             axes.hist(np.clip(values, low, high), edges, weights=shares, label=label, lw=1.4, **style)
     axes.axvline(0, color=INK["--wrong"], lw=1.4, ls="--", label="threshold")
-    axes.legend(loc="upper left", frameon=False, fontsize=10, labelcolor=INK["--ink"])
+    # Above the axes: bars and the threshold may lie anywhere inside.
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=3,
+        borderaxespad=0.2,
+        frameon=False,
+        fontsize=10,
+        labelcolor=INK["--ink"],
+    )
     plain_axes(axes, "score less threshold: to the left of 0 is anomalous", "share of the images")
     found, usual = 100 * np.mean(result.anomalous), 100 * np.mean(result.held_out < 0)
     alt = f"Scores: {found:.0f} % of {name} and {usual:.0f} % of {normal} lie below the threshold."

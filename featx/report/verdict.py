@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 from featx.metrics import METRICS
 from featx.report.table import capitalized, competing
 from featx.results import ComparisonResult, MethodResult, best_method
-from featx.results.advice import advise, describe, in_text, points_in_text, tied
-from featx.results.formats import format_p, format_points, format_seconds, p_in_text
-from featx.results.methods import shown_above
+from featx.results.advice import advise
+from featx.results.fine_tuning_advice import pair_decides, rivals, tested_of
+from featx.results.formats import format_points, format_seconds, p_in_text
+from featx.results.methods import ALPHA, shown_above
 from featx.results.selection import BY_TRAINING, FineTuningTest
+from featx.results.sentences import describe, in_text, points_in_text
 
 
 class Fact(NamedTuple):
@@ -36,20 +38,16 @@ def nothing_view(result: ComparisonResult, best: MethodResult) -> dict[str, Any]
         "doubt": True,
         "headline": NOTHING,
         "facts": facts,
-        "advice": capitalized(result.advice.removeprefix(f"{NOTHING}: ")),
+        "advice": capitalized(_advice_of(result, f"{NOTHING}: ")),
         "warnings": [w for w in result.warnings if w],
     }
 
 
 def verdict_view(result: ComparisonResult, best: MethodResult, pick: MethodResult) -> dict[str, Any]:
     """Show the recommendation, its four numbers, the advice and any warnings."""
-    use, advice = describe(pick), result.advice
+    use = describe(pick)
     # Without the opening, which headline and first number repeat.
-    opening = f"Use {use}: "
-    if advice.startswith("Use ") and not advice.startswith(opening):
-        advice = _advise_again(result)  # the file is older than the present rule
-    if advice.startswith(opening):
-        advice = capitalized(advice.removeprefix(opening))
+    advice = capitalized(_advice_of(result, f"Use {use}: "))
     doubt = "Warning:" in advice
     facts = [_accuracy(result, pick), _fine_tuning(result, best, pick), _time(result, pick)]
     return {
@@ -62,16 +60,19 @@ def verdict_view(result: ComparisonResult, best: MethodResult, pick: MethodResul
     }
 
 
-def _advise_again(result: ComparisonResult) -> str:
-    """Return the advice by the present rule."""
-    return advise(
-        result.methods,
-        result.dataset.get("n_test") or 0,
-        result.repeats,
-        n_units=result.units.get("units"),
-        fine_tuning=result.fine_tuning,
-        optimism=(result.selection or {}).get("optimism"),
-    )
+def _advice_of(result: ComparisonResult, opening: str) -> str:
+    """Return the advice without its `opening`; by the present rule, where a file follows an older one."""
+    advice = result.advice
+    if advice.startswith(("Use ", NOTHING)) and not advice.startswith(opening):
+        advice = advise(
+            result.methods,
+            result.dataset.get("n_test") or 0,
+            result.repeats,
+            n_units=result.units.get("units"),
+            fine_tuning=result.fine_tuning,
+            optimism=(result.selection or {}).get("optimism"),
+        )
+    return advice.removeprefix(opening)
 
 
 def _accuracy(result: ComparisonResult, pick: MethodResult) -> Fact:
@@ -90,21 +91,24 @@ def _accuracy(result: ComparisonResult, pick: MethodResult) -> Fact:
 
 def _fine_tuning(result: ComparisonResult, best: MethodResult, pick: MethodResult) -> Fact:
     """Compare the pick with its rival: fine-tuning for frozen features, and the other way round."""
-    other = best_method(m for m in result.methods if m.trains_network != pick.trains_network)
+    tuned, probe = rivals(result.methods, pick)
+    other = probe if pick.trains_network else tuned
     name = "Against frozen features" if pick.trains_network else "Against fine-tuning"
-    if other is None and any(m.ended_at_start for m in result.methods):
+    if tuned is None and any(m.ended_at_start for m in result.methods):
         return Fact(name, "No gain", "it kept the new head that it began with", words=True)
-    if other is None:
+    if tuned is None or probe is None or other is None:
         return Fact(name, "not measured", "no such method was run", words=True)
-    if result.fine_tuning is not None and result.fine_tuning.of_network:
+    if result.fine_tuning is not None and pair_decides(result.methods, best, pick, result.fine_tuning):
         return _fair_pair(result, result.fine_tuning)
-    test = other if best is pick else pick
-    gap = pick.top1 - other.top1
-    p = format_p(test.p_adjusted)
-    said = "" if math.isnan(test.p_value) else f", p {p if p.startswith('<') else f'= {p}'}"
+    test = tested_of(tuned, probe, best)
+    gap, said = pick.top1 - other.top1, ""
+    if not math.isnan(test.p_value):
+        tested = test if other is best else best  # not the pick where that stands for an equal
+        against = "" if tested is pick else f" for {in_text(tested)}"
+        said = f", {p_in_text(test.p_adjusted)}{against}"
     points, way = format_points(abs(gap), signed=False), "below" if gap < 0 else "above"
     small = f"{points} points {way} {in_text(other)} ({100 * other.top1:.1f} %){said}"
-    if not math.isnan(test.p_value) and tied(test, best):
+    if test.p_adjusted >= ALPHA:
         return Fact(name, "No difference shown", small, words=True)
     return Fact(name, f"{format_points(gap)} points", small)
 
@@ -131,8 +135,9 @@ def _time(result: ComparisonResult, pick: MethodResult) -> Fact:
     said = ["embeddings from the cache"] if cached else []
     if tuned is not None and not pick.trains_network and math.isfinite(tuned.cost) and pick.cost > 0:
         ratio = tuned.cost / pick.cost
-        times = f"{ratio:.0f} times" if ratio >= 9.5 else f"{ratio:.1f} times"
-        said.insert(0, f"{in_text(tuned)} took {times} as long, {format_seconds(tuned.cost)}")
+        times = f"{ratio:.0f} times as long" if ratio >= 9.5 else f"{ratio:.1f} times as long"
+        times = times if ratio >= 0.95 else "less"
+        said.insert(0, f"{in_text(tuned)} took {times}, {format_seconds(tuned.cost)}")
     elif pick.trains_network:
         probe = best_method(m for m in result.methods if not m.trains_network)
         said = [f"best on frozen features {format_seconds(probe.cost)}"] if probe is not None else []

@@ -187,8 +187,8 @@ or null):
 
 Where a number is predicted, `RegressionResult` says what is different. Of several tasks each has a folder
 with its own ``results.json``; beside these folders lies one with ``schema``, ``tasks`` (a list of ``{name,
-kind, folder}``, ``kind`` being ``"classes"`` or ``"number"``) ``forward_passes``, those of the
-one extraction that all tasks share, and ``runs``.
+kind, folder}``, ``kind`` being ``"classes"`` or ``"number"``), ``forward_passes``, those of the one
+extraction that all tasks share, and ``runs``.
 """
 
 from featx.results.advice import advise, recommended

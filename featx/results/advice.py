@@ -38,17 +38,16 @@ The rule:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from featx.metrics import METRICS, Interval
 from featx.results.choice import Choice, choose, tied
-from featx.results.formats import format_joules, format_metric, format_points, format_seconds, p_in_text
+from featx.results.fine_tuning_advice import on_fine_tuning
+from featx.results.formats import format_metric, p_in_text
 from featx.results.methods import (
     ALPHA,
     ENSEMBLE,
     GUESSES,
-    HEAD,
-    ZERO_SHOT,
     MethodResult,
     best_method,
     constant_top1,
@@ -57,9 +56,17 @@ from featx.results.methods import (
     worth,
 )
 from featx.results.repeats import Repeats
-from featx.results.selection import BY_TRAINING, FineTuningTest
-
-FEW_TEST_IMAGES = 100  # below this an interval of top-1 is often 10 points wide or more
+from featx.results.selection import FineTuningTest
+from featx.results.sentences import (
+    adjusted_p,
+    describe,
+    in_text,
+    on_choice,
+    on_few_images,
+    on_power,
+    on_splits,
+    warn_of_reference,
+)
 
 
 def recommended(
@@ -95,12 +102,13 @@ def advise(
         return " ".join([why_nothing(methods, best), *on_splits(repeats, best), *few])
     pick = choice.pick
     said = [f"Use {describe(pick)}: top-1 {_top1(pick)} on {n_test} test images."]
+    # What several splits say comes first: the rest is about the test images of one.
+    said.extend(on_splits(repeats, pick))
     if pick is best:
         said.extend(on_choice(sum(m.competes for m in methods), optimism))
     said.extend(_on_first(methods, best, choice))
-    said.append(_on_fine_tuning(methods, best, pick, fine_tuning))
+    said.append(on_fine_tuning(methods, best, pick, fine_tuning))
     said.extend(_on_other_probes(methods, best, pick))
-    said.extend(on_splits(repeats, pick))
     said.extend(_warnings(methods, best, pick))
     return " ".join([*said, *on_few_images(n_test, n_units)])
 
@@ -136,23 +144,6 @@ def why_nothing(methods: list[MethodResult], best: MethodResult, metric: str = "
     return "Nothing to recommend: the best method is not shown to be better than every reference."
 
 
-def describe(method: MethodResult) -> str:
-    """Return a method in running text, such as ``linear SVM on frozen resnet50 features``."""
-    if method.name == HEAD and method.backbone:
-        return f"{in_text(method).removesuffix(', backbone frozen')} on frozen {method.backbone} features"
-    if method.kind == "probe" and method.backbone:
-        return f"{in_text(method)} on frozen {method.backbone} features"
-    if method.kind == "finetune" and method.backbone and method.backbone not in method.title:
-        return f"{in_text(method)} of {method.backbone}"
-    return in_text(method)
-
-
-def in_text(method: MethodResult) -> str:
-    """Return a method's title inside a sentence: ``Ridge`` becomes ``ridge``, ``LDA`` stays."""
-    title = method.title
-    return title[0].lower() + title[1:] if title[1:2].islower() else title
-
-
 def _on_first(methods: list[MethodResult], best: MethodResult, choice: Choice) -> list[str]:
     """Say why this one of the methods that are as accurate, and why no ensemble that is more accurate."""
     pick, first, said = choice.pick, choice.first, []
@@ -161,11 +152,16 @@ def _on_first(methods: list[MethodResult], best: MethodResult, choice: Choice) -
             f"{best.title} has the highest top-1, {best.top1:.3f}, but is not shown to be better than every "
             "single method."
         )
+    elif first is not best and not best.trains_network:
+        said.append(
+            f"{_named(methods, best)} has the highest top-1, {best.top1:.3f}, but is not shown to be better "
+            "than every reference."
+        )
     if pick is not first:
         same = "the same top-1"
         if pick.top1 != first.top1:
             same = f"top-1 {first.top1:.3f}, no difference shown" + (
-                f" ({_p(pick)})" if first is best else ""
+                f" ({adjusted_p(pick)})" if first is best else ""
             )
         said.append(f"{_named(methods, first)} has {same}; this one is {choice.better}.")
     elif choice.n_equals == 1:
@@ -182,194 +178,6 @@ def _named(methods: list[MethodResult], method: MethodResult) -> str:
     return f"{method.title} on {method.backbone}" if several and method.backbone else method.title
 
 
-def _on_fine_tuning(
-    methods: list[MethodResult], best: MethodResult, pick: MethodResult, pair: FineTuningTest | None
-) -> str:
-    competing = [m for m in methods if m.competes]
-    tuned = pick if pick.trains_network else best_method(m for m in competing if m.trains_network)
-    probe = best_method(m for m in competing if not m.trains_network)
-    if tuned is None:
-        return _on_no_fine_tuning(methods)
-    if probe is None:
-        return "No probe on frozen features was run, so this does not say whether fine-tuning was needed."
-    # One of the two is the best method or shares its rank, so the other carries the paired test.
-    test = probe if best.trains_network else tuned
-    shown = not tied(test, best)
-    if pair is not None and pair.of_network and (pair.shown or not shown):
-        return _on_pair(methods, pair)
-    gap = _gap(test, flip=test is probe)
-    if math.isnan(test.p_value):
-        said = (
-            f"{tuned.title} reached {tuned.top1:.3f}, {in_text(probe)} {probe.top1:.3f}; not tested in pairs."
-        )
-    elif not pick.trains_network and shown:
-        said = f"Fine-tuning did not pay: its best mode, {in_text(tuned)}, reached {tuned.top1:.3f} ({gap})."
-    elif not pick.trains_network:
-        said = f"No difference from fine-tuning is shown: {in_text(tuned)} reached {tuned.top1:.3f} ({gap})."
-    elif shown:
-        said = (
-            f"Fine-tuning paid off: the best probe on frozen features, {in_text(probe)}, "
-            f"reached {probe.top1:.3f} (fine-tuning: {gap})."
-        )
-    else:
-        said = (
-            f"No difference from frozen features is shown: {in_text(probe)} reached {probe.top1:.3f} "
-            f"(fine-tuning: {gap}), but was slower to train."
-        )
-    return " ".join(filter(None, [said, _cost(tuned, probe if pick.trains_network else pick)]))
-
-
-def _on_no_fine_tuning(methods: list[MethodResult]) -> str:
-    """Say that no network was fine-tuned, or that the training kept what it began with."""
-    kept = [m for m in methods if m.ended_at_start]
-    open_ = "so this does not say whether fine-tuning would do better."
-    if not kept and any(m.name == HEAD for m in methods):
-        return f"No network was fine-tuned, only a new head trained on frozen features, {open_}"
-    if not kept:
-        return f"No fine-tuned baseline was run, {open_}"
-    seconds = sum(m.cost for m in kept)
-    cost = f" in {format_seconds(seconds)}" if math.isfinite(seconds) else ""
-    modes = " and ".join(in_text(m) for m in kept)
-    return (
-        f"Fine-tuning gained nothing: no epoch ({modes}){cost} was better than the new head that it began "
-        "with, which was kept."
-    )
-
-
-def _on_pair(methods: list[MethodResult], pair: FineTuningTest) -> str:
-    """Say what the test of one fine-tuned baseline against one probe shows."""
-    tuned, probe = (
-        next(m for m in methods if (m.name, m.backbone) == (name, pair.backbone))
-        for name in (pair.mode, pair.probe)
-    )
-    if not pair.shown:
-        said = "No difference between fine-tuning and frozen features is shown"
-    else:
-        said = "Fine-tuning paid off" if pair.difference > 0 else "Fine-tuning did not pay"
-    how = "" if pair.p_adjusted is None else "adjusted "
-    parts = [f"{format_points(pair.difference)} points", f"{how}{p_in_text(pair.p)}"]
-    if math.isfinite(pair.gain.low):
-        bounds = f"{format_points(pair.gain.low)} to {format_points(pair.gain.high)}"
-        parts.insert(1, f"{how}95 % interval {bounds}")
-    by = "each chosen by the training images alone"
-    if pair.chosen_by != BY_TRAINING:
-        by = "each the best on these test images, as no training image could be held out to choose by"
-    said = (
-        f"{said}: {in_text(tuned)} reached {tuned.top1:.3f}, {in_text(probe)} {probe.top1:.3f}, {by} "
-        f"({', '.join(parts)})."
-    )
-    power = [] if pair.shown else on_power([pair.detectable])
-    return " ".join(filter(None, [said, *power, _cost(tuned, probe)]))
-
-
-def points_in_text(difference: float) -> str:
-    """Write the size of a difference of accuracies: ``2.1 points``."""
-    return f"{format_points(abs(difference), signed=False)} points"
-
-
-def on_choice(
-    n_methods: int, optimism: float | None, form: Callable[[float], str] = points_in_text
-) -> list[str]:
-    """Say how much the choice on the test images flatters the best method; nothing if it is 0 or unknown."""
-    if optimism is None or not math.isfinite(optimism) or n_methods < 2 or form(optimism) == form(0.0):
-        return []
-    return [
-        f"It is the best of {n_methods} methods, and choosing it on these images flatters it by about "
-        f"{form(optimism)}."
-    ]
-
-
-def on_power(differences: Iterable[float], form: Callable[[float], str] = points_in_text) -> list[str]:
-    """Say which differences would be shown, the smallest and the largest; nothing if none is known."""
-    known = [x for x in differences if math.isfinite(x)]
-    if not known:
-        return []
-    low, high = form(min(known)), form(max(known))
-    said = f"a difference of {high}"
-    if low != high:
-        said = f"a difference of {low.removesuffix(' points')} to {high}, depending on the method,"
-    return [f"With these images, {said} would be shown with 80 % power."]
-
-
-def _gap(test: MethodResult, flip: bool) -> str:
-    """Return fine-tuning - probe in points; `flip` where the test has probe - fine-tuning."""
-    gain = test.difference
-    if flip:
-        gain = Interval(-gain.value, -gain.high, -gain.low)
-    parts = []
-    if math.isfinite(gain.value):
-        parts.append(f"{format_points(gain.value)} points")
-    if math.isfinite(gain.low) and math.isfinite(gain.high):
-        both = "adjusted " if math.isfinite(number_of(test.versus_best, "low_adjusted")) else ""
-        parts.append(f"{both}95 % interval {format_points(gain.low)} to {format_points(gain.high)}")
-    return ", ".join([*parts, _p(test)])
-
-
-def _p(test: MethodResult) -> str:
-    """Return ``p = 0.12``, or ``adjusted p = 0.12`` where it was adjusted."""
-    return ("adjusted " if test.is_adjusted else "") + p_in_text(test.p_adjusted)
-
-
-def _cost(tuned: MethodResult, probe: MethodResult) -> str:
-    slow, fast = tuned.cost, probe.cost
-    if not (math.isfinite(slow) and fast > 0):
-        return ""
-    cached = "" if probe.seconds.get("extract") else ", embeddings from the cache"
-    times = f"({format_seconds(slow)} against {format_seconds(fast)}{cached}{_joules(tuned, probe)})"
-    ratio = slow / fast
-    if ratio >= 1.5:
-        return f"Fine-tuning took {ratio:.{0 if ratio >= 9.5 else 1}f} times as long {times}."
-    return f"Fine-tuning took {'about as long' if ratio > 1 / 1.5 else 'less time'} {times}."
-
-
-def _joules(tuned: MethodResult, probe: MethodResult) -> str:
-    """Return the energy of both, if the machine measured it."""
-    if math.isnan(tuned.energy) or math.isnan(probe.energy):
-        return ""
-    return f"; {format_joules(tuned.energy)} against {format_joules(probe.energy)}"
-
-
-def on_splits(repeats: Repeats | None, pick: MethodResult) -> list[str]:
-    """Say how the recommended method does over several splits; nothing if there was one split."""
-    best = None if repeats is None else repeats.best()
-    mine = None if repeats is None else repeats.of(pick.name, pick.backbone)
-    if repeats is None or best is None or mine is None:
-        return []
-    end = "highest" if METRICS[repeats.metric].higher_is_better else "lowest"
-    mean = format_metric(repeats.metric, mine.mean(repeats.metric))
-    over = f"over {len(repeats.seeds)} splits its {repeats.title} is {mean}"
-    if mine is best:
-        others = [m for m in repeats.methods if not m.is_reference and m is not best]
-        same = sum(m.p_adjusted >= ALPHA for m in others)
-        count = f"; {same} of the {len(others)} other methods cannot be told apart from it" if others else ""
-        return [f"O{over[1:]}, the {end}{count}."]
-    title = best.title if best.backbone in (None, pick.backbone) else f"{best.title} on {best.backbone}"
-    theirs = repeats.digits(best.mean(repeats.metric).value)
-    rounded = repeats.digits(mine.mean(repeats.metric).value) == theirs
-    other = f"the {end} is {title}'s, {'the same in these digits' if rounded else theirs}"
-    p = f"(adjusted {p_in_text(mine.p_adjusted)})"
-    if mine.p_adjusted < ALPHA:
-        return [f"Warning: {over}, and {other}, shown to be better {p}: this one split has favoured another."]
-    return [f"O{over[1:]}; {other}, no difference shown {p}."]
-
-
-def warn_of_reference(reference: MethodResult, value: str) -> str:
-    """Return the warning that the recommended method is not shown to beat a reference."""
-    learnt = "which needs no training" if reference.name.startswith(ZERO_SHOT) else ""
-    said = f"Warning: it is not shown to be better than the reference, {in_text(reference)} ({value})"
-    return f"{said}, {learnt}." if learnt else f"{said}; do not rely on it."
-
-
-def on_few_images(n_test: int, n_units: int | None = None) -> list[str]:
-    """Say that few test images, or few units of them, make rough numbers; nothing if there are enough."""
-    if min(n_test, n_units or n_test) >= FEW_TEST_IMAGES:
-        return []
-    few = f"{n_test} test images"
-    if n_units and n_units < n_test:
-        few = f"{n_units} independent units among {n_test} test images"
-    return [f"With only {few} all of this is rough; more would narrow the intervals."]
-
-
 def _on_other_probes(methods: list[MethodResult], best: MethodResult, pick: MethodResult) -> list[str]:
     if pick.trains_network:
         return _on_cheaper_modes(methods, best, pick)
@@ -382,6 +190,8 @@ def _on_other_probes(methods: list[MethodResult], best: MethodResult, pick: Meth
     said = f"{len(same)} of the {len(others)} other probes cannot be told apart from it on these images."
     if len(others) == 1:
         said = "The other probe cannot be told apart from it on these images."
+    elif len(same) == len(others):
+        said = f"None of the {len(others)} other probes can be told apart from it on these images."
     return [said, *on_power(m.detectable for m in same)]
 
 
@@ -392,7 +202,7 @@ def _on_cheaper_modes(methods: list[MethodResult], best: MethodResult, pick: Met
         return []
     times = pick.cost / cheap.cost if cheap.cost > 0 else math.inf
     return [
-        f"{cheap.title} is not shown to be worse ({cheap.top1:.3f}, {_p(cheap)}) "
+        f"{cheap.title} is not shown to be worse ({cheap.top1:.3f}, {adjusted_p(cheap)}) "
         f"and {times:.0f} times faster to train."
     ]
 

@@ -105,6 +105,11 @@ class Result(Shown):
         body = [[column.text(self, row) for column in self.columns] for row in self.ranked()]
         return [[column.title for column in self.columns], *body]
 
+    @property
+    def next_steps(self) -> list[str]:
+        """Lines to paste for what comes next: commands, or calls in Python; none for most studies."""
+        return []
+
     def tables(self) -> list[tuple[str, Lines]]:
         """Return the title and the cells of each table; the first one has no title."""
         return [("", self.lines())]

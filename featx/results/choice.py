@@ -46,6 +46,11 @@ def tied(method: MethodResult, best: MethodResult) -> bool:
     return method is best or method.p_adjusted >= ALPHA
 
 
+def not_worse(method: MethodResult, best: MethodResult) -> bool:
+    """Whether no test shows that a method is worse than the best one."""
+    return method is best or not method.p_adjusted < ALPHA
+
+
 def choose(methods: Iterable[MethodResult], fine_tuning: FineTuningTest | None = None) -> Choice | None:
     """Choose the method to use; None if no method may be recommended."""
     pool = admitted(methods)
@@ -54,18 +59,18 @@ def choose(methods: Iterable[MethodResult], fine_tuning: FineTuningTest | None =
         return None
     best, first = pool[0], single[0]
     if best.name == ENSEMBLE:
-        close = [m for m in single if tied(m, best)]
+        close = [m for m in single if not_worse(m, best)]
         if not close:
             return Choice(best, best)
         first = close[0]
     if first.trains_network and not (fine_tuning is not None and fine_tuning.pays):
-        frozen = (m for m in single if not m.trains_network and tied(m, best))
+        frozen = (m for m in single if not m.trains_network and not_worse(m, best))
         first = next((m for m in frozen if not _slower(m.cost, first.cost, SLOWER_FIT)), first)
     alike = [m for m in single if m.trains_network == first.trains_network]
-    return _choose_equal([m for m in alike if is_as_accurate(m, first, best)], first)
+    return _choose_equal([m for m in alike if _is_as_accurate(m, first, best)], first)
 
 
-def is_as_accurate(method: MethodResult, first: MethodResult, best: MethodResult) -> bool:
+def _is_as_accurate(method: MethodResult, first: MethodResult, best: MethodResult) -> bool:
     """Whether a method may stand for `first`; both were tested against `best`, unless they are it."""
     if method is first:
         return True
@@ -78,7 +83,7 @@ def is_as_accurate(method: MethodResult, first: MethodResult, best: MethodResult
 def _choose_equal(equals: Sequence[MethodResult], first: MethodResult) -> Choice:
     """Choose the best calibrated, then the fastest of methods as accurate as `first`, which is among them."""
     n_equals = len(equals) - 1
-    calibrated = _best_calibrated(equals)
+    calibrated = _best_calibrated(equals, first)
     quick = _fastest(calibrated, _fit, SLOWER_FIT)
     left = _fastest(quick, _prediction, SLOWER_PREDICTION)
     if first in left:
@@ -94,15 +99,15 @@ def _choose_equal(equals: Sequence[MethodResult], first: MethodResult) -> Choice
     return Choice(pick, first, n_equals, f"faster to predict ({new} against {old} ms an image)")
 
 
-def _best_calibrated(methods: Sequence[MethodResult]) -> list[MethodResult]:
-    """Return the methods whose log loss is within one standard error of the lowest.
+def _best_calibrated(methods: Sequence[MethodResult], first: MethodResult) -> list[MethodResult]:
+    """Return the methods whose log loss is within one standard error of the lowest; all if `first` has none.
 
     The interval of a log loss leaves room above for mistakes that no test image shows, so its standard error
     is taken from the lower half.
     """
     losses = [m.metric("log_loss") for m in methods]
     lowest = min((i for i in losses if math.isfinite(i.value)), key=lambda i: i.value, default=None)
-    if lowest is None:
+    if lowest is None or math.isnan(first.metric("log_loss").value):
         return list(methods)
     error = (lowest.value - lowest.low) / 1.96 if math.isfinite(lowest.low) else 0.0
     return [m for m, loss in zip(methods, losses, strict=True) if loss.value <= lowest.value + error]

@@ -16,7 +16,8 @@ from featx.results.base import AdvisedResult, Column, DatasetFacts
 from featx.results.confusion import Confusion
 from featx.results.formats import format_milliseconds, format_test
 from featx.results.methods import MethodResult, best_method, ranked_methods
-from featx.results.next_command import python_lines, shell_lines
+from featx.results.next_command import MODEL_FILE, python_lines, shell_lines
+from featx.results.output_paths import file_stem
 from featx.results.predictions import PREDICTIONS_FILE, TestPredictions
 from featx.results.reading import NOT_STORED, quoted
 from featx.results.repeats import Repeats
@@ -102,7 +103,9 @@ class ComparisonResult(AdvisedResult):
         """The lines that train the recommended method and predict with it, for a shell or in Python."""
         if self.training is None:
             return []
-        return (python_lines if self.command is None else shell_lines)(self.training)
+        task = self.dataset.get("task")  # of several: each has a model of its own
+        file = MODEL_FILE if task is None else f"{file_stem(task)}.featx"
+        return (python_lines if self.command is None else shell_lines)(self.training, file)
 
     @property
     def findings(self) -> list[str]:
@@ -121,11 +124,16 @@ class ComparisonResult(AdvisedResult):
         return f"{len(self.dataset.get('classes') or ())} classes"
 
     def networks(self) -> list[str]:
-        """Return the backbones with the size of their images: ``["mobilenet_v2 at 224 px"]``."""
+        """Return the backbones with the size of their images: ``["mobilenet_v2 at 224 px"]``.
+
+        One without trained weights is called so: its numbers are no others' numbers.
+        """
         named = []
         for backbone in dict.fromkeys(m.backbone for m in self.methods if m.backbone):
             sizes = {m.image_size for m in self.methods if m.backbone == backbone and m.image_size}
-            named.append(backbone + (f" at {sizes.pop()} px" if len(sizes) == 1 else ""))
+            weights = self.spaces.get(backbone, {}).get("backbone", {}).get("weights")
+            said = backbone + (" with random weights" if weights == "random" else "")
+            named.append(said + (f" at {sizes.pop()} px" if len(sizes) == 1 else ""))
         return named
 
     def tables(self) -> list[tuple[str, Lines]]:

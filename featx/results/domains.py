@@ -38,11 +38,11 @@ from typing import Any, ClassVar, TypedDict
 
 from featx.errors import InputError
 from featx.metrics import Interval
-from featx.results.advice import on_choice, on_power
 from featx.results.base import AdvisedResult, Column
 from featx.results.formats import format_p, format_points, p_in_text
 from featx.results.methods import ALPHA, Test, number_of
 from featx.results.selection import Selection
+from featx.results.sentences import on_choice, on_power
 from featx.results.shown import Shown
 from featx.results.tables import interval_record, metric_column
 

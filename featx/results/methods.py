@@ -23,8 +23,10 @@ GUESSES = ("majority", "mean")
 ZERO_SHOT = "zero-shot"
 #: The name of the method that averages the probes of several backbones.
 ENSEMBLE = "ensemble"
+#: The beginning of the names of methods that fine-tune; the mode follows.
+MODE_PREFIX = "finetune-"
 #: The name of the mode of fine-tuning that trains a new head and leaves the network as it is.
-HEAD = "finetune-head"
+HEAD = f"{MODE_PREFIX}head"
 
 #: A training history: lists over epochs (and the number "best_epoch").
 Curve = dict[str, Any]
@@ -84,7 +86,7 @@ class Method(Shown):
     @property
     def trains_network(self) -> bool:
         """Whether it trains the network; every other method, a new head too, works on frozen features."""
-        return self.kind == "finetune" and self.name != HEAD
+        return trains_network(self.kind, self.name)
 
     @property
     def ended_at_start(self) -> bool:
@@ -217,6 +219,11 @@ def number_of(test: Mapping[str, Any] | None, name: str) -> float:
     """Return a number of a paired test, or NaN."""
     found = (test or {}).get(name)
     return math.nan if found is None else float(found)
+
+
+def trains_network(kind: str, name: str) -> bool:
+    """Return whether a method of this kind and name trains the network, and not only a new head."""
+    return kind == "finetune" and name != HEAD
 
 
 def kept_start(curves: Mapping[str, Any] | None) -> bool:

@@ -1,7 +1,7 @@
-"""Write the next command: the one that trains the recommended method on all images and keeps it.
+"""Write the next commands: train the recommended method on all images and keep it; compare on a backbone.
 
-A comparison holds the arguments of `featx.train` for it, under the key ``training``. They become a command
-for the shell where a command made the comparison, and else lines of Python.
+A comparison holds the arguments of `featx.train` for the recommended method, under the key ``training``. They
+become a command for the shell where a command made the comparison, and else lines of Python.
 """
 
 from __future__ import annotations
@@ -22,6 +22,11 @@ _SHARED = (
     *("engine", "device", "batch_size", "cache", "seed"),
 )
 _PATHS = "weights", "cache"
+#: Options of the command line that another study of the same images needs again; the last takes no value.
+_AGAIN = (
+    *("--split-by", "--limit", "--on-error", "--label", "--weights", "--pooling", "--image-size"),
+    *("--precision", "--engine", "--device", "--batch-size", "--cache", "--trust-code"),
+)
 
 
 def training_arguments(
@@ -46,7 +51,7 @@ def training_arguments(
         Keywords of `featx.train`, `data` and ``labels``. A value that is no text, number or truth value (an
         image, a network) is a null: the caller has it.
     """
-    found: dict[str, Any] = {"data": _plain(data)}
+    found: dict[str, Any] = {"data": None if isinstance(data, list | tuple) else _plain(data)}
     if labels is not None:
         found["labels"] = None
     found["classifier"] = pick.name
@@ -68,21 +73,36 @@ def training_arguments(
     return found
 
 
-def shell_lines(training: Mapping[str, Any]) -> list[str]:
-    """Return the commands that train, and that predict with the model, quoted for a shell."""
-    words = ["featx", "train", _near(training["data"])]
+def shell_lines(training: Mapping[str, Any], file: str = MODEL_FILE) -> list[str]:
+    """Return the commands that train, and that predict with the model `file`, quoted for a shell."""
+    words = ["featx", "train", near(training["data"])]
     for name, value in training.items():
         if name in ("data", "labels"):
             continue
-        words.append(f"--{name.replace('_', '-')}")
-        if value is not True:
-            several = value if isinstance(value, list) else [value]
-            words += [_near(str(v)) if name in _PATHS else str(v) for v in several]
-    words += ["-o", MODEL_FILE]
-    return [shlex.join(words), f"featx predict {MODEL_FILE} NEW_IMAGES"]
+        flag = f"--{name.replace('_', '-')}"
+        several = value if isinstance(value, list) else [value]
+        given = [near(str(v)) if name in _PATHS else str(v) for v in several]
+        if value is True:
+            words.append(flag)
+        elif given[0].startswith("-"):  # without = it would be taken for an option
+            words.append(f"{flag}={given[0]}")
+        else:
+            words += [flag, *given]
+    words += ["-o", file]
+    return [shlex.join(words), shlex.join(["featx", "predict", file, "NEW_IMAGES"])]
 
 
-def python_lines(training: Mapping[str, Any]) -> list[str]:
+def compare_line(
+    data: str, *, backbone: str | None = None, layer: str | None = None, again: Sequence[str] = ()
+) -> str:
+    """Return the command that compares classifiers, quoted for a shell; `again`: words of `options_again`."""
+    words = ["featx", "compare", near(data)]
+    for name, value in (("--backbone", backbone), ("--layer", layer)):
+        words += [] if value is None else [name, value]
+    return shlex.join([*words, *again, "-o", "results"])
+
+
+def python_lines(training: Mapping[str, Any], file: str = MODEL_FILE) -> list[str]:
     """Return the calls that train, save and predict; what is no plain value is a variable."""
     parts = []
     for name, value in training.items():
@@ -92,8 +112,43 @@ def python_lines(training: Mapping[str, Any]) -> list[str]:
             parts.append(name if value is None else repr(value))
         else:
             parts.append(f"{name}={name if value is None else repr(value)}")
-    calls = f"model.save({MODEL_FILE!r})", "model.predict(new_images)"
+    calls = f"model.save({file!r})", "model.predict(new_images)"
     return [f"model = featx.train({', '.join(parts)})", *calls]
+
+
+def options_again(command: str | None, *more: str) -> list[str]:
+    """Return the words of a `command` of featx that set network, reading and machine; `more`: other options.
+
+    Without a command, as for a study in Python, there are none.
+    """
+    try:
+        words = iter(shlex.split(command or ""))
+    except ValueError:  # a file that somebody edited
+        return []
+    kept: list[str] = []
+    for word in words:
+        name, given, value = word.partition("=")
+        # The command line takes a beginning for the whole name, where it is the beginning of one only.
+        known = {flag for flag in (*_AGAIN, *more) if len(name) > 2 and flag.startswith(name)}
+        known = known & {name} or known
+        if len(known) == 1:
+            flag = known.pop()
+            if flag != "--trust-code":
+                value = value if given else next(words, "")
+                flag = f"{flag}={value}" if value.startswith("-") else f"{flag} {value}"
+            kept += flag.split(" ", 1)
+    return kept
+
+
+def near(place: str) -> str:
+    """Return an absolute path inside the working directory as a relative one, anything else as it is.
+
+    A path that begins like an option gets ``./``.
+    """
+    relative = os.path.relpath(place) if os.path.isabs(place) else place
+    if relative.startswith(os.pardir):
+        relative = place
+    return os.path.join(os.curdir, relative) if relative.startswith("-") else relative
 
 
 def _plain(value: Any) -> Any:
@@ -106,11 +161,3 @@ def _plain(value: Any) -> Any:
             return None
         return plain if len(plain) > 1 else plain[0]
     return value if isinstance(value, bool | int | float | str) else None
-
-
-def _near(place: str) -> str:
-    """Return an absolute path inside the working directory as a relative one, anything else as it is."""
-    if not os.path.isabs(place):
-        return place
-    relative = os.path.relpath(place)
-    return place if relative.startswith(os.pardir) else relative

@@ -13,6 +13,7 @@ import os
 import re
 import stat
 import tomllib
+import unicodedata
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -317,3 +318,8 @@ _OWN: dict[str, Callable[[Path], bool]] = {
     "labels": _are_labels,
     "page": _is_page,
 }
+
+
+def file_stem(task: str) -> str:
+    """Return a name of a file or folder for a task: letters, digits, ``_`` and ``-``, at most 80."""
+    return re.sub(r"[^\w-]+", "-", unicodedata.normalize("NFC", task)).strip("-")[:80] or "task"

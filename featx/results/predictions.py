@@ -1,4 +1,4 @@
-"""What each method predicted for each test image: the file ``predictions.csv`` beside the results.
+"""Keep what each method predicted for each test image: the file ``predictions.csv`` beside the results.
 
 Its columns are ``id``, ``true``, then a column for each method with the class (or number) that it predicted,
 and, for classes, one called ``METHOD probability`` with the probability of that class. A method is called by
@@ -21,6 +21,7 @@ from featx.durable import read_regular
 from featx.errors import InputError, UnknownName, as_one_error
 from featx.options import checked
 from featx.results.methods import MethodResult
+from featx.results.shown import Shown, brief
 from featx.spreadsheet import csv_text, original_cell
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _MOST_BYTES = 2**32
 
 
 @dataclass(frozen=True, eq=False)
-class Predicted:
+class Predicted(Shown):
     """What one method predicted for the test images, in their order.
 
     Attributes
@@ -49,8 +50,8 @@ class Predicted:
     probability: np.ndarray | None = None
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class TestPredictions:
+@dataclass(frozen=True, eq=False)
+class TestPredictions(Shown):
     """What every method predicted for every test image.
 
     Attributes
@@ -77,8 +78,8 @@ class TestPredictions:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __repr__(self) -> str:
-        return f"TestPredictions({len(self)} test images, {len(self.methods)} methods)"
+    def _facts(self) -> dict[str, str]:
+        return {"test images": f"{len(self):,}", "methods": brief(list(self.methods))}
 
     def __getitem__(self, method: str) -> Predicted:
         if not isinstance(method, str) or method not in self.methods:

@@ -35,17 +35,17 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from featx.metrics import Interval
-from featx.results.advice import on_choice, on_power
 from featx.results.base import DatasetFacts, StudyResult
 from featx.results.formats import format_milliseconds, format_points, format_seconds, p_in_text
 from featx.results.methods import ALPHA, Test, number_of
+from featx.results.next_command import compare_line, options_again
 from featx.results.selection import Selection
+from featx.results.sentences import on_choice, on_power
 from featx.results.shown import Shown
 from featx.results.tables import Lines, interval_record, number_text
 
@@ -143,17 +143,18 @@ class RankingResult(StudyResult):
         return self.candidates[max(found, key=lambda i: found[i])] if found else None
 
     def verdict(self) -> str:
-        command = self.next_command()
-        return " ".join(self.sentences()) + (f"\nNext: {command}" if command else "")
+        return " ".join(self.sentences())
 
-    def next_command(self) -> str:
-        """Return the command that compares classifiers on the best candidate; empty if there is none."""
+    @property
+    def next_steps(self) -> list[str]:
+        """The command that compares classifiers on the best candidate, if there is one."""
         best = self.best() or self.best("logme")
         if best is None:
-            return ""
-        data = shlex.quote(str(self.dataset.get("source") or self.dataset.get("name") or "DATA"))
-        layer = f" --layer {shlex.quote(best.layer)}" if self.several_layers else ""
-        return f"featx compare {data} --backbone {shlex.quote(best.backbone)}{layer} -o results"
+            return []
+        data = str(self.dataset.get("source") or self.dataset.get("name") or "DATA")
+        named = self.several_layers or "--layers" in (self.command or "")
+        again = options_again(self.command, "--seed")
+        return [compare_line(data, backbone=best.backbone, layer=best.layer if named else None, again=again)]
 
     def sentences(self) -> list[str]:
         """Say which candidate to use, how sure that is, what it costs, and what LogME would have chosen."""
@@ -165,7 +166,10 @@ class RankingResult(StudyResult):
         same = self._not_told_apart()
         said = [f"Use {_named(best)}: its probe is the most accurate, top-1 {best.probe}."]
         if same:
-            said = [f"No candidate is shown to be the best: {_named(best)} is ahead, top-1 {best.probe}."]
+            ahead = f"{_named(best)} is ahead, top-1 {best.probe}"
+            if same[0].probe is not None and same[0].probe.value == best.probe.value:
+                ahead = f"none has a higher top-1 than {_named(best)}, {best.probe}"
+            said = [f"No candidate is shown to be the best: {ahead}."]
         if self.tested:
             said += self._on_difference(best, same)
         said += on_choice(len(self.candidates), (self.selection or {}).get("optimism"))
@@ -176,6 +180,8 @@ class RankingResult(StudyResult):
             said.append("LogME would have chosen it as well.")
         elif chosen is not None and chosen.probe is not None:
             lost = f"{100 * (best.probe.value - chosen.probe.value):.1f} points less"
+            if chosen.probe.value == best.probe.value:
+                lost = "with the same top-1"
             tested = "" if chosen.versus_best is None else f" (adjusted {p_in_text(chosen.p_adjusted)})"
             said.append(f"LogME would have chosen {_named(chosen)}, {lost}{tested}.")
         return said

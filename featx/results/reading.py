@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NoReturn, Union
 
 from featx.errors import InputError, as_one_error
+from featx.terminal import shortened
 
 #: Bound for counts and sizes in a result.
 _LARGEST = 2**53
@@ -134,13 +135,11 @@ def quoted(value: Any, most: int = 60) -> str:
         return type(value).__name__
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _LARGEST:
         return "int"
-    text = repr(value)
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    return shortened(repr(value), most)
 
 
 def _refuse(place: str, expected: str, value: Any) -> NoReturn:
-    place = place if len(place) <= 200 else f"{place[:199]}…"
-    raise InputError(f"{place} must be {expected}, got {quoted(value)}")
+    raise InputError(f"{shortened(place, 200)} must be {expected}, got {quoted(value)}")
 
 
 def _no_number(text: str) -> NoReturn:

@@ -6,20 +6,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from featx.results.advice import (
+from featx.results.advice import why_nothing
+from featx.results.base import Column
+from featx.results.comparison import COSTS, METHOD, ComparisonResult
+from featx.results.formats import format_metric, format_number
+from featx.results.methods import ALPHA, MethodResult, admitted, best_method, shown_above, worth
+from featx.results.repeats import Repeats
+from featx.results.sentences import (
     describe,
     on_choice,
     on_few_images,
     on_power,
     on_splits,
     warn_of_reference,
-    why_nothing,
 )
-from featx.results.base import Column
-from featx.results.comparison import COSTS, METHOD, ComparisonResult
-from featx.results.formats import format_metric, format_number
-from featx.results.methods import ALPHA, MethodResult, admitted, best_method, shown_above, worth
-from featx.results.repeats import Repeats
 from featx.results.tables import metric_column
 
 NO_FINE_TUNING = (

@@ -1,4 +1,4 @@
-"""The runs of one study in one folder: the first and the later ones, each with its command and times."""
+"""Record the runs of a study in its folder, each with its command and times."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RunFacts(TypedDict, total=False):
 def read_runs(path: Path) -> list[dict[str, Any]]:
     """Return the runs in a results file, the first one first; none if it cannot be read.
 
-    Older files have no list; the run that wrote such a file is told by its command and its time.
+    Older files have no list: the run that wrote the file is made of its command and times.
     """
     try:
         content = read_json(path, "file of results")
@@ -40,7 +40,7 @@ def read_runs(path: Path) -> list[dict[str, Any]]:
         began = datetime.fromisoformat(content["created"]) - timedelta(seconds=lasted or 0)
         run = {
             "command": content.get("command"),
-            "began": _time(began),
+            "began": _utc_text(began),
             "seconds": lasted,
             "featx": (content.get("environment") or {}).get("featx", ""),
         }
@@ -53,10 +53,10 @@ def add_run(
     earlier: Sequence[dict[str, Any]], *, command: str, began: datetime, seconds: float, version: str
 ) -> list[dict[str, Any]]:
     """Return the earlier runs and this one; the middle ones are dropped beyond `MOST_RUNS`."""
-    this = {"command": command, "began": _time(began), "seconds": round(seconds, 3), "featx": version}
+    this = {"command": command, "began": _utc_text(began), "seconds": round(seconds, 3), "featx": version}
     runs = [*earlier, this]
     return [*runs[:1], *runs[1:][1 - MOST_RUNS :]]
 
 
-def _time(moment: datetime) -> str:
+def _utc_text(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="seconds")

@@ -45,6 +45,7 @@ from featx.metrics import Interval, share_flagged
 from featx.results.base import AdvisedResult, Column, DatasetFacts
 from featx.results.formats import p_in_text
 from featx.results.methods import ALPHA
+from featx.results.next_command import near, options_again
 from featx.results.writing import plain, write_atomically
 from featx.spreadsheet import csv_text
 
@@ -77,7 +78,7 @@ class ScoresResult(AdvisedResult):
     unit_images: ClassVar[str] = "normal images"
     columns: ClassVar[Sequence[Column]] = (
         Column("the most anomalous", "id"),
-        Column("decision", "decision", "{:+.3g}"),
+        Column("score - threshold", "decision", "{:+.3g}"),
         Column("p-value", "p_value", "{:.3f}"),
     )
 
@@ -156,10 +157,14 @@ class ScoresResult(AdvisedResult):
         """Return what to do next, and the command for it."""
         sources = self.dataset.get("source")
         names = sources if isinstance(sources, list) and len(sources) == 2 else ["GOOD", "NEW"]
-        normal, new = (shlex.quote(str(name)) for name in names)
+        names = [near(str(name)) for name in names]
+        normal, new = (shlex.quote(name) for name in names)
         rows_only = all(str(name).endswith((".h5", ".hdf5")) for name in names)
         network = "" if rows_only or not self.backbone else f" --backbone {shlex.quote(self.backbone)}"
         network = "" if self.backbone == "features" else network
+        network += "".join(
+            f" {shlex.quote(word)}" for word in options_again(self.command, "--layer", "--seed")
+        )
         detector = f" --detectors {self.detector}" if self.detector != "knn" else ""
         again = f"featx anomaly {normal} {new}{network}{detector}"
         fine = (

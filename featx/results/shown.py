@@ -1,4 +1,4 @@
-"""How objects show themselves in a console and in a notebook, whatever their size."""
+"""Show objects briefly in a console and in a notebook, whatever their size."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 
 from featx.metrics import Interval
 from featx.results.tables import Lines, html_table, interval_text
-from featx.terminal import printable
+from featx.terminal import printable, shortened
 
 #: Most characters of one fact, most facts, and most entries of a collection that are shown.
 _LONGEST, _MOST_FACTS, _MOST_ENTRIES = 200, 9, 3
 
 
 class Shown:
-    """Mixin: a short `repr`, and a table in a notebook, made of the facts that a class tells about itself.
+    """Mixin: a short `repr`, and a table in a notebook, made of the facts that `_facts` returns.
 
     All text is made printable, shortened, and escaped in HTML: names of files and classes may be anybody's.
     """
@@ -38,7 +38,7 @@ class Shown:
 
     def _shown_facts(self) -> list[tuple[str, str]]:
         facts = [(name, printable(text)) for name, text in self._facts().items()]
-        return [(name, shortened(text)) for name, text in facts[:_MOST_FACTS]]
+        return [(name, shortened(text, _LONGEST)) for name, text in facts[:_MOST_FACTS]]
 
     def __repr__(self) -> str:
         between = "\n  " if self._line_by_line else "; "
@@ -72,11 +72,6 @@ def brief(value: Any) -> str:
         plain = all(isinstance(one, str | int | float) for one in first)
         return _listed(list(map(brief, first)), len(value)) if plain else f"{len(value):,}"
     return type(value).__name__
-
-
-def shortened(text: str, most: int = _LONGEST) -> str:
-    """Return a text of at most `most` characters."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _listed(entries: list[str], n: int) -> str:

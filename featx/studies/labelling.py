@@ -13,11 +13,12 @@ from featx.data import Dataset
 from featx.data.features import Failure, Features, check_rows
 from featx.data.label_table import LabelTable
 from featx.data.labels import class_name, encode
+from featx.data.rows import has_rows, take_features
 from featx.data.tasks import Task, choose_tasks
-from featx.errors import DatasetError, InputError
+from featx.errors import DatasetError, InputError, UnknownName
 from featx.extraction import backbone_of, extract_features, network_embedder
 from featx.options import Network, Reading, Run, require_no_network
-from featx.studies.collections import has_rows, open_dataset, take_features
+from featx.studies.collections import open_dataset
 
 #: ``"auto"`` and the functions of `featx.analysis.labelling`.
 STRATEGIES = ("auto", "typical", "k-center", "margin", "badge")
@@ -28,7 +29,7 @@ _FEW = 10
 
 
 class LabelRow(NamedTuple):
-    """An image, its label if it has one, else what is suggested (None without labels of two classes)."""
+    """An image with its label, or with a suggested one (None unless two classes have labels)."""
 
     id: str
     path: str
@@ -60,7 +61,7 @@ class LabelPool:
     names : list of str or None
         The label of each image, None without one.
     folder : path-like
-        Where the paths begin that the ids of a features file are.
+        The folder that the ids of a features file are relative to.
     """
 
     place: str
@@ -140,11 +141,16 @@ class LabelPool:
         ------
         InputError
             Every image has a label; or the strategy needs labels of two classes.
+        UnknownName
+            There is no such strategy.
         """
         if all(name is not None for name in self.names):
             found = sorted({str(name) for name in self.names})
             named = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
-            raise InputError(f"{self.place}: every image has a label ({named}); there is none to choose")
+            raise InputError(
+                f"{self.place}: every image has a label ({named}); put new images into a folder unlabelled/, "
+                "or leave their labels blank"
+            )
         self._check_strategy(strategy, model, {name for name in self.names if name is not None})
         at = {id: i for i, id in enumerate(self.images.ids)}
         if isinstance(self.images, Features):
@@ -174,7 +180,9 @@ class LabelPool:
         return LabelChoice([*rows, *map(self._row, rest)], len(chosen), strategy, features.failures)
 
     def _check_strategy(self, strategy: str, model: Any, classes: Collection[str]) -> None:
-        """Refuse a strategy that needs a probe where none can be trained."""
+        """Refuse an unknown strategy, and one that needs a probe where none can be trained."""
+        if strategy not in STRATEGIES:
+            raise UnknownName("strategy", strategy, STRATEGIES)
         if strategy == "badge" and model is not None:
             raise InputError("--strategy badge needs the probe that is trained here; leave out --model")
         if strategy in ("margin", "badge") and model is None and len(classes) < 2:
@@ -191,7 +199,7 @@ class LabelPool:
 
 
 class _Guess(NamedTuple):
-    """Probabilities of the images without a label, and their rows as the probe sees them."""
+    """Probabilities of the images without a label, and their rows as the probe takes them."""
 
     probabilities: np.ndarray  # (n_pool, n_classes)
     classes: tuple[str, ...]
@@ -240,15 +248,12 @@ def _ask(
 ) -> np.ndarray:
     """Return the model's probabilities for the images without a label."""
     if isinstance(images, Features):
-        if model.space != features.space:
-            raise InputError("the model was trained on other embeddings than those of the features file")
-        return np.asarray(model.predict_proba(features.embeddings[pool]))
+        return np.asarray(model.predict_proba(features.subset(pool)))
     wanted = {id for id, free in zip(features.ids, pool, strict=True) if free}
     # Not `on_error`: these images were read before.
     options = {name: getattr(run, name) for name in ("engine", "device", "batch_size", "cache", "verbose")}
     asked = images.subset([i for i, id in enumerate(images.ids) if id in wanted])
-    predictions = model.predict(asked, trust_code=trust_code, **options)
-    return np.array([[p.probabilities[name] for name in model.classes] for p in predictions])
+    return np.asarray(model.predict_proba(asked, trust_code=trust_code, **options))
 
 
 def _choose(

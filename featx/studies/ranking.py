@@ -249,7 +249,7 @@ def _extract_layers(
         result.notes.append(f"{backbone.name} has no classifier: no LEEP and no NCE")
     elif repr(logits.identity) not in places:
         result.notes.append(
-            f"no LEEP and no NCE of {backbone.name}: its logits are not in the cache, and the embeddings are"
+            f"no LEEP and no NCE of {backbone.name}: its logits are not in the cache, but the embeddings are"
         )
     else:
         probabilities = softmax(rows.embeddings[:, places[repr(logits.identity)]])

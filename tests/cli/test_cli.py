@@ -391,3 +391,12 @@ def test_ctrl_c_that_falls_into_a_callback_is_not_lost():
     assert done.returncode == 130, done.stderr
     assert done.stderr.startswith("featx: interrupted")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_unknown_option_names_the_nearest_and_the_help_of_its_command(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["compare", "photos", "--backbones", "a", "b", "-o", "out"])
+    assert capsys.readouterr().err == (
+        "featx compare: unrecognized arguments: --backbones a b; did you mean --backbone? "
+        "(see featx compare --help)\n"
+    )

@@ -58,8 +58,15 @@ def test_people_get_text_and_programs_csv(output, terminal, form, monkeypatch):
 def test_train_says_when_answers_are_unsure():
     shown = _when_unsure(UnsureRule(Confidence(0.62, 0.95, True, 0.9, 0.98), None))
     assert shown == (
-        "unsure answers: below a probability of 0.62 (of the held-out images 90% are above it, and 98.0% of "
-        "these were right)"
+        "unsure answers: below a probability of 0.62 (90 % of the held-out images were above it, and 98.0 % "
+        "of these right)"
     )
     assert "too few images" in _when_unsure(UnsureRule(Confidence(0.95, 0.95, False, 0.9, 0.98), None))
     assert "no answer" in _when_unsure(UnsureRule(None, None))
+    assert "--classifier head" in _when_unsure(None)  # a fine-tuned network
+
+
+def test_a_file_that_was_written_is_told_in_a_line():
+    answers = [Prediction(name, "sky", 0.9, {}, name == "b") for name in "abc"]
+    assert predict._summary("answers.csv", answers) == "answers.csv: 3 images, 1 unsure"
+    assert predict._summary("answers.csv", answers[:1]) == "answers.csv: 1 image"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 
 import numpy as np
@@ -11,6 +12,7 @@ from pictures import BACKBONE, write_photos
 
 from featx.cli import _one_line_warnings, main
 from featx.cli.commands import command_module, command_names
+from featx.cli.output import say_notes
 from featx.cli.parser import Parser
 from featx.errors import DataLossWarning
 from featx.terminal import silent, tell, tell_always
@@ -83,3 +85,20 @@ def test_errors_are_printed_in_a_quiet_run(tmp_path, capsys):
     assert main(["extract", str(tmp_path / "nothing"), "-o", str(tmp_path / "f.h5"), "-q"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("featx: ")
+
+
+def test_a_note_that_was_told_on_this_terminal_is_not_printed_again(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    note = "few images: the class 'tiny' (3)"
+    for out, said in (
+        (Terminal(), "table\n\nnote: another\n"),
+        (io.StringIO(), f"table\n\nnote: {note}\nnote: another\n"),
+    ):
+        monkeypatch.setattr(sys, "stderr", Terminal())
+        tell(f"note: {note}")
+        monkeypatch.setattr(sys, "stdout", out)
+        say_notes("table", [note, "another"], "")
+        assert out.getvalue() == said

@@ -302,8 +302,11 @@ def test_the_command_says_what_was_trained(photos, tmp_path, capsys):
     command = ["train", str(photos), "-o", str(tmp_path / "m"), "--quiet", "--classifier"]
     assert main([*command, "head", *quick]) == 0
     said = capsys.readouterr().out
-    assert "finetune-head on 24 images, 3 classes, accuracy on images that were set aside, before" in said
+    assert "finetune-head on 24 images, 3 classes; accuracy on images that were set aside, before" in said
     assert main([*command, "lda", "--epochs", "2", *quick, "--force"]) == 2
     assert "epochs=2 has no effect" in capsys.readouterr().err
     assert main([*command[:2], "f.h5", *command[2:], "lda"]) == 2
-    assert "photos: is no .h5 file; several DATA are features of the same images" in capsys.readouterr().err
+    assert (
+        "photos: is not an .h5 file; several DATA must be features of the same images"
+        in capsys.readouterr().err
+    )

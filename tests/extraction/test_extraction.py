@@ -16,6 +16,7 @@ import pytest
 from pictures import BACKBONE, COLOURS, QUICK, picture, write_photos
 
 from featx import extract, load_backbone, load_dataset, load_features
+from featx.backbones import TunedBackbone, values_of
 from featx.cache import Cache
 from featx.engines import Plan
 from featx.errors import DatasetError, ImageError, InputError, UnknownName
@@ -200,6 +201,11 @@ def test_a_mismatch_names_the_field(photos, tmp_path, capsys):
     assert features.run["forward_passes"] == 24
     again = extract(photos, backbone=changed, cache=tmp_path / "c", verbose=True)
     assert again.run["mismatch"] == []
+    assert "cache:" not in capsys.readouterr().err
+    # Other weights are no oversight, and two sha256 say nothing to a person.
+    trained = TunedBackbone.of(changed, {k: v + 1 for k, v in values_of(changed.build()).items()})
+    features = extract(photos, backbone=trained, cache=tmp_path / "c", verbose=True)
+    assert [line.partition(":")[0] for line in features.run["mismatch"]][-1] == "backbone.weights_sha256"
     assert "cache:" not in capsys.readouterr().err
 
 

@@ -207,8 +207,8 @@ def test_networks_that_fall_back_alike_are_said_once_in_plain_words(photos, tmp_
         assert used.plan.precision == "fp32"
     (warning,) = recwarn
     assert str(warning.message).endswith(
-        "falling back to torch fp32 on cpu, which takes longer; its rows are as exact or more so, and "
-        "nothing has to be done"
+        "falling back to torch fp32 on cpu, which takes longer; its rows are at least as exact, so "
+        "there is nothing to do"
     )
 
 

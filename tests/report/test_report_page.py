@@ -13,10 +13,11 @@ import featx.report
 from featx.errors import OutputError
 from featx.metrics import Interval
 from featx.report import render, write_report
+from featx.report.comparison import comparison_view
 from featx.report.methods import methods_table
 from featx.report.mistakes import confident_mistakes
 from featx.report.scale import Scale
-from featx.results import ComparisonResult, MethodResult, Mistake, advise
+from featx.results import ComparisonResult, FineTuningTest, MethodResult, Mistake, advise
 
 CSS = (Path(featx.report.__file__).parent / "templates" / "style.css").read_text(encoding="utf-8")
 VOID = {"meta", "br", "img", "link", "input", "hr"}
@@ -213,6 +214,49 @@ def test_an_older_file_that_recommends_another_method_is_advised_by_the_present_
     assert "naive Bayes on frozen" not in text
 
 
+@pytest.mark.parametrize(
+    ("top1", "old"), [(0.0, "Use SVM: top-1 0.000."), (0.9, "Nothing to recommend: no.")]
+)
+def test_advice_of_an_older_file_does_not_contradict_the_headline(top1, old):
+    method = MethodResult("svm", "SVM", "probe", "net", metrics={"top1": Interval(top1, top1, top1)})
+    page = text_of(render(ComparisonResult({"name": "d", "n_test": 400}, [method], advice=old)))
+    assert ("Nothing to recommend" in page) == (top1 == 0)
+    assert old not in page
+
+
+@pytest.mark.parametrize("p_pair", [0.5, 0.01])
+def test_the_card_says_of_fine_tuning_what_the_advice_says(p_pair):
+    def method(name, kind, top1, p=None):
+        tested = None if p is None else {"p_value": p, "difference": top1 - 0.95}
+        return MethodResult(
+            name, name, kind, "net", metrics={"top1": Interval(top1, top1 - 0.02, 0.97)}, versus_best=tested
+        )
+
+    methods = [
+        method("finetune-full", "finetune", 0.95),
+        method("svm", "probe", 0.90, 0.01),
+        method("logreg", "probe", 0.91, 0.02),
+    ]
+    pair = FineTuningTest("svm", "finetune-full", "net", "training images", p_pair, 0.05)
+    advice = advise(methods, 400, fine_tuning=pair)
+    result = ComparisonResult({"name": "d", "n_test": 400}, methods, advice=advice, fine_tuning=pair)
+    page = text_of(render(result))
+    assert "Fine-tuning paid off" in page
+    if p_pair < 0.05:
+        assert "Gain of fine-tuning +5.0 points" in page
+    else:
+        assert "Against frozen features +4.0 points 4.0 points above logreg (91.0 %), p = 0.020" in page
+
+
+def test_a_recommended_fine_tuning_is_not_said_to_gain_nothing():
+    methods = [
+        MethodResult(name, name, "finetune", "net", metrics={"top1": Interval(0.9, 0.8, 1)}, curves=curves)
+        for name, curves in (("finetune-last", {"best_epoch": 0}), ("finetune-full", {"best_epoch": 3}))
+    ]
+    page = text_of(render(ComparisonResult({"name": "d", "n_test": 400}, methods)))
+    assert "No gain" not in page
+
+
 def test_a_method_no_better_than_the_reference_is_shown_with_caution():
     methods = [
         MethodResult("svm", "Linear SVM", "probe", "net", metrics={"top1": Interval(0.42, 0.3, 0.5)}),
@@ -243,6 +287,10 @@ def test_several_backbones_are_named_in_the_table(comparison):
     table = methods_table(comparison.methods, comparison.best(), comparison.best())
     about = {row.cells[0].small for row in table.rows}
     assert {"frozen features · resnet50", "frozen features · mobilenet_v2"} <= about
+    view = comparison_view(comparison, {})
+    assert all(" · " in name for _, name, *_ in view["cost"]["front"])
+    assert view["shown"] == comparison.recommended().named(comparison.methods)
+    assert view["errors"]["title"].endswith((" · resnet50", " · mobilenet_v2"))
 
 
 def test_a_hundred_classes_make_a_page_of_reasonable_size(comparison):

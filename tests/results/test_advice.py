@@ -119,7 +119,8 @@ def test_several_splits_confirm_or_contradict_the_one():
     agreed = said(repeated("svm", 0.95), repeated("knn", 0.93, p=0.3))
     assert "mean top-1 accuracy is 0.950 [0.930, 0.970], the highest; 1 of the 1 other" in agreed
     open_ = said(repeated("knn", 0.95), repeated("svm", 0.93, p=0.3))
-    assert "the highest is Knn's, 0.950, no difference shown (adjusted p = 0.30)" in open_
+    assert "the highest is that of knn, 0.950, no difference shown (adjusted p = 0.30)" in open_
+    assert open_.index("Over 3 splits") < open_.index("fine-tuned baseline")
     assert "Warning" not in open_
     against = said(repeated("knn", 0.95), repeated("svm", 0.93, p=0.01))
     assert "Warning: over 3 splits its mean top-1 accuracy is 0.930" in against
@@ -157,6 +158,8 @@ def test_without_a_probe_it_says_that_it_cannot_say():
 def test_probes_that_cannot_be_told_apart_are_counted():
     others = [method(n, 0.93, p=p, best=0.95) for n, p in (("knn", 0.2), ("lda", 0.3), ("ridge", 0.001))]
     assert "2 of the 3 other probes cannot be told apart" in advise([method("svm", 0.95), *others], 240)
+    said = advise([method("svm", 0.95), *others[:2]], 240)
+    assert "None of the 2 other probes can be told apart from it on these images." in said
 
 
 def test_no_better_than_the_pixels_is_a_warning():

@@ -190,3 +190,54 @@ def test_a_method_that_is_right_no_more_often_than_one_answer_is_never_recommend
 def test_a_flattery_that_rounds_to_nothing_is_not_told():
     assert "flatters" not in advise([method("a", 0.95), method("b", 0.9, p=0.01)], 400, optimism=0.0004)
     assert "flatters" in advise([method("a", 0.95), method("b", 0.9, p=0.01)], 400, optimism=0.0006)
+
+
+def test_what_was_not_tested_is_not_shown_to_be_worse():
+    full, svm = method("finetune-full", 0.96, "finetune", fit=500.0), method("svm", 0.93)
+    assert recommended([full, svm]) is svm
+    ensemble = replace(method("ensemble", 0.96), backbone=None)
+    assert recommended([ensemble, svm]) is svm
+    assert "not shown to be better than every single method" in advise([ensemble, svm], 400)
+
+
+def test_a_method_without_a_log_loss_is_not_called_worse_calibrated():
+    methods = [method("rbf", 0.95, loss=math.nan), method("logreg", 0.95, p=1.0, loss=0.1)]
+    assert recommended(methods).name == "rbf"
+    assert "nan" not in advise(methods, 400)
+    assert recommended([methods[1], methods[0]]).name == "rbf"
+
+
+def test_a_pair_that_speaks_against_the_recommendation_is_not_its_reason():
+    head = method(HEAD, 0.96, "finetune")
+    methods = [
+        head,
+        method("finetune-full", 0.95, "finetune", p=0.6, best=0.96, fit=300.0),
+        method("svm", 0.91, p=0.01, best=0.96),
+    ]
+    assert recommended(methods, pair(0.04)) is head
+    said = advise(methods, 400, fine_tuning=pair(0.04))
+    assert "paid off" not in said
+    assert (
+        "No difference from fine-tuning is shown: FINETUNE-FULL reached 0.950 (−1.0 points, p = 0.60)" in said
+    )
+
+
+def test_a_difference_that_is_not_that_of_the_recommended_method_names_the_method():
+    methods = [
+        method("rbf", 0.95, loss=0.3),
+        method("logreg", 0.945, p=0.7, loss=0.1),
+        method("finetune-full", 0.90, "finetune", p=0.01, fit=300.0),
+    ]
+    said = advise(methods, 400)
+    assert said.startswith("Use LOGREG")
+    assert "FINETUNE-FULL, reached 0.900 (−5.0 points against RBF, p = 0.010)" in said
+
+
+def test_a_best_method_that_does_not_beat_every_reference_is_named():
+    majority = replace(method("majority", 0.4, "floor"), backbone=None)
+    methods = [method("rbf", 0.6, best=0.6), method("logreg", 0.59, p=0.9, best=0.6), majority]
+    for m, p in zip(methods, (0.06, 0.04), strict=False):
+        m.versus_references = {"majority": p}
+    said = advise(methods, 400)
+    assert said.startswith("Use LOGREG")
+    assert "RBF has the highest top-1, 0.600, but is not shown to be better than every reference." in said

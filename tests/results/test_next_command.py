@@ -11,8 +11,9 @@ import pytest
 
 from featx.metrics import Interval
 from featx.options import OPTIONS
-from featx.results import ComparisonResult, MethodResult
-from featx.results.next_command import python_lines, shell_lines, training_arguments
+from featx.results import ComparisonResult, MethodResult, ScoresResult
+from featx.results.next_command import options_again, python_lines, shell_lines, training_arguments
+from featx.results.ranking import Candidate, RankingResult
 
 DEFAULTS = {option.name: option.default for option in OPTIONS.values()}
 
@@ -92,3 +93,46 @@ def test_the_lines_are_in_the_file_and_read_again(command):
     assert content["next_steps"][0].startswith("model = featx.train(" if command is None else "featx train ")
     assert ComparisonResult.from_dict(content).next_steps == result.next_steps
     assert ComparisonResult({"name": "d"}, [method]).next_steps == []
+
+
+def test_other_studies_keep_the_options_of_network_and_reading_in_their_next_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = "featx rank 'my photos' --backbones a b --wei random --image-size=96 --force -o out --see 3"
+    assert options_again(command) == ["--weights", "random", "--image-size", "96"]
+    assert options_again(command, "--seed")[-2:] == ["--seed", "3"]
+    assert options_again(None) == options_again("featx rank 'my") == []
+    candidates = [Candidate("a", "flatten", 1, 4, {"logme": 0.1})]
+    data = {"name": "my photos", "source": str(tmp_path / "my photos")}
+    assert RankingResult(data, candidates, command=command).next_steps == [
+        "featx compare 'my photos' --backbone a --weights random --image-size 96 --seed 3 -o results"
+    ]
+
+
+def test_the_commands_after_scores_are_those_of_the_same_network(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = "featx anomaly good new --weights random --trust-code --contamination 0.2 -o out"
+    source = {"source": [str(tmp_path / "good"), "new"]}
+    scores = ScoresResult(["a"], [-0.1], "knn", 9, [0.1], [0.2], 0.05, source, "net", command=command)
+    for _, line in scores.next_commands():
+        assert line.startswith("featx anomaly good ")
+        assert " --backbone net --weights random --trust-code" in line
+        assert line.count("--contamination") <= 1
+
+
+def test_a_name_that_begins_like_an_option_is_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(train(data=str(tmp_path / "-photos"), label=["-kind"], cache=str(tmp_path / "-c")))
+    assert words[2] == "./-photos"
+    assert "--label=-kind" in words
+    assert words[words.index("--cache") + 1] == "./-c"
+
+
+def test_each_of_several_tasks_has_a_model_of_its_own():
+    result = ComparisonResult({"name": "d", "task": "leaf/kind"}, [], training=arguments(), command="featx")
+    assert result.next_steps[0].endswith("-o leaf-kind.featx")
+    assert result.next_steps[1] == "featx predict leaf-kind.featx NEW_IMAGES"
+
+
+def test_a_list_of_files_is_a_variable_like_their_labels():
+    line = python_lines(arguments(data=["a.png", "b.png"], labels=["x", "y"]))[0]
+    assert line.startswith("model = featx.train(data, labels, ")

@@ -360,3 +360,9 @@ def test_the_table_of_metrics_says_which_way_is_better(monkeypatch):
     assert column.title == "loops per image [95 %]"
     assert column.text(None, few) == "1.000"
     assert (format_metric("mae", Interval(1234.5)), format_metric("r2", Interval(0.5))) == ("1234", "0.500")
+
+
+def test_a_network_with_random_weights_is_called_so(result):
+    assert result.networks() == ["net"]
+    result.spaces = {"net": {"backbone": {"weights": "random"}}}
+    assert result.networks() == ["net with random weights"]

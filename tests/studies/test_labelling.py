@@ -13,7 +13,7 @@ from featx import compare, learning_curve
 from featx.data.features import Features
 from featx.data.label_table import LabelTable
 from featx.data.tasks import Task
-from featx.errors import DatasetError, InputError
+from featx.errors import DatasetError, InputError, UnknownName
 from featx.options import DEFAULT_RUN, Network, Reading
 from featx.studies.labelling import LabelPool
 
@@ -58,7 +58,8 @@ def test_the_table_comes_before_the_data(partly, tmp_path):
 
 def test_a_model_suggests_labels_and_the_images_that_it_is_unsure_of_come_first(partly):
     given = np.random.default_rng(1).dirichlet(np.ones(2), size=36)
-    model = SimpleNamespace(space={}, classes=("x", "y"), predict_proba=lambda rows: given)
+    asked = []
+    model = SimpleNamespace(classes=("x", "y"), predict_proba=lambda rows: asked.append(rows) or given)
     pool = LabelPool.open(partly, reading=Reading(), run=DEFAULT_RUN)
     choice = choose(pool, model=model)
     unsure = np.argsort(np.abs(given[:, 0] - given[:, 1]), kind="stable")[:5] + 24
@@ -67,11 +68,12 @@ def test_a_model_suggests_labels_and_the_images_that_it_is_unsure_of_come_first(
     by_id = {row.id: row for row in choice.rows}
     assert by_id["24.png"].suggested == ("x" if given[0, 0] > given[0, 1] else "y")
     assert by_id["24.png"].confidence == given[0].max()
-    model.space = {"layer": "other"}
-    with pytest.raises(InputError, match="trained on other embeddings"):
-        choose(pool, model=model)
+    # As features, of which a model refuses those of another space.
+    assert asked[0].ids == partly.ids[24:]
     with pytest.raises(InputError, match="leave out --model"):
-        choose(pool, model=SimpleNamespace(**vars(model) | {"space": {}}), strategy="badge")
+        choose(pool, model=model, strategy="badge")
+    with pytest.raises(UnknownName, match="did you mean badge"):
+        choose(pool, strategy="bagde")
 
 
 def test_a_collection_with_a_label_everywhere_has_none_to_choose(partly):
@@ -98,13 +100,13 @@ def test_a_model_is_asked_with_the_options_of_the_run(tmp_path):
         picture(COLOURS["sky"], i).save(tmp_path / f"{i}.png")
     asked = {}
 
-    def predict(images, **options):
+    def predict_proba(images, **options):
         asked.update(options)
-        return [SimpleNamespace(probabilities={"x": 0.4, "y": 0.6})] * len(images)
+        return np.tile([0.4, 0.6], (len(images), 1))
 
     run = replace(DEFAULT_RUN, cache=tmp_path / "own", batch_size=2, engine="torch", precision="fp32")
     pool = LabelPool.open(tmp_path, reading=Reading(), run=run)
-    model = SimpleNamespace(classes=("x", "y"), predict=predict)
+    model = SimpleNamespace(classes=("x", "y"), predict_proba=predict_proba)
     network = Network(weights=None, image_size=32, trust_code=True)
     pool.choose(1, model=model, backbone=BACKBONE, network=network, run=run)
     assert (asked["cache"], asked["batch_size"], asked["trust_code"]) == (tmp_path / "own", 2, True)

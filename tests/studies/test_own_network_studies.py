@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from own_modules import SMALL, Classifier, Encoder, seeded
-from pictures import write_photos
+from pictures import picture, write_photos
 
 import featx
 from featx import compare, extract, learning_curve, load_backbone, load_model, rank, similarity, train
@@ -102,7 +102,8 @@ def test_a_model_is_loaded_with_its_module(module, model_file, photos):
     with pytest.raises(
         InputError, match=r"network of your own \(Encoder\).*load_model\(path, backbone=module\)"
     ):
-        alone.predict(images)
+        alone.predict([picture((9, 9, 9), 1)])
+    assert alone.predict(images) == expected  # from the cache: the network is not needed
 
 
 def test_another_module_than_the_models_is_refused(module, model_file):
@@ -140,9 +141,9 @@ def test_rows_of_a_features_file_are_found_with_the_module(module, photos, tmp_p
     assert "rows come from a network of your own (Encoder)" in said
 
 
-def test_the_command_line_refuses_a_model_of_a_module(model_file, photos, capsys):
-    image = str(sorted(photos.rglob("*.png"))[0])
-    assert main(["predict", str(model_file), image]) == 2
+def test_the_command_line_refuses_a_model_of_a_module(model_file, tmp_path, capsys):
+    picture((9, 9, 9), 2).save(tmp_path / "new.png")
+    assert main(["predict", str(model_file), str(tmp_path / "new.png")]) == 2
     said = capsys.readouterr().err
     assert len(said.strip().splitlines()) == 1
     assert "the command line cannot load" in said

@@ -185,7 +185,7 @@ def test_the_verdict_says_how_sure_the_choice_is_and_what_is_cheaper():
         "the 2 others is shown to be less accurate."
     ) in said
     assert "costs less" not in said
-    assert said.endswith("\nNext: featx compare 'made up' --backbone net0 -o results")
+    assert sure.next_steps == ["featx compare 'made up' --backbone net0 -o results"]
     open_ = compared([-0.02, -0.01], (5e-3, 2e-3, 6e-3))
     said = open_.verdict()
     assert said.startswith("No candidate is shown to be the best: net0 (flatten) is ahead, top-1 0.900")
@@ -199,6 +199,14 @@ def test_the_verdict_says_how_sure_the_choice_is_and_what_is_cheaper():
     unknown = compared([-0.02, -0.01], (5e-3, None, 6e-3))
     unknown.candidates[2].dim = 4
     assert "net2 (flatten) has fewer values: 4 instead of 8." in unknown.verdict()
+
+
+def test_candidates_of_the_same_accuracy_are_not_ahead_of_one_another():
+    said = compared([0.0, -0.2], (5e-3, 2e-3, 6e-3)).verdict()
+    assert said.startswith(
+        "No candidate is shown to be the best: none has a higher top-1 than net0 (flatten)"
+    )
+    assert "0.0 points less" not in said
 
 
 def test_rows_in_the_cache_are_used_though_the_logits_are_not_there(photos, tmp_path):

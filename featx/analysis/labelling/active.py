@@ -70,10 +70,8 @@ def k_center(embeddings: np.ndarray, n: int, *, labelled: np.ndarray | None = No
     """
     rows = _rows("embeddings", embeddings)
     n = _count(n, len(rows))
-    if labelled is not None and len(labelled):
-        others = _rows("labelled", labelled)
-        if others.shape[1] != rows.shape[1]:
-            raise InputError(f"labelled have {others.shape[1]} values and embeddings {rows.shape[1]}")
+    others = _labelled_rows(labelled, rows.shape[1])
+    if len(others):
         gaps = np.full(len(rows), np.inf)
         for other in others:
             np.minimum(gaps, _squared(rows, other), out=gaps)
@@ -114,12 +112,9 @@ def typical(
     ndarray of shape (n,), int64
     """
     rows = _rows("embeddings", embeddings)
-    n, known = _count(n, len(rows)), 0 if labelled is None else len(labelled)
-    if labelled is not None and known:
-        others = _rows("labelled", labelled)
-        if others.shape[1] != rows.shape[1]:
-            raise InputError(f"labelled have {others.shape[1]} values and embeddings {rows.shape[1]}")
-        rows = np.concatenate([others, rows])
+    n, others = _count(n, len(rows)), _labelled_rows(labelled, rows.shape[1])
+    known = len(others)
+    rows = np.concatenate([others, rows])
     rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     clusters = _cluster(rows, min(known + n, _CLUSTERS, len(rows)), seed)
     rng = np.random.default_rng(seed)
@@ -231,6 +226,16 @@ def _rows(name: str, rows: np.ndarray) -> np.ndarray:
     return check_embeddings(
         rows, name, dtype=np.float64 if np.asarray(rows).dtype == np.float64 else np.float32
     )
+
+
+def _labelled_rows(labelled: np.ndarray | None, dim: int) -> np.ndarray:
+    """Return checked rows of labelled images, (0, dim) if there are none."""
+    if labelled is None or not len(labelled):
+        return np.empty((0, dim), np.float32)
+    rows = _rows("labelled", labelled)
+    if rows.shape[1] != dim:
+        raise InputError(f"labelled have {rows.shape[1]} values and embeddings {dim}")
+    return rows
 
 
 def _probabilities(probabilities: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,6 +111,7 @@ def _write(
     """Write the table and the page, and say what comes next."""
     from featx.data import Dataset
     from featx.report.labelling import write_label_page
+    from featx.results.next_command import compare_line
     from featx.studies.output import thumbnails_of
 
     cells = []
@@ -132,6 +132,6 @@ def _write(
         say(f"pictures: {Path(args.output).with_suffix('.html')}")
     elif not (table.file.parent / cells[0]["path"]).exists():
         tell(f"the paths are the ids of {args.data}: move {args.output} to the folder that they begin in")
-    compare = f"featx compare {shlex.quote(args.output)} -o results"
+    compare = compare_line(args.output)
     trainable = len({row.label for row in choice.rows} - {None}) > 1
     say(f"fill in its column label, then run this command again{f', or: {compare}' if trainable else ''}")

@@ -11,7 +11,7 @@ import featx
 from featx.cli.flags import add_machine, add_output, add_run, add_trust, keywords
 from featx.cli.output import list_failures, show_profile
 from featx.errors import DatasetError
-from featx.terminal import json_line, printable, tell_always
+from featx.terminal import json_line, printable, say, tell_always
 
 HELP = "classify images with a saved model"
 
@@ -52,6 +52,7 @@ def run(args: Namespace) -> None:
         from featx.results import write_atomically
 
         write_atomically(target, formatted(predictions, form))
+        say(_summary(args.output, predictions))
     else:
         sys.stdout.write(formatted(predictions, form))
     list_failures([*unlisted, *model.failures])
@@ -102,6 +103,13 @@ def formatted(predictions: list[Any], form: str) -> str:
     rows = prediction_rows(predictions)
     header = list(rows[0]) if rows else ["id", "label", "probability", "unsure"]
     return csv_text(header, (row.values() for row in rows))
+
+
+def _summary(output: str, predictions: list[Any]) -> str:
+    """Return ``FILE: 3 images, 2 unsure``."""
+    unsure = sum(bool(p.unsure) for p in predictions)
+    n = len(predictions)
+    return f"{output}: {n} image{'' if n == 1 else 's'}" + (f", {unsure} unsure" if unsure else "")
 
 
 def _line(prediction: Any) -> str:

@@ -50,27 +50,32 @@ def run(args: Namespace) -> None:
     info, found = model.info, model.info["validation"]
     members = [f"{one.backbone['name']} with {one.info['classifier']}" for one in model.members]
     name = info["classifier"] + (f" ({', '.join(members)})" if members else "")
-    score = "" if found["score"] is None else f", {found['what']} {found['score']:.3f}"
+    score = "" if found["score"] is None else f"; {found['what']}: {found['score']:.3f}"
     say(f"{args.output}: {name} on {info['n_train']} images, {len(model.classes)} classes{score}")
-    if model.unsure is not None:
+    if args.sure is not None:
         say(_when_unsure(model.unsure))
     list_failures(model.failures)
     if args.profile:
         show_profile(model.extraction)
 
 
-def _when_unsure(rule: UnsureRule) -> str:
-    """Say which answers of the model are marked as unsure."""
+def _when_unsure(rule: UnsureRule | None) -> str:
+    """Say which answers of the model are marked as unsure; without a rule it is a fine-tuned network."""
+    if rule is None:
+        return (
+            "no answer is marked as unsure: the network was trained on all images, so it has seen none that "
+            "could show when; a probe and --classifier head mark them"
+        )
     found, when = rule.confidence, []
     if found is not None and found.guaranteed and found.right is not None:
         when.append(
-            f"below a probability of {found.threshold:.2f} (of the held-out images {found.answered:.0%} are "
-            f"above it, and {found.right:.1%} of these were right)"
+            f"below a probability of {found.threshold:.2f} ({100 * found.answered:.0f} % of the held-out "
+            f"images were above it, and {100 * found.right:.1f} % of these right)"
         )
     elif found is not None:
         when.append(
-            f"below a probability of {found.threshold:.2f} (there are too few images, or too many wrong "
-            f"answers, to show from which one on {found.sure:.0%} are right)"
+            f"below a probability of {found.threshold:.2f} (too few images, or too many wrong answers, to "
+            f"find the one above which {100 * found.sure:.0f} % are right)"
         )
     when += [] if rule.familiarity is None else ["unlike the training images"]
     return (
@@ -84,5 +89,5 @@ def _data_of(given: list[str]) -> Any:
         return given[0]
     odd = [one for one in given if not is_features(one)]
     if odd:
-        raise InputError(f"{odd[0]}: is no .h5 file; several DATA are features of the same images")
+        raise InputError(f"{odd[0]}: is not an .h5 file; several DATA must be features of the same images")
     return given

@@ -48,7 +48,7 @@ def encoded_labels(
 
 
 def strings(name: str, values: Any, n: int | None = None) -> list[str]:
-    """Return texts as a list; refuse what cannot be stored as UTF-8, and another number than `n`."""
+    """Return texts as a list; refuse what cannot be stored as UTF-8, and a length other than `n`."""
     if isinstance(values, str | bytes) or np.ndim(values) == 0:
         raise FeaturesError(f"{name} is one {type(values).__name__}: expected a sequence of strings")
     strings = [str(value) if isinstance(value, np.str_) else value for value in values]
@@ -77,7 +77,7 @@ def as_text(groups: Any) -> Any:
 
 
 def checked_labels(labels: Any, n: int, classes: tuple[str, ...] | None) -> np.ndarray:
-    """Return labels as int64 (n,); refuse those that are no index into `classes`."""
+    """Return labels as int64 (n,); refuse those that are not indices into `classes`."""
     labels = np.asarray(labels)
     if labels.shape != (n,) or (labels.dtype.kind not in "iu" and n):
         raise FeaturesError(

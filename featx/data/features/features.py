@@ -190,7 +190,7 @@ class Features(Collection):
             return self.subset(self._rows_of(list(which)) if len(which) else np.empty(0, np.int64))
         return self.subset(chosen.reshape(-1) if chosen.ndim == 0 else chosen)
 
-    #: Rows are not to be walked over one by one: `embeddings` is the array.
+    #: Features are not iterable: go over `embeddings`.
     __iter__ = None
 
     def _rows_of(self, ids: Sequence[str]) -> np.ndarray:

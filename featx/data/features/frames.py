@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def columns_of(features: Features) -> dict[str, Any]:
-    """Return the columns before the values: ``id``, the tasks, ``split`` and ``group``, as far as known.
+    """Return the columns before the values: ``id``, the tasks, and ``split`` and ``group`` if known.
 
     Classes are names (None where an image has none), numbers float64 (NaN where it has none); labels without
     names of classes stay numbers.

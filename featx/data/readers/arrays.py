@@ -41,9 +41,8 @@ def from_arrays(
         See `images_of`.
     labels : array-like of shape (n,) or (n, k), DataFrame or dict of columns, optional
         Class names or whole numbers, None or NaN for an image without a label; with `classes`, indices into
-        them. Each of several columns is a task of
-        the images that have a value (not None or NaN) in it; a column of floats with any fraction is numbers,
-        every other one is classes.
+        them. Each of several columns is a task of the images that have a value in it; a column of floats with
+        any fraction is numbers, every other one is classes.
     splits : array-like of shape (n,), optional
         "train", "val" or "test".
     groups : array-like of shape (n,), optional

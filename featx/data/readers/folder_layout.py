@@ -16,7 +16,7 @@ from featx.options import check_options
 # Words without a meaning beside the word for a split, as in test_images.
 _FILLER = r"sets?|data|datasets?|images?|imgs?|pics?|pictures?|photos?|splits?|folders?|dir|samples?|files"
 _WRITTEN_TOGETHER = re.compile(f"({'|'.join(sorted(SPLIT_WORDS, key=len, reverse=True))})({_FILLER})")
-# Name of the folder of images without a label, which is never a class, a split or a group.
+# Name of the folder of images without a label; such a folder is never a class, a split or a group.
 _UNLABELLED = re.compile(r"unlabell?ed", re.IGNORECASE)
 # Names of folders inside a class that do not name anything, such as images/.
 _STORE = re.compile(rf"{_FILLER}|raw|originals?|jpe?gs?|png|frames|crops", re.IGNORECASE)
@@ -59,7 +59,7 @@ def read_layout(place: str, found: Sequence[Parts], folders: Iterable[Parts], sp
     level = [depth.get(parts[0], 0) for parts in found]
     layout = Layout(None, origin=", ".join(map(repr, divided[:5])) + (", ..." if len(divided) > 5 else ""))
     if splits:
-        # unlabelled/ beside the splits can hold anything but test images
+        # unlabelled/ beside the splits counts as training images, never as test images
         layout.splits = [splits.get(parts[0], "train") for parts in found]
     elif divided:
         layout.groups = [same_form(parts[0]) for parts in found]

@@ -15,8 +15,9 @@ _UNNAMED = ("Dataset", "Subset", "TensorDataset", "ConcatDataset", "StackDataset
 def name_of_object(data: Any) -> str:
     """Name a dataset of another library: after what it was loaded from, else after its type.
 
-    A dataset of Hugging Face is called ``NAME (SPLIT)``, a torch dataset in a folder after the folder, and a
-    part of another dataset like that one. ``Dataset`` alone names nothing.
+    A dataset of Hugging Face is called ``NAME (SPLIT)``, a torch dataset in a folder by the name of the
+    folder, and a part of another dataset by the name of that one. A type such as ``Dataset`` says nothing:
+    the name is then ``images``.
     """
     split = getattr(data, "split", None)
     for name in (

@@ -18,7 +18,6 @@ from featx.estimators.finetuned.targets import encode_labels, list_classes, seed
 from featx.estimators.network_holder import NetworkHolder
 from featx.extraction import Rows, embed, network_embedder, reuse_backbone
 from featx.options import Run, check_options
-from featx.terminal import tell
 
 if TYPE_CHECKING:
     from featx.methods.finetune import Recipe
@@ -232,7 +231,7 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
             With `warm_start`: the backbone is not that of the last fit.
         """
         from featx.methods.finetune import choose_optimizer, fine_tune, require_trainable
-        from featx.methods.finetune.announcing import announced
+        from featx.methods.finetune.announcing import announced, say_epoch
 
         self._check_parameters()
         images = self._images(X)
@@ -431,9 +430,3 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
         tags.input_tags.three_d_array = True  # grey images (n, h, w)
         tags.input_tags.string = True
         return tags
-
-
-def say_epoch(epoch: dict[str, Any]) -> None:
-    """Print loss and validation accuracy of an epoch on standard error."""
-    validated = "" if epoch["val_loss"] is None else f", validation accuracy {epoch['val_accuracy']:.3f}"
-    tell(f"epoch {epoch['epoch']}: training loss {epoch['train_loss']:.3f}{validated}")

@@ -77,9 +77,9 @@ def embed_for_model(
 ) -> ModelRows:
     """Return the rows of images for a model, from the cache alone if it has all of them.
 
-    Then no network is loaded, and so none is compared with the model's: what the space of the model names is
-    the network that made the rows. With `weights`, which must fit the model, it is loaded in any case. Errors
-    as `model_embedders`.
+    Rows in the cache come from the network that the model's space names, so none is loaded or compared with
+    the model's. With `weights`, which must fit the model, the network is loaded in any case. Errors are those
+    of `model_embedders`.
     """
     parts = model.members or (model,)
     # A network that is ready asks the cache itself, once.

@@ -5,18 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import sklearn
 
+from featx.data.splits import validation_part
 from featx.estimators.model.model import Model
 from featx.estimators.model.training_set import TrainingSet
 from featx.methods.abstention import UnsureRule, fit_confidence, fit_familiarity
+from featx.methods.ensembles import BlockEnsemble, blend_weights
+from featx.methods.probes import fit_best, fit_probe, held_out_probabilities
+from featx.methods.probes.linear_head import LinearHead
 from featx.options import Run
+from featx.results.methods import ENSEMBLE, MODE_PREFIX
 from featx.terminal import tell
 
 
 def fit_probe_model(rows: TrainingSet, name: str, run: Run, seed: int, sure: float | None) -> Model:
     """Fit one probe; its settings are chosen by cross-validation."""
-    from featx.methods.probes import fit_probe, held_out_probabilities
-
     features = rows.first
     fitted = fit_probe(
         name, features.embeddings, rows.labels, groups=features.groups, seed=seed, device=run.device
@@ -28,7 +32,7 @@ def fit_probe_model(rows: TrainingSet, name: str, run: Run, seed: int, sure: flo
         held_out = held_out_probabilities(
             fitted, features.embeddings, rows.labels, groups=features.groups, seed=seed
         )
-    return _marking_unsure(
+    return _add_unsure_rule(
         Model(classifier=fitted.estimator, info=info, **rows.parts_of_model()), rows, held_out, sure, seed
     )
 
@@ -38,12 +42,9 @@ def fit_network(
 ) -> Model:
     """Train a head on frozen rows, or the network itself, by the recipe of `featx.compare`."""
     from featx.backbones import TunedBackbone
-    from featx.data.splits import validation_part
-    from featx.estimators.finetuned.classifier import say_epoch
     from featx.extraction import network_embedder
     from featx.methods.finetune import RowsOnly, choose_recipe, fine_tune
-    from featx.methods.finetune.announcing import announced
-    from featx.methods.probes.linear_head import LinearHead
+    from featx.methods.finetune.announcing import announced, say_epoch
 
     features = rows.first
     net: Any = rows.nets[0] if rows.nets else RowsOnly(features.dim)
@@ -64,7 +65,7 @@ def fit_network(
             embeddings=features.embeddings,
             device=run.device,
             seed=seed,
-            progress=say_epoch if run.verbose else None,
+            progress=say_epoch if run.verbose and mode != "head" else None,
             watch=watch,
         )
     what = "accuracy on images that were set aside"
@@ -72,7 +73,7 @@ def fit_network(
         what += ", before the training on all images"
     accuracy = tuned.best["val_accuracy"]
     params = tuned.recipe.to_dict() | {"best_epoch": tuned.best_epoch, "precision": tuned.precision}
-    info = _info(rows, f"finetune-{mode}", params, None, _validation(accuracy, what, len(val)), seed)
+    info = _info(rows, MODE_PREFIX + mode, params, None, _validation(accuracy, what, len(val)), seed)
     info["notes"] = [*info.get("notes", []), *tuned.notes]
     parts = rows.parts_of_model()
     if mode != "head":
@@ -80,8 +81,8 @@ def fit_network(
         trained = TunedBackbone.of(net, values)
         parts |= {"space": network_embedder(trained, run).space.fields, "values": values}
     model = Model(classifier=LinearHead.of(*tuned.head_weights()), info=info, **parts)
-    # A network that was trained on all images has no rows that are new to it.
-    return model if mode != "head" else _marking_unsure(model, rows, None, sure, seed)
+    # A network that was trained on all images leaves no new rows to set thresholds by.
+    return model if mode != "head" else _add_unsure_rule(model, rows, None, sure, seed)
 
 
 def fit_ensemble(rows: TrainingSet, run: Run, seed: int, sure: float | None) -> Model:
@@ -90,15 +91,12 @@ def fit_ensemble(rows: TrainingSet, run: Run, seed: int, sure: float | None) -> 
     The weights minimise the log loss of out-of-fold probabilities of the training rows; where none can be
     held out, they are equal.
     """
-    from featx.methods.ensembles import BlockEnsemble, blend_weights
-    from featx.methods.probes import held_out_probabilities
-
     y, members, held = rows.labels, [], []
     for number, features in enumerate(rows.sets):
         parts = rows.parts_of_model(number)
         if run.verbose:
             tell(f"fitting the classifiers of {parts['backbone']['name']}")
-        best = _best_probe(features, y, run, seed)
+        best = fit_best(features.embeddings, y, groups=features.groups, seed=seed, device=run.device)
         held.append(held_out_probabilities(best, features.embeddings, y, groups=features.groups, seed=seed))
         about = {"classifier": best.name, "params": best.params, "cv_score": best.cv_score}
         members.append(Model(classifier=best.estimator, info=about, **parts))
@@ -122,25 +120,26 @@ def fit_ensemble(rows: TrainingSet, run: Run, seed: int, sure: float | None) -> 
         classes=rows.classes,
         space={},
         backbone={},
-        info=_info(rows, "ensemble", params, None, _validation(score, what, n), seed),
+        info=_info(rows, ENSEMBLE, params, None, _validation(score, what, n), seed),
         failures=first.failures,
         extraction=first.extraction,
         members=tuple(members),
     )
-    return _marking_unsure(model, rows, held_out, sure, seed)
+    return _add_unsure_rule(model, rows, held_out, sure, seed)
 
 
-def _marking_unsure(
+def _add_unsure_rule(
     model: Model,
     rows: TrainingSet,
     held_out: tuple[np.ndarray, np.ndarray] | None,
     sure: float | None,
     seed: int,
 ) -> Model:
-    """Give a model its rule for unsure answers, if a share `sure` of right ones is asked for.
+    """Return the model with its rule for unsure answers; without one if `sure` is None.
 
-    The probability comes from predictions of `held_out` rows, (positions, probabilities), the distance from
-    training rows compared with all others.
+    `held_out` has the positions of rows that the classifier was not fitted to, and its probabilities for
+    them: they give the least probability of a sure answer. The largest distance comes from training rows,
+    each compared with the others.
     """
     if sure is None:
         return model
@@ -156,13 +155,6 @@ def _marking_unsure(
     return model
 
 
-def _best_probe(features: Any, y: np.ndarray, run: Run, seed: int) -> Any:
-    """Return the probe with the best score in cross-validation; the first of equals, as in a comparison."""
-    from featx.methods.probes import fit_best
-
-    return fit_best(features.embeddings, y, groups=features.groups, seed=seed, device=run.device)
-
-
 def _validation(score: float | None, what: str, n: int) -> dict[str, Any]:
     return {"score": score, "what": what, "n": n}
 
@@ -175,8 +167,6 @@ def _info(
     validation: dict[str, Any],
     seed: int,
 ) -> dict[str, Any]:
-    import sklearn
-
     from featx import __version__
 
     return {

@@ -114,9 +114,9 @@ class Model(Shown):
 
         Notes
         -----
-        The network stays ready for the next call in this process. If the cache has the rows of all images, it
-        is not loaded, so that none of the errors below about networks can occur: what the model's space names
-        is the network that made these rows. If this machine does not have the precision that the model was
+        The network stays ready for the next call in this process. If the cache has the rows of all images, no
+        network is loaded, and the errors below about networks cannot occur: rows in the cache come from the
+        network that the model's space names. If this machine does not have the precision that the model was
         trained in, fp32 is used, which is more exact.
 
         Raises
@@ -237,5 +237,5 @@ def _set_classifier(model: Model, classifier: Any) -> None:
     model._classifier = classifier
 
 
-# After the dataclass is made, which would take the property for the default of the field.
+# Set after the dataclass is made: inside, the property would be taken for the default of the field.
 Model.classifier = property(_classifier_of, _set_classifier)  # type: ignore[assignment]

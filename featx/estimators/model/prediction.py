@@ -24,8 +24,8 @@ class Prediction(Shown):
     probabilities : dict of str to float
         Probability of every class.
     unsure : bool or None
-        Whether the answer is too improbable, or the image unlike those of the training (`featx.train`). None
-        if the model has no thresholds: it was trained before featx had them, or with ``sure=None``.
+        Whether the probability is too low, or the image unlike the training images (see `featx.train`). None
+        if the model has no thresholds: it was trained with ``sure=None``, or before featx had them.
     reason : str
         Why it is unsure, else ``""``.
     """

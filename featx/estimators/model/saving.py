@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from featx.estimators.model.model import Model
 
-#: Classifiers and parts that featx could not read before version 3 of the format.
+#: Kinds of classifiers that need version 3 of the format.
 _SINCE_3 = ("linear-head",)
 
 

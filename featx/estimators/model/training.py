@@ -7,12 +7,12 @@ from typing import Any, Unpack
 
 from featx.errors import InputError, UnknownName
 from featx.estimators.model.model import Model
-from featx.estimators.model.training_set import are_features, gather_features, gather_images
+from featx.estimators.model.training_set import gather_features, gather_images, listed_features
 from featx.options import ColumnOptions, Network, Reading, Run, checked, listed, require_no_effect
+from featx.results.methods import ENSEMBLE, MODE_PREFIX
 
-#: What can be trained besides probes: the names in results, and shorter ones.
-_FINE_TUNED = ("head", "last", "gradual", "full")
-_ENSEMBLE = "ensemble"
+#: The modes of fine-tuning that can be trained.
+_MODES = ("head", "last", "gradual", "full")
 
 
 @checked(backbone="backbones")
@@ -55,8 +55,9 @@ def train(
     seed : int, default=0
         Seed of folds and classifier, of the validation part and the random crops.
     sure : float or None, default=0.95
-        The share of right answers among those that are not marked unsure (`Prediction.unsure`); None marks
-        none. A network that was fine-tuned on all images has no new ones to tell: its answers are not marked.
+        The share of right answers among those that are not marked unsure (`Prediction.unsure`); None: no
+        answer is marked. Nor are those of a fine-tuned network: it was trained on all images, and none are
+        left to set thresholds by.
     **options
         Options of the network, of reading and of the run, as in `featx.extract`. One `label` is predicted.
 
@@ -77,15 +78,15 @@ def train(
 
     Notes
     -----
-    An answer is unsure below the probability from which on a share `sure` of the out-of-fold answers is
-    right, at a confidence of 95 % (`featx.methods.abstention.confidence`), and below 1/2 in any case. It is
+    An answer is unsure if its probability is below 1/2, or below a threshold above which a share `sure` of
+    the out-of-fold answers is right, at a confidence of 95 % (`featx.methods.abstention.confidence`). It is
     also unsure if the image is farther from the training images than 99 % of images like them
     (`featx.methods.abstention.familiarity`).
     """
     from featx.estimators.model.fitting import fit_ensemble, fit_network, fit_probe_model
 
     name, mode = _name_of(classifier)
-    backbones, given = listed(backbone), are_features(data)
+    backbones, given = listed(backbone), listed_features(data)
     trains_network = mode not in (None, "head")
     _check_numbers(name, given, backbones)
     if not trains_network:
@@ -110,7 +111,7 @@ def train(
         rows = gather_images(
             data, labels, backbones, network=network, reading=reading, run=run, seed=seed, mode=mode
         )
-    if name == _ENSEMBLE:
+    if name == ENSEMBLE:
         return fit_ensemble(rows, run, seed, sure)
     if mode is not None:
         return fit_network(rows, mode, run, seed, epochs, sure)
@@ -122,16 +123,16 @@ def _name_of(classifier: str) -> tuple[str, str | None]:
     from featx.methods.probes import get_probe
 
     asked = classifier.lower().replace("_", "-")
-    if asked == _ENSEMBLE:
-        return _ENSEMBLE, None
-    mode = asked.removeprefix("finetune-")
-    if mode in _FINE_TUNED and (asked != mode or mode == "head"):
-        return f"finetune-{mode}", mode
+    if asked == ENSEMBLE:
+        return ENSEMBLE, None
+    mode = asked.removeprefix(MODE_PREFIX)
+    if mode in _MODES and (asked != mode or mode == "head"):
+        return MODE_PREFIX + mode, mode
     try:
         probe = get_probe(classifier)
     except UnknownName as error:
-        trained = [f"finetune-{known}" for known in _FINE_TUNED]
-        raise UnknownName("classifier", classifier, [*error.known, "head", *trained, _ENSEMBLE]) from None
+        trained = [MODE_PREFIX + known for known in _MODES]
+        raise UnknownName("classifier", classifier, [*error.known, "head", *trained, ENSEMBLE]) from None
     if probe.kind == "floor":
         raise InputError(f"classifier {classifier!r} is a reference for comparisons; train a probe")
     return probe.name, None
@@ -141,12 +142,12 @@ def _check_numbers(name: str, features: Sequence[Any], backbones: Sequence[Any])
     """Refuse several backbones for one classifier, and one for an ensemble."""
     count = len(features) if features else len(backbones)
     what = "features" if features else "backbones"
-    if name == _ENSEMBLE and count < 2:
+    if name == ENSEMBLE and count < 2:
         raise InputError(
             f"classifier 'ensemble' averages several backbones, got {count}: "
             + ("give the features of each, of the same images" if features else "name them in backbone")
         )
-    if name != _ENSEMBLE and count > 1:
+    if name != ENSEMBLE and count > 1:
         raise InputError(
             f"classifier {name!r} takes one backbone, got {count} {what}; classifier='ensemble' combines them"
         )

@@ -112,13 +112,14 @@ def gather_images(
         require_trainable(nets[0], [mode])
     sets = [extract_features(dataset, network_embedder(net, run), run) for net in nets]
     if sets[0].failures:
-        dataset = _read_ones(dataset, sets[0])
+        dataset = _keep_read(dataset, sets[0])
         require_labelled(dataset)
     notes = [note for one in sets for note in check_rows(one.embeddings, one.ids, dataset.name)]
     return TrainingSet(sets, nets, dataset.images, [dataset.name] * len(sets), list(dict.fromkeys(notes)))
 
 
-def _read_ones(dataset: Dataset, features: Features) -> Dataset:
+def _keep_read(dataset: Dataset, features: Features) -> Dataset:
+    """Return the images of which there are features: those that could be read."""
     known = set(features.ids)
     return dataset.subset([i for i, id in enumerate(dataset.ids) if id in known])
 
@@ -150,7 +151,7 @@ def gather_features(
     return TrainingSet(sets, [], None, places, notes)
 
 
-def are_features(data: Any) -> list[Any]:
+def listed_features(data: Any) -> list[Any]:
     """Return the features that `data` is, or holds as a list or tuple; an empty list for anything else."""
     if has_rows(data):
         return [data]
@@ -167,7 +168,7 @@ def _of_one_task(given: Any, place: str) -> Any:
 
 
 def _require_usable(features: Features, place: str) -> None:
-    """Refuse rows whose network is not known, or that no later image can be put beside."""
+    """Refuse features of an unknown network, in int8 (no later image can be compared), or without labels."""
     backbone_arguments(features.space, place)
     if "calibration" in features.space:
         raise InputError(

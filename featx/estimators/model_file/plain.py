@@ -58,9 +58,9 @@ class PlainClassifier:
 
 
 def find_plain(description: Any, arrays: Mapping[str, np.ndarray], n_classes: int) -> PlainClassifier | None:
-    """Return the classifier of a model file if it is of this form, and None for any other.
+    """Return the classifier of a model file if it is of this form, None otherwise.
 
-    None, too, if anything in it would make `rebuild` refuse it: `rebuild` says what.
+    None also for a damaged one: `rebuild` then refuses it and says why.
     """
     if not isinstance(description, dict) or set(description) != _TOP:
         return None
@@ -76,7 +76,7 @@ def find_plain(description: Any, arrays: Mapping[str, np.ndarray], n_classes: in
     ):
         return None
     names = _names(estimator["steps"])
-    if names is None or not _fit(arrays, names, d, 1 if k == 2 else k):
+    if names is None or not _are_its_arrays(arrays, names, d, 1 if k == 2 else k):
         return None
     return PlainClassifier(description, dict(arrays), names)
 
@@ -103,8 +103,8 @@ def _names(steps: Any) -> tuple[str, str] | None:
     return names
 
 
-def _fit(arrays: Mapping[str, np.ndarray], names: tuple[str, str], d: int, scores: int) -> bool:
-    """Tell whether the arrays are exactly those of such a classifier, in shape, dtype and range."""
+def _are_its_arrays(arrays: Mapping[str, np.ndarray], names: tuple[str, str], d: int, scores: int) -> bool:
+    """Return whether the arrays are exactly those of such a classifier, in shape, dtype and range."""
     shapes: dict[str, tuple[int, ...]] = {
         "classifier.temperature": (),
         f"classifier.{names[0]}.mean": (d,),

@@ -21,7 +21,7 @@ UNSURE_ROWS = "unsure.rows"
 _LENGTH_ERROR = 1e-2
 #: 1 - cosine, with room for rounding.
 _DISTANCES = (-0.1, 2.1)
-#: Fields of a `Confidence` with their least and greatest values.
+#: Fields of a `Confidence` that are numbers from 0 to 1.
 _CONFIDENCE = ("threshold", "sure", "answered", "right")
 
 
@@ -52,7 +52,7 @@ def rebuild_unsure(info: Mapping[str, Any], rows: np.ndarray | None, dim: int) -
     described = info.get(UNSURE)
     if described is None:
         if rows is not None:
-            raise InputError(f"holds an array that its rule for unsure answers has not: {UNSURE_ROWS!r}")
+            raise InputError(f"holds the array {UNSURE_ROWS!r}, and no rule for unsure answers")
         return None
     if not isinstance(described, dict) or set(described) != {"confidence", "distance"}:
         raise InputError("unsure: expected an object with confidence and distance")

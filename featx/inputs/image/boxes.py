@@ -55,7 +55,7 @@ def unpack_heif(data: bytes, format: str) -> Container:
 
 
 def unpack_jpeg2000(data: bytes) -> Container:
-    """Check a JPEG 2000 file: OpenJPEG decodes what a cut file has left of the picture, without an error."""
+    """Check a JPEG 2000 file; OpenJPEG itself decodes a truncated one as far as it goes, without an error."""
     start = 0
     if data.startswith(JP2_SIGNATURE):
         found = [start for name, start, _ in _boxes(data, 0, len(data)) if name == b"jp2c"]

@@ -3,14 +3,12 @@
 The score of a row is the mean cosine distance to its two nearest training rows (Sun et al.,
 "Out-of-distribution detection with deep nearest neighbors", ICML 2022; two neighbours as Bergman et al.,
 "Deep nearest neighbor anomaly detection", 2020). Its threshold comes from training rows as if they were new:
-a row is compared with those that are kept, without itself and its group. Of n such scores, a new normal image
-exceeds the ceil((n + 1)(1 - a))-th smallest with a probability of at most a (conformal prediction: Vovk et
-al., "Algorithmic learning in a random world", 2005).
+a row is compared with those that are kept, without itself and its group. A new normal image exceeds it with
+probability `FLAGGED` (`featx.methods.detectors.thresholds.held_out_threshold`).
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -55,7 +53,6 @@ def fit_familiarity(
     labels: np.ndarray,
     groups: np.ndarray | None = None,
     *,
-    held_out: np.ndarray | None = None,
     seed: int = 0,
 ) -> Familiarity | None:
     """Keep some training rows, and find the threshold of the distance to them.
@@ -68,9 +65,6 @@ def fit_familiarity(
         Every class is represented among the rows that are kept, if they are enough.
     groups : ndarray of shape (n,), optional
         Rows of a group say nothing about how far a new image is from one of them.
-    held_out : ndarray of shape (m, d), optional
-        Rows of a validation set, which then give the threshold: for embeddings of a network that was trained
-        on `rows`.
     seed : int, default=0
         Seed of the sample.
 
@@ -84,22 +78,21 @@ def fit_familiarity(
     With fewer than 99 scores the threshold is the largest of n, which a new normal image exceeds with
     probability 1 / (n + 1) on average over training sets, and more often or more rarely for one of them.
     """
+    from featx.methods.detectors.thresholds import held_out_threshold  # with scikit-learn
+
     drawn = _sample(labels, max(NEIGHBOURS, min(_MOST_ROWS, _MOST_NUMBERS // rows.shape[1])), seed)
     kept = _scaled(rows[drawn]).astype(np.float16)
     known = kept.astype(np.float32)
-    if held_out is not None:
-        scores = _distances(_scaled(held_out), known)
-    else:
-        rest = np.setdiff1d(np.arange(len(rows)), drawn)
-        rest = np.random.default_rng(seed).permutation(rest)[:_MOST_SCORES]
-        asked = np.concatenate([drawn, rest])
-        units = np.arange(len(rows)) if groups is None else np.asarray(groups)
-        scores = _distances(_scaled(rows[asked]), known, units[asked], units[drawn])
-    scores = np.sort(scores[np.isfinite(scores)])
+    rest = np.setdiff1d(np.arange(len(rows)), drawn)
+    rest = np.random.default_rng(seed).permutation(rest)[:_MOST_SCORES]
+    asked = np.concatenate([drawn, rest])
+    units = np.arange(len(rows)) if groups is None else np.asarray(groups)
+    scores = _distances(_scaled(rows[asked]), known, units[asked], units[drawn])
+    scores = scores[np.isfinite(scores)]
     if not len(scores):
         return None
-    rank = min(len(scores), math.ceil((len(scores) + 1) * (1 - FLAGGED)))
-    return Familiarity(kept, float(scores[rank - 1]))
+    # A detector's scores are high for normal rows, and distances low.
+    return Familiarity(kept, -held_out_threshold(-scores, FLAGGED))
 
 
 def _sample(labels: np.ndarray, most: int, seed: int) -> np.ndarray:
@@ -125,7 +118,7 @@ def _distances(
     units: np.ndarray | None = None,
     known_units: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return the mean distance of each row to its nearest ones of other units, infinite if they are few."""
+    """Return the mean distance of each row to the nearest ones of other units; infinite if these are few."""
     found = np.full(len(rows), np.inf, np.float32)
     if len(known) < NEIGHBOURS:
         return found

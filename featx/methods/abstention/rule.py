@@ -1,4 +1,4 @@
-"""When an answer is unsure, and why."""
+"""Say when an answer is unsure, and why."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNLIKE = "unlike the training images"
 
 @dataclass(frozen=True)
 class UnsureRule:
-    """The thresholds of a model; either is None where it could not be found.
+    """Both thresholds of a model; either is None where it could not be found.
 
     Attributes
     ----------

@@ -48,9 +48,9 @@ class ThresholdDetector(OutlierMixin, BaseEstimator):
             raise InputError(f"contamination must lie above 0 and up to 0.5, got {self.contamination!r}")
         self._learn(rows)
         if groups is not None and np.shape(groups) == (len(rows),) == np.unique(groups).shape:
-            groups = None  # each row is one of its own
+            groups = None  # every row is a group of its own
         scores = self._score_held_out(rows, groups)
-        # Of a few rows none can be held out.
+        # With very few rows, none can be held out.
         self.held_out_scores_ = scores if len(scores) else self._score(rows)
         self.offset_ = held_out_threshold(self.held_out_scores_, self.contamination)
         return self

@@ -81,14 +81,14 @@ class MahalanobisDetector(ThresholdDetector):
         parts = held_out_parts(len(rows), groups, self._most_parts())
         if not parts:
             return np.empty(0)
-        without = _Without(rows - self.location_, None if self.shrinkage == "auto" else self.shrinkage_)
+        others = _LeaveOut(rows - self.location_, None if self.shrinkage == "auto" else self.shrinkage_)
         scores = np.empty(len(rows))
         for part in parts:
-            scores[part] = without.score(part)
+            scores[part] = others.score(part)
         return scores[np.sort(np.concatenate(parts))]
 
 
-class _Without:
+class _LeaveOut:
     """Score some rows by mean and covariance of all others, without a second fit.
 
     Let u_k be the n centred rows, S their covariance, and leave the b rows of a part P out. With
@@ -124,12 +124,14 @@ class _Without:
         trace = self.n / left * self.spread.sum() - (taken**2).sum()
         s = self._ledoit_wolf(part, taken, trace) if self.shrinkage is None else self.shrinkage
         diagonal = (1 - s) * self.n / left * self.spread + s * trace / self.dim
+        # Where all others are equal, they have no covariance.
+        diagonal = np.maximum(diagonal, np.finfo(np.float64).eps * self.spread.max())
         taken *= np.sqrt(1 - s)
         moved = out + shift / left
         eased = moved / diagonal
         distances = (moved * eased).sum(axis=1)
         inner, vectors = eigh(np.eye(len(taken)) - (taken / diagonal) @ taken.T)
-        # Where the covariance of the others has no inverse, the rows are as far as numbers go.
+        # Where the covariance of the others has no inverse, the distance is large and finite.
         cross = (eased @ taken.T) @ vectors
         return -np.sqrt(distances + (cross**2 / np.maximum(inner, np.finfo(np.float64).eps)).sum(axis=1))
 

@@ -10,11 +10,8 @@ from featx.methods.finetune.measuring import measure_costs
 from featx.methods.finetune.recipe import Recipe
 from featx.methods.finetune.training_progress import TrainingProgress
 from featx.methods.finetune.workload import expected_seconds
-from featx.progress import Status, describe_seconds
+from featx.progress import LONG, Status, describe_seconds
 from featx.terminal import tell
-
-#: A training that is expected to take fewer seconds begins without a word.
-LONG = 10.0
 
 
 @contextmanager
@@ -42,13 +39,22 @@ def announced(
     )
     seconds = expected_seconds(recipe, n_train, n_val, costs)
     what = f"fine-tuning {backbone.name} ({recipe.mode})"
+    if recipe.mode == "head":
+        what = f"new head on {backbone.name}"
     if seconds >= LONG:
         tell(f"{what}: {n_train + n_val} images, about {describe_seconds(seconds)}")
     watch = TrainingProgress(costs)
 
     def describe() -> tuple[float, str]:
         share, text = watch.describe()
-        return share, f"{what}: {text}"
+        return share, f"{what}: {text}" if text else what
 
     with Status(describe):
         yield watch
+
+
+def say_epoch(epoch: dict[str, Any]) -> None:
+    """Print loss and validation accuracy of an epoch on standard error."""
+    validated = "" if epoch["val_loss"] is None else f", validation accuracy {epoch['val_accuracy']:.3f}"
+    when = f"epoch {epoch['epoch']}" if epoch["epoch"] else "before the first epoch"
+    tell(f"{when}: training loss {epoch['train_loss']:.3f}{validated}")

@@ -275,7 +275,7 @@ class NetworkTraining:
         with closing(self._batches(order, number, stored, pool)) as batches:
             for rows, lower in batches:
                 step_loss, step_right = self.take_step(rows, lower)
-                self.watch.did("train", share * len(rows))
+                self.watch.count("train", share * len(rows))
                 loss, right = loss + step_loss, right + step_right
         return loss / len(order), right / len(order)
 
@@ -370,7 +370,7 @@ class NetworkTraining:
         logits = []
         for features in found:
             logits.append(self.head(features))
-            self.watch.did("check", len(features))
+            self.watch.count("check", len(features))
         return _score(torch.cat(logits), self.labels[val])
 
     def _store(self, number: int, positions: np.ndarray, view: View) -> Activations | None:
@@ -390,4 +390,4 @@ class NetworkTraining:
     def _watched(self, found: Iterable[tuple[np.ndarray, Parts]]) -> Iterator[tuple[np.ndarray, Parts]]:
         for rows, parts in found:
             yield rows, parts
-            self.watch.did("store", len(rows))
+            self.watch.count("store", len(rows))

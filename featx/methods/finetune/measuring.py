@@ -1,4 +1,4 @@
-"""Measure what one image costs a training, by a few steps on a copy of the network."""
+"""Measure how long a training takes for one image, by a few steps on a copy of the network."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def measure_costs(
 ) -> Costs:
     """Return the seconds for one image in a training of this network with `recipe`.
 
-    A copy of the network is trained for a few steps; the global random state is not used. With `threads` the
-    steps run on as many; several trainings at once have one each.
+    A copy of the network is trained for a few steps; the global random state is not used. `threads` is the
+    number of threads for the steps: one where several trainings run at once.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ class TrainingProgress:
         self._phases: dict[str, Images] = {}
         self._done = 0.0  # expected seconds of the images that are done
         self._images = 0.0
-        self._doing, self._epoch = "head", ""
+        self._doing, self._epoch = "", ""
         self._first: float | None = None  # when the first phase began
         self._last = 0.0  # when the last images were done
 
@@ -52,15 +52,11 @@ class TrainingProgress:
         if phase in self._phases:
             self._phases[phase] = Images(*(share * number for number in self._phases[phase]))
 
-    def skip(self, phase: str) -> None:
-        """Leave a phase out."""
-        self._phases.pop(phase, None)
-
     def begin_epoch(self, epoch: int, epochs: int) -> None:
         """Begin an epoch of the training that runs now."""
         self._epoch = f", epoch {epoch} of {epochs}"
 
-    def did(self, kind: str, images: float) -> None:
+    def count(self, kind: str, images: float) -> None:
         """Count images, ``"train"``, ``"check"`` or ``"store"``, of the phase that runs now."""
         phase = next((name for name in PHASES if name in self._phases), None)
         now = Images(**{kind: images})
@@ -84,13 +80,14 @@ class TrainingProgress:
         return max(0.0, left - since)
 
     def describe(self) -> tuple[float, str]:
-        """Return the share of the time that has passed, and what is done now with the time left."""
+        """Return the share of the time that has passed, and the time left with what is done now."""
         left = self.seconds_left
         passed = 0.0 if self._first is None else self._clock() - self._first
         share = 0.0 if left is None or passed + left <= 0 else passed / (passed + left)
-        return share, self.doing + ("" if not left else f", about {describe_seconds(left)} left")
+        said = [f"about {describe_seconds(left)} left"] if left else []
+        return share, "; ".join([*said, self.doing] if self.doing else said)
 
     @property
     def doing(self) -> str:
-        """What is done now, in words: ``"rate 1 of 2, epoch 3 of 8"``."""
+        """What is done now, in words: ``"rate 1 of 2, epoch 3 of 8"``; empty while only a head is trained."""
         return self._doing + self._epoch

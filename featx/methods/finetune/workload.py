@@ -18,10 +18,10 @@ PHASES = ("rates", "epochs", "refit")
 
 
 class Costs(NamedTuple):
-    """Seconds for one image of each kind, and what the network's layers decide; see `measuring`.
+    """Seconds for one image of each kind, and facts about the network's layers; see `measuring`.
 
-    Without a measurement only the proportions count: a backward pass takes about twice as long as a forward
-    pass.
+    The defaults stand for no measurement, where only proportions count: a backward pass takes about twice as
+    long as a forward pass.
     """
 
     train: float = 1.0
@@ -70,7 +70,7 @@ def count_images(recipe: Recipe, n_train: int, n_val: int, costs: Costs, *, stor
 def plan_phases(recipe: Recipe, n_train: int, n_val: int, costs: Costs) -> dict[str, Images]:
     """Return the images of each phase: the search over rates, the epochs, and the refit on all images.
 
-    The refit is counted with as many epochs as the training: that is the most, and what usually is chosen.
+    The refit is counted with as many epochs as the training: it has no more, and usually as many.
     """
     phases: dict[str, Images] = {}
     searched = bool(recipe.lr_search and n_val)

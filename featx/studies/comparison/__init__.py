@@ -225,8 +225,9 @@ def compare(
         tasks[name] = one, replace(task_options, setups=tuning_setups(one, task_options, costs))
     left_out = {} if asked else leave_out_long_modes(list(tasks.values()))
     modes = tuple(mode for mode in modes if mode not in left_out)
-    unused += describe_left_out(left_out, modes)
-    for line in describe_left_out(left_out, modes) if run.verbose else ():
+    about = describe_left_out(left_out, modes, seeds)
+    unused += about
+    for line in about if run.verbose else ():
         tell(line)
     for name, (one, its_options) in tasks.items():
         if run.verbose and study.several:

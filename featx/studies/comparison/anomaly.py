@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Unpack
 
 import numpy as np
@@ -92,16 +93,6 @@ def compare_detectors(
         raise InputError("test is given without normal: say which of its classes are normal")
     network, reading, run = Network.of(options), Reading.of(options), Run.of(options)
     given = [data] if test is None else [data, test]
-
-    def check(place: str, last: Dataset | Features) -> None:
-        if last.labels is None or last.classes is None:
-            raise DatasetError(f"{place}: has no labels; they are needed to tell what is normal")
-        for name in wanted:
-            if name not in last.classes:
-                raise DatasetError(
-                    f"{place}: there is no class {name!r}; classes: {', '.join(last.classes[:20])}"
-                )
-
     names, sets, opened = embed_collections(
         given,
         backbone,
@@ -110,12 +101,11 @@ def compare_detectors(
         run=run,
         seed=seed,
         labelled=test is None,
-        check=check,
+        check=partial(_require_classes, wanted),
     )
     judged = sets[-1]
-    classes = judged.classes
     assert judged.labels is not None
-    assert classes is not None
+    classes = judged.classes or ()
     own = test is not None or (judged.splits is not None and set(judged.splits.tolist()) != {"train"})
     if own and test_size != OPTIONS["test_size"].default:
         raise InputError(f"test_size={test_size:g} has no effect: the test images are given; leave it out")
@@ -177,6 +167,16 @@ class _Problem:
     name: str
     rows: np.ndarray  # normal rows to train on
     anomalous: np.ndarray  # (n_test,), bool
+
+
+def _require_classes(wanted: Sequence[str], place: str, judged: Dataset | Features) -> None:
+    """Refuse images without classes, or without one of those that are wanted."""
+    if judged.labels is None or judged.classes is None:
+        raise DatasetError(f"{place}: has no labels; they are needed to tell what is normal")
+    for name in wanted:
+        if name not in judged.classes:
+            known = ", ".join(judged.classes[:20])
+            raise DatasetError(f"{place}: there is no class {name!r}; classes: {known}")
 
 
 def _problems(

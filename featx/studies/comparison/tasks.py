@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any, ClassVar, NoReturn
 
 from featx.errors import InputError
 from featx.results import Result
+from featx.results.output_paths import file_stem
 from featx.results.tables import Lines
 from featx.results.writing import make_writable_folder
 from featx.studies.comparison.result import Comparison, RegressionComparison
@@ -143,14 +142,14 @@ class TaskComparisons(Result):
 
 
 def name_folders(names: Iterable[str]) -> dict[str, str]:
-    """Return the name of a folder for each task: letters, digits, ``_`` and ``-``, at most 80.
+    """Return the name of a folder for each task.
 
     Two tasks that would share a folder, also on a file system that ignores case, are refused.
     """
     found: dict[str, str] = {}
     taken: dict[str, str] = {}
     for name in names:
-        folder = re.sub(r"[^\w-]+", "-", unicodedata.normalize("NFC", name)).strip("-")[:80] or "task"
+        folder = file_stem(name)
         other = taken.setdefault(folder.casefold(), name)
         if other != name:
             raise InputError(

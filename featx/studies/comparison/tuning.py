@@ -95,7 +95,9 @@ def leave_out_long_modes(tasks: Sequence[tuple[StudyData, TaskOptions]]) -> dict
             continue
         checkpoints, key = options.checkpoints, _decision_key(data, options)
         earlier = checkpoints.get(key, _is_decision)
-        left_out = dict(earlier["left_out"]) if earlier else _too_long(data, options)
+        left_out = (
+            _still_left_out(data, options, earlier["left_out"]) if earlier else _too_long(data, options)
+        )
         if left_out and not earlier:
             checkpoints.add(key, {"left_out": left_out})
         for mode, seconds in left_out.items():
@@ -103,16 +105,17 @@ def leave_out_long_modes(tasks: Sequence[tuple[StudyData, TaskOptions]]) -> dict
     return found
 
 
-def describe_left_out(left_out: dict[str, float], modes: Sequence[str]) -> list[str]:
+def describe_left_out(left_out: dict[str, float], modes: Sequence[str], n_splits: int = 1) -> list[str]:
     """Return the sentence on the modes that were left out, if there are any."""
     if not left_out:
         return []
     names = " and ".join(left_out)
     asked = " ".join(mode for mode in DEFAULT_MODES if mode in {*modes, *left_out})
     it = "it" if len(left_out) == 1 else "them"
+    each = f" on each of {n_splits} splits" if n_splits > 1 else ""
     return [
         f"fine-tuning: {names} left out, which would take about {describe_seconds(sum(left_out.values()))} "
-        f"here; to run {it}, ask for {it}: --baseline {asked}"
+        f"here{each}; to run {it}, ask for {it}: --baseline {asked}"
     ]
 
 
@@ -129,6 +132,13 @@ def _too_long(data: StudyData, options: TaskOptions) -> dict[str, float]:
         if spent > MOST_BY_DEFAULT:
             left_out[cell.method.mode] = seconds  # type: ignore[attr-defined]
     return left_out
+
+
+def _still_left_out(data: StudyData, options: TaskOptions, earlier: dict[str, float]) -> dict[str, float]:
+    """Return the modes that were left out, without those that were asked for and begun since."""
+    cells = tuned_cells(data, options, [mode for mode in options.modes if mode in earlier], options.seed)
+    modes = [cell.method.mode for cell, begun in cells if not begun]  # type: ignore[attr-defined]
+    return {mode: earlier[mode] for mode in modes}
 
 
 def _decision_key(data: StudyData, options: TaskOptions) -> str:

@@ -6,8 +6,8 @@ import numpy as np
 
 from featx.metrics import METRICS, Interval
 from featx.results import Crossing, CurveLeader, CurveLevel, CurvePoint, CurveResult
-from featx.results.advice import on_few_images
 from featx.results.formats import format_mean_count
+from featx.results.sentences import on_few_images
 from featx.studies.curves.crossing import describe_crossing, find_crossing
 from featx.studies.curves.leaders import compare_methods
 from featx.studies.curves.scores import CurveScores, is_share

@@ -12,6 +12,7 @@ import numpy as np
 from featx.data.splits import validation_part
 from featx.errors import InputError
 from featx.results import curves_from_history
+from featx.results.methods import MODE_PREFIX
 from featx.studies.evaluation.methods import Fit, Method
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from featx.methods.finetune.training_progress import TrainingProgress
     from featx.methods.finetune.workload import Costs
     from featx.studies.evaluation.cells import Cell
-
-#: A method's name is this and its mode.
-MODE_PREFIX = "finetune-"
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +89,8 @@ class FineTuning(Method):
 
     @property
     def progress(self) -> str:
+        if self.mode == "head":
+            return f"new head on {self.backbone}"
         return f"fine-tuning {self.backbone}: {self.mode}"
 
     @property

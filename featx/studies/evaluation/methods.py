@@ -12,7 +12,7 @@ import numpy as np
 from featx.data.tasks import names_of
 from featx.errors import InputError
 from featx.methods.probes.definitions import define
-from featx.results.methods import HEAD
+from featx.results.methods import trains_network
 
 if TYPE_CHECKING:
     from featx.methods.probes.fitted import FittedProbe
@@ -47,7 +47,7 @@ class Method:
     @property
     def trains_network(self) -> bool:
         """Whether it trains the network, rather than only a classifier or a head on frozen embeddings."""
-        return self.kind == "finetune" and self.name != HEAD
+        return trains_network(self.kind, self.name)
 
     @property
     def packages(self) -> tuple[str, ...]:

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from featx.progress import Status, describe_seconds
+from featx.progress import LONG, Status, describe_seconds
+from featx.results.methods import MODE_PREFIX
 from featx.studies.checkpoints import Checkpoints
 from featx.studies.evaluation.cells import Cell
 from featx.studies.evaluation.cost import Size, estimate_seconds
@@ -19,8 +20,6 @@ from featx.terminal import tell
 if TYPE_CHECKING:
     from featx.studies.evaluation.tuning_forecast import TuningForecast
 
-#: A study that is said to take less is begun without a word.
-LONG = 10.0
 #: One cell runs its folds on several cores, with this share of the speed that they would have together.
 _SHARE = 0.7
 #: From this many seconds of fine-tuning on, the first line says what takes less.
@@ -92,9 +91,9 @@ class StudyProgress:
         total, todo = sum(seconds.values()), self._missing.total()
         if total < LONG and not self.found:
             return None
-        said = f"{self.total} cells"
+        said = f"{self.total} fits"
         if self.found:
-            said = f"{self.found} of {self.total} cells found in {self._folder()}; {todo} to go"
+            said = f"{self.found} of {self.total} fits found in {self._folder()}; {todo} to go"
         said += f", about {describe_seconds(total)}"
         longest = max(seconds, key=seconds.__getitem__, default="")
         if len(seconds) > 1 and 2 * seconds[longest] > total >= LONG:
@@ -144,8 +143,7 @@ class StudyProgress:
             kept = self.found + self._computed
             if kept:
                 raise KeyboardInterrupt(
-                    f"{kept} of {self.total} cells are kept in {self._folder()}; "
-                    "run the same command to go on"
+                    f"{kept} of {self.total} fits are kept in {self._folder()}; run the same command to go on"
                 ) from error
 
     def _first_expected(self, size: Size) -> float:
@@ -169,22 +167,24 @@ class StudyProgress:
                     unknown = unknown or count > 0
                 else:
                     left += count * seconds
-            doing = self._latest or "cells"
+            doing = self._latest
             for cell, size, began in self._running.values():
                 whole, passed = self._pace.expected(size) or 0.0, (now - began) / self._pace.at_once
                 followed = cell.method.followed(cell)
                 found = None if followed is None else followed.seconds_left
                 left += max(-whole, -passed) if found is None else found / self._pace.at_once - whole
-                if followed is not None and len(self._running) == 1:
+                if followed is not None and followed.doing and len(self._running) == 1:
                     doing = f"{self._latest}, {followed.doing}"
             if not self._running and not self._missing.total():
-                return 1.0, f"all {self.total} cells are done; scoring and checking"
+                return 1.0, f"all {self.total} fits are done; scoring and checking"
             spent = self._pace.spent
-            text = f"{doing}: {self.found + self._computed} of {self.total} done"
+            # The time comes first: a bar in a narrow terminal cuts the end.
+            text = f"{self.found + self._computed} of {self.total} fits done"
             if left > 0:
                 text += f", about {describe_seconds(left)} left" + (
                     ", without fine-tuning" if unknown else ""
                 )
+            text += f"; {doing}" if doing else ""
             left = max(left, 0.0)
             return (spent / (spent + left) if spent + left > 0 else 0.0), text
 
@@ -238,7 +238,7 @@ class _Pace:
         estimated = {
             name: seconds
             for name, seconds in self._estimated.items()
-            if seconds >= _TELLING and not name.startswith("finetune-")
+            if seconds >= _TELLING and not name.startswith(MODE_PREFIX)
         }
         total = sum(estimated.values())
         return sum(self._measured[name] for name in estimated) / total if total else 1.0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from featx.results.methods import MODE_PREFIX
 from featx.studies.evaluation.cost import Size
-from featx.studies.evaluation.fine_tuning import MODE_PREFIX, TuningSetup
+from featx.studies.evaluation.fine_tuning import TuningSetup
 
 if TYPE_CHECKING:
     from featx.methods.finetune import Recipe

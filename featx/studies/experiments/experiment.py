@@ -33,7 +33,7 @@ _MOST_BYTES = 2**20
 _MOST_UP = 2
 _HEAD = (
     "The experiment as it was run; to run it again, or to go on: featx run experiment.toml",
-    "Defaults are written out. What is not here was as the network, the data or the recipe says.",
+    "Defaults are written out; an option that is missing follows from the network, the data or the recipe.",
 )
 
 
@@ -304,7 +304,7 @@ def _absolute(name: str, base: Path) -> str:
 
 
 def _path(name: str, base: Path) -> str:
-    """Return a path from `base`; one with ``..`` without it, as far as its folder goes."""
+    """Return a path from `base` as an absolute one, without ``..``."""
     path = str((base / os.path.expanduser(name)).absolute())
     return _in_real_folder(path) if os.pardir in Path(name).parts else path
 

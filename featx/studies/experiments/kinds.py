@@ -1,4 +1,4 @@
-"""The kinds of experiment: the study that each runs, its data, and what it settled by itself.
+"""The kinds of experiment: the study that each runs, its data, and the options that it chose by itself.
 
 A new study is one entry of `KINDS`: its options are those of its function that `featx.options` puts into a
 table of experiment files.
@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from featx.options import OF_NETWORK, OPTIONS, is_features, modes_in
+from featx.results.methods import ENSEMBLE, MODE_PREFIX
 from featx.studies.comparison import compare, compare_detectors, compare_domains, find_anomalies
 from featx.studies.curves import learning_curve
 from featx.studies.drift import similarity
@@ -20,8 +21,6 @@ from featx.studies.ranking import rank
 
 #: Options without effect where every input is a features file.
 _NO_NETWORK = (*OF_NETWORK, "backbone", "backbones")
-#: The names of methods that fine-tune begin with this; the mode follows.
-_MODE = "finetune-"
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,11 @@ class Kind:
     @property
     def required(self) -> list[str]:
         """The keys of ``[data]`` that must be given."""
-        return [key for key, name in self.data.items() if self._parameters[name].default is inspect._empty]
+        return [
+            key
+            for key, name in self.data.items()
+            if self._parameters[name].default is inspect.Parameter.empty
+        ]
 
     @cached_property
     def defaults(self) -> dict[str, Any]:
@@ -88,7 +91,10 @@ class Kind:
             found |= _settled_network(result)
         open_to_choice = {name: value for name, value in found.items() if _leaves_open(name, options)}
         kept = {name: value for name, value in open_to_choice.items() if name in self.defaults and value}
-        return {**options, **kept}
+        whole = {**options, **kept}
+        if "baseline" in kept and set(modes_in(kept["baseline"])) <= {"head"}:
+            whole.pop("epochs", None)  # refused where no mode trains the network
+        return whole
 
 
 #: Options that are keys of experiment files.
@@ -132,8 +138,8 @@ def _settled_methods(result: Any) -> dict[str, Any]:
     found: dict[str, list[str]] = {"classifiers": [], "regressors": [], "baseline": []}
     for task in _each_task(result):
         for method in task.methods:
-            if method.name.startswith(_MODE):
-                found["baseline"].append(method.name.removeprefix(_MODE))
+            if method.kind == "finetune":
+                found["baseline"].append(method.name.removeprefix(MODE_PREFIX))
             elif _is_probe(method):
                 found["regressors" if task.kind == "number" else "classifiers"].append(method.name)
     return {name: list(dict.fromkeys(names)) for name, names in found.items()} | (
@@ -142,8 +148,7 @@ def _settled_methods(result: Any) -> dict[str, Any]:
 
 
 def _is_probe(method: Any) -> bool:
-    chosen_by_name = method.name != "ensemble" and not method.name.startswith(_MODE)
-    return method.kind == "probe" and chosen_by_name
+    return method.kind == "probe" and method.name != ENSEMBLE
 
 
 def _settled_curve(result: Any) -> dict[str, Any]:

@@ -47,6 +47,7 @@ from featx.options import OPTIONS, Option
 from featx.options.checks import check_text
 from featx.results.output_paths import DATA_KEYS
 from featx.studies.experiments.kinds import KINDS
+from featx.terminal import shortened
 
 #: No option takes a larger number.
 LARGEST = 2**31 - 1
@@ -140,5 +141,4 @@ def _show(value: Any) -> str:
     """Return the representation of a value, shortened for a message."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > LARGEST:
         return f"a number beyond {LARGEST}"
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:79]}…"
+    return shortened(repr(value), 80)

@@ -140,12 +140,14 @@ def test_no_file_gives_consent(folder, tmp_path):
     with zipfile.ZipFile(tmp_path / "model") as archive:
         assert "trust" not in archive.read("model.json").decode()
     again = featx.load_model(tmp_path / "model")
+    assert again.predict(images()) == model.predict(images(), trust_code=True)  # from the cache: no code runs
+    new = 255 - images()
     with pytest.raises(InputError, match="trust_code=True"):
-        again.predict(images())
+        again.predict(new)
     again.backbone["trust_code"] = True
     with pytest.raises(InputError, match="trust_code=True"):
-        again.predict(images())
-    assert again.predict(images(), trust_code=True) == model.predict(images(), trust_code=True)
+        again.predict(new)
+    assert again.predict(new, trust_code=True) == model.predict(new, trust_code=True)
 
 
 def test_the_rows_are_those_of_the_network_that_torch_hub_gives(folder):
@@ -221,7 +223,7 @@ def test_a_folder_may_lie_elsewhere_on_another_machine(folder, tmp_path):
     assert str(folder) not in json.dumps(rows.space)
     assert featx.extract(images(), backbone=load(moved)).run["forward_passes"] == 0
     with pytest.raises(InputError, match=r"there is no hubconf\.py in"):
-        model.predict(images(), trust_code=True)
+        model.predict(255 - images(), trust_code=True)
     assert model.predict(images(), weights=moved, trust_code=True) == expected
     rows.save(tmp_path / "f.h5")
     Image.fromarray(images()[2]).save(tmp_path / "q.png")

@@ -100,3 +100,12 @@ def test_scores_of_the_one_class_svm_do_not_grow_with_the_rows():
     ours, theirs = MeanKernelSVM(nu=0.2).fit(rows), OneClassSVM(nu=0.2).fit(rows)
     np.testing.assert_allclose(ours.score_samples(rows) * 0.2 * 80, theirs.score_samples(rows))
     assert ours.score_samples(rows).max() < 1
+
+
+def test_the_only_row_that_differs_is_as_far_from_the_others_as_numbers_go():
+    rows = np.ones((20, 4))
+    rows[3] = 0
+    detector = MahalanobisDetector().fit(rows)
+    assert np.isfinite(detector.held_out_scores_).all()
+    assert detector.held_out_scores_.argmin() == 3
+    assert detector.p_values(rows[:3]).min() > 0.5

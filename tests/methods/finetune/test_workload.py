@@ -34,8 +34,8 @@ class Counting(TrainingProgress):
         super().begin_epoch(epoch, epochs)
         self.said.append(self.doing)
 
-    def did(self, kind, images):
-        super().did(kind, images)
+    def count(self, kind, images):
+        super().count(kind, images)
         self.counted[self.phase][kind] += images
 
 
@@ -114,7 +114,7 @@ def test_a_long_training_is_announced_and_a_short_one_is_not(tiny, stripes, monk
     assert capsys.readouterr().err == "fine-tuning tiny (full): 500 images, about 5 min\n"
     costs = Costs(train=1e-4, check=1e-4)
     with announced(tiny, stripes[0], 3, recipe, 400, 100) as watch:
-        assert watch.describe() == (0.0, "head")
+        assert watch.describe() == (0.0, "")
     assert capsys.readouterr().err == ""
 
 
@@ -141,18 +141,18 @@ def following(costs, recipe, n_train, n_val):
 def test_the_time_left_begins_with_the_measurement_and_follows_what_is_done():
     recipe = replace(default_recipe("full", 100), epochs=10, lr_search=(), refit=False)
     with following(Costs(train=1.0, check=0.5), recipe, 100, 20) as (watch, clock):
-        assert watch.describe() == (0.0, "head, about 18 min left")  # 10 * (100 + 10) s
+        assert watch.describe() == (0.0, "about 18 min left")  # 10 * (100 + 10) s
         watch.begin("epochs", "training")
         watch.begin_epoch(1, 10)
         clock[0] = 200.0  # twice as slow as measured
-        watch.did("train", 100)
+        watch.count("train", 100)
         # The measurement counts as 5 s: 1000 s are left of 1100, times 205/105.
         assert watch.seconds_left == pytest.approx(1000 * 205 / 105)
         clock[0] = 230.0
         assert watch.seconds_left == pytest.approx(1000 * 205 / 105 - 30)
         share, text = watch.describe()
         assert share == pytest.approx(230 / (230 + watch.seconds_left))
-        assert text == "training, epoch 1 of 10, about 32 min left"
+        assert text == "about 32 min left; training, epoch 1 of 10"
 
 
 def test_without_a_measurement_the_first_images_tell():
@@ -160,10 +160,10 @@ def test_without_a_measurement_the_first_images_tell():
     with following(None, recipe, 100, 0) as (watch, clock):
         watch.begin("epochs", "training")
         clock[0] = 8.0
-        watch.did("train", 8)
+        watch.count("train", 8)
         assert watch.seconds_left is None
         clock[0] = 100.0
-        watch.did("train", 92)
+        watch.count("train", 92)
         assert watch.seconds_left == pytest.approx(900)
 
 

@@ -75,3 +75,24 @@ def test_modes_that_were_begun_or_asked_for_are_not_left_out(photos, tmp_path, s
     assert modes(default) == ["head", "last"]
     assert default.baseline["left_out"] == {"full": 7200.0}
     assert any("full left out, which would take about 2 h here" in note for note in default.warnings)
+
+
+def test_a_mode_that_was_left_out_and_then_asked_for_runs_by_default(photos, tmp_path, seconds):
+    seconds["finetune-last"] = 1900.0
+    seconds["finetune-full"] = 7200.0
+    assert modes(compare(photos, resume=tmp_path / "out", **OPTIONS)) == ["head"]
+    compare(photos, baseline=["head", "last"], resume=tmp_path / "out", **OPTIONS)
+    again = compare(photos, resume=tmp_path / "out", **OPTIONS)
+    assert modes(again) == ["head", "last"]
+    assert again.baseline["left_out"] == {"full": 7200.0}
+
+
+def test_an_experiment_whose_long_modes_were_left_out_runs_again_with_its_epochs(
+    photos, tmp_path, seconds, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    seconds["finetune-last"] = 1900.0
+    command = ["compare", str(photos), "-o", "out", "--classifiers", "lda", "--no-checks", *QUICK_OPTIONS]
+    assert main([*command, "--epochs", "1", "--seeds", "2", "-q"]) == 0
+    assert "would take about 2 h 30 min here on each of 2 splits" in capsys.readouterr().out
+    assert main(["run", "out/experiment.toml", "-q"]) == 0

@@ -12,8 +12,8 @@ import featx
 from featx.backbones import zero_shot
 from featx.backbones.zero_shot import EncodedTexts, ZeroShotClassifier
 from featx.errors import InputError
-from featx.results.advice import warn_of_reference
 from featx.results.methods import MethodResult
+from featx.results.sentences import warn_of_reference
 from featx.studies.comparison.zero_shot import ZeroShotReferences
 from featx.studies.evaluation.cost import Size, reference_seconds
 

@@ -58,6 +58,7 @@ def test_the_recipe_and_that_of_the_head_are_in_the_key(net, images, mode, monke
             return replace(recipe, **changes) if asked == name else recipe
 
         monkeypatch.setattr(finetune, "default_recipe", changed)
+        monkeypatch.setattr(finetune.training, "default_recipe", changed)
         keys.add(make_cell(net, images, mode).key)
     assert len(keys) == 4
 

@@ -105,7 +105,7 @@ def test_a_cell_that_runs_when_ctrl_c_comes_is_kept_when_it_finishes(study, tmp_
         return record
 
     monkeypatch.setattr(kept, "add", interrupting)
-    said = f"^1 of 8 cells are kept in {tmp_path}; run the same command to go on$"
+    said = f"^1 of 8 fits are kept in {tmp_path}; run the same command to go on$"
     with pytest.raises(KeyboardInterrupt, match=said):
         run_cells_in_parallel(study, kept, n_jobs=2)
     assert len(Checkpoints(tmp_path / "cells.journal")) == 2
@@ -156,7 +156,7 @@ def test_ctrl_c_keeps_finished_cells_and_says_how_to_go_on(tmp_path, monkeypatch
     first.send_signal(signal.SIGINT)
     _, err = first.communicate(timeout=60)
     assert first.returncode == 130, err
-    said = "featx: interrupted; 2 of 4 cells are kept in out; run the same command to go on\n"
+    said = "featx: interrupted; 2 of 4 fits are kept in out; run the same command to go on\n"
     assert err.endswith(said)
     assert "Traceback" not in err
     monkeypatch.chdir(tmp_path)
@@ -164,4 +164,4 @@ def test_ctrl_c_keeps_finished_cells_and_says_how_to_go_on(tmp_path, monkeypatch
     monkeypatch.setattr(cells.Cell, "run", lambda cell, **more: ran.append(cell) or work(cell, **more))
     assert main(arguments) == 0
     assert len(ran) == 2
-    assert "2 of 4 cells found in out; 2 to go" in capsys.readouterr().err
+    assert "2 of 4 fits found in out; 2 to go" in capsys.readouterr().err

@@ -69,10 +69,10 @@ def test_this_machine_is_compared_with_the_one_of_the_coefficients(monkeypatch):
 
 def test_the_first_line_says_cells_time_and_what_takes_most_of_it(seconds):
     study = StudyProgress(cells("ridge", "boosting", "boosting"), Checkpoints())
-    assert study.announce() == "3 cells, about 4 min, most of it boosting (3 min)"
+    assert study.announce() == "3 fits, about 4 min, most of it boosting (3 min)"
     tuned = Size("finetune-last", 10, 10, 4, 2, fine_tuned=True)
     study = StudyProgress(cells("ridge"), Checkpoints(), more=[tuned])
-    assert study.announce() == "2 cells, about 30 s, without fine-tuning"
+    assert study.announce() == "2 fits, about 30 s, without fine-tuning"
     assert StudyProgress(cells("lda"), Checkpoints()).announce() is None
 
 
@@ -91,12 +91,12 @@ def test_the_time_of_fine_tuning_is_said_before_and_corrected_by_what_has_run(se
     study = StudyProgress(
         cells("ridge"), Checkpoints(), more=tuned, forecast=Forecast(last=300.0, full=1200.0)
     )
-    assert study.announce() == "3 cells, about 26 min, most of it finetune-full (20 min)"
+    assert study.announce() == "3 fits, about 26 min, most of it finetune-full (20 min)"
     long = StudyProgress(
         cells("ridge"), Checkpoints(), more=tuned, forecast=Forecast(last=300.0, full=7200.0)
     )
     assert long.announce() == (
-        "3 cells, about 2 h 5 min, most of it finetune-full (2 h); "
+        "3 fits, about 2 h 5 min, most of it finetune-full (2 h); "
         "--baseline head, or fewer --epochs, take less"
     )
     pace = _Pace(1, Forecast(last=300.0, full=1200.0))
@@ -115,7 +115,7 @@ def test_a_cell_that_can_be_followed_says_what_it_does_and_how_long_it_takes(sec
     monkeypatch.setattr(type(ridge.method), "followed", lambda self, cell: followed)
     study = StudyProgress([ridge], Checkpoints())
     with study.computing(ridge):
-        text = "fitting ridge, rate 1 of 2, epoch 3 of 8: 0 of 1 done, about 7 min left"
+        text = "0 of 1 fits done, about 7 min left; fitting ridge, rate 1 of 2, epoch 3 of 8"
         assert study._describe()[1] == text
 
 
@@ -124,10 +124,10 @@ def test_the_first_training_with_a_mode_says_how_long_it_takes(capsys):
     setup = TuningSetup(types.SimpleNamespace(name="tiny"), [], "cpu")
     study = StudyProgress([], Checkpoints(), enabled=False, forecast=Forecast(last=100.0, head=1.0))
     study._enabled = True
-    for mode in ("head", "last", "last"):
+    for mode, doing in (("head", "new head on tiny"), ("last", "fine-tuning tiny: last"), ("last", "")):
         cell = Cell(FineTuning.of(mode, setup), rows, Split(np.arange(10), np.arange(10, 20)), 0)
         with study.computing(cell):
-            pass
+            assert study._describe()[1].endswith(doing)
     assert capsys.readouterr().err == "fine-tuning tiny: last: about 2 min\n"
 
 
@@ -136,8 +136,8 @@ def test_cells_that_are_found_cost_nothing_and_are_said(seconds, tmp_path, monke
     kept, all_cells = Checkpoints(tmp_path / "cells.journal"), cells("ridge", "boosting")
     kept.add(all_cells[1].key, {})
     study = StudyProgress(all_cells, kept)
-    assert study.announce() == "1 of 2 cells found in .; 1 to go, about 30 s"
-    assert study._describe()[1] == "cells: 1 of 2 done, about 30 s left"
+    assert study.announce() == "1 of 2 fits found in .; 1 to go, about 30 s"
+    assert study._describe()[1] == "1 of 2 fits done, about 30 s left"
 
 
 def test_time_left_counts_what_has_run_and_what_runs_now(seconds, monkeypatch):
@@ -147,17 +147,16 @@ def test_time_left_counts_what_has_run_and_what_runs_now(seconds, monkeypatch):
     study = StudyProgress([ridge, boosting], Checkpoints())
     with study.computing(ridge):
         clock[0] += 20
-        assert study._describe() == (0.0, "fitting ridge: 0 of 2 done, about 2 min left")
-        assert study._describe()[1].endswith("2 min left")
+        assert study._describe() == (0.0, "0 of 2 fits done, about 2 min left; fitting ridge")
         clock[0] += 40
     share, text = study._describe()
     # It took twice as long as estimated, so boosting will, too: 180 s.
-    assert text == "fitting ridge: 1 of 2 done, about 3 min left"
+    assert text == "1 of 2 fits done, about 3 min left; fitting ridge"
     assert share == pytest.approx(60 / 240)
     with study.computing(boosting):
         clock[0] += 170
-        assert study._describe()[1] == "fitting boosting: 1 of 2 done, about 10 s left"
-    assert study._describe() == (1.0, "all 2 cells are done; scoring and checking")
+        assert study._describe()[1] == "1 of 2 fits done, about 10 s left; fitting boosting"
+    assert study._describe() == (1.0, "all 2 fits are done; scoring and checking")
 
 
 def test_a_cell_that_fails_is_not_counted(seconds):
@@ -165,7 +164,7 @@ def test_a_cell_that_fails_is_not_counted(seconds):
     study = StudyProgress([ridge], Checkpoints())
     with pytest.raises(ValueError, match="broken"), study.computing(ridge):
         raise ValueError("broken")
-    assert study._describe()[1] == "fitting ridge: 0 of 1 done, about 30 s left"
+    assert study._describe()[1] == "0 of 1 fits done, about 30 s left; fitting ridge"
 
 
 def test_estimates_are_corrected_by_method_then_by_all(seconds):

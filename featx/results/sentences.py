@@ -1,0 +1,106 @@
+"""Write sentences that the advice of several studies has in common."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+from featx.metrics import METRICS
+from featx.results.formats import format_metric, format_points, p_in_text
+from featx.results.methods import ALPHA, HEAD, ZERO_SHOT, Method, MethodResult
+from featx.results.repeats import Repeats
+
+#: Below this an interval of top-1 is often 10 points wide or more.
+FEW_TEST_IMAGES = 100
+
+
+def describe(method: MethodResult) -> str:
+    """Return a method in running text, such as ``linear SVM on frozen resnet50 features``."""
+    if method.name == HEAD and method.backbone:
+        return f"{in_text(method).removesuffix(', backbone frozen')} on frozen {method.backbone} features"
+    if method.kind == "probe" and method.backbone:
+        return f"{in_text(method)} on frozen {method.backbone} features"
+    if method.kind == "finetune" and method.backbone and method.backbone not in method.title:
+        return f"{in_text(method)} of {method.backbone}"
+    return in_text(method)
+
+
+def in_text(method: Method) -> str:
+    """Return a method's title inside a sentence: ``Ridge`` becomes ``ridge``, ``LDA`` stays."""
+    title = method.title
+    return title[0].lower() + title[1:] if title[1:2].islower() else title
+
+
+def points_in_text(difference: float) -> str:
+    """Write the size of a difference of accuracies: ``2.1 points``."""
+    return f"{format_points(abs(difference), signed=False)} points"
+
+
+def on_choice(
+    n_methods: int, optimism: float | None, form: Callable[[float], str] = points_in_text
+) -> list[str]:
+    """Say how much the choice on the test images flatters the best method; nothing if it is 0 or unknown."""
+    if optimism is None or not math.isfinite(optimism) or n_methods < 2 or form(optimism) == form(0.0):
+        return []
+    return [
+        f"It is the best of {n_methods} methods, and choosing it on these images flatters it by about "
+        f"{form(optimism)}."
+    ]
+
+
+def on_power(differences: Iterable[float], form: Callable[[float], str] = points_in_text) -> list[str]:
+    """Say which differences would be shown, the smallest and the largest; nothing if none is known."""
+    known = [x for x in differences if math.isfinite(x)]
+    if not known:
+        return []
+    low, high = form(min(known)), form(max(known))
+    said = f"a difference of {high}"
+    if low != high:
+        said = f"a difference of {low.removesuffix(' points')} to {high}, depending on the method,"
+    return [f"With these images, {said} would be shown with 80 % power."]
+
+
+def on_splits(repeats: Repeats | None, pick: MethodResult) -> list[str]:
+    """Say how the recommended method does over several splits; nothing if there was one split."""
+    best = None if repeats is None else repeats.best()
+    mine = None if repeats is None else repeats.of(pick.name, pick.backbone)
+    if repeats is None or best is None or mine is None:
+        return []
+    end = "highest" if METRICS[repeats.metric].higher_is_better else "lowest"
+    mean = format_metric(repeats.metric, mine.mean(repeats.metric))
+    over = f"over {len(repeats.seeds)} splits its {repeats.title} is {mean}"
+    if mine is best:
+        others = [m for m in repeats.methods if not m.is_reference and m is not best]
+        same = sum(m.p_adjusted >= ALPHA for m in others)
+        count = f"; {same} of the {len(others)} other methods cannot be told apart from it" if others else ""
+        return [f"O{over[1:]}, the {end}{count}."]
+    title = in_text(best) + ("" if best.backbone in (None, pick.backbone) else f" on {best.backbone}")
+    theirs = repeats.digits(best.mean(repeats.metric).value)
+    rounded = repeats.digits(mine.mean(repeats.metric).value) == theirs
+    other = f"the {end} is that of {title}, {'the same in these digits' if rounded else theirs}"
+    p = f"(adjusted {p_in_text(mine.p_adjusted)})"
+    if mine.p_adjusted < ALPHA:
+        return [f"Warning: {over}, and {other}, shown to be better {p}: this one split has favoured another."]
+    return [f"O{over[1:]}; {other}, no difference shown {p}."]
+
+
+def warn_of_reference(reference: MethodResult, value: str) -> str:
+    """Return the warning that the recommended method is not shown to beat a reference."""
+    learnt = "which needs no training" if reference.name.startswith(ZERO_SHOT) else ""
+    said = f"Warning: it is not shown to be better than the reference, {in_text(reference)} ({value})"
+    return f"{said}, {learnt}." if learnt else f"{said}; do not rely on it."
+
+
+def on_few_images(n_test: int, n_units: int | None = None) -> list[str]:
+    """Say that few test images, or few units of them, make rough numbers; nothing if there are enough."""
+    if min(n_test, n_units or n_test) >= FEW_TEST_IMAGES:
+        return []
+    few = f"{n_test} test images"
+    if n_units and n_units < n_test:
+        few = f"{n_units} independent units among {n_test} test images"
+    return [f"With only {few} all of this is rough; more would narrow the intervals."]
+
+
+def adjusted_p(method: MethodResult) -> str:
+    """Return the p-value against the best method: ``p = 0.12``, or ``adjusted p = 0.12``."""
+    return ("adjusted " if method.is_adjusted else "") + p_in_text(method.p_adjusted)
