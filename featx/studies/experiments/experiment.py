@@ -257,7 +257,7 @@ def load_experiment(path: str | os.PathLike[str]) -> Experiment:
     file = Path(path)
     with as_one_error(lambda reason: InputError(f"{file}: {reason}")):
         try:
-            content = tomllib.loads(read_regular(file, at_most=_MOST_BYTES).decode("utf-8"))
+            content = tomllib.loads(read_regular(file, at_most=_MOST_BYTES).decode("utf-8-sig"))
         except OSError as error:
             raise InputError(f"{file}: cannot be read ({error.strerror or error})") from error
         except UnicodeDecodeError:
