@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pictures import write_photos
+from PIL import Image
 from torch import nn
 
 import featx.backbones
@@ -42,11 +43,13 @@ def commands():
 
 @pytest.fixture
 def taken_for_granted(tmp_path, monkeypatch, two_epochs):
-    """The names that the examples use and do not make, in a folder with ``photos/`` and ``table.csv``."""
+    """The names that the examples use and do not make, beside ``photos/``, ``new.jpg`` and ``table.csv``."""
     load = featx.backbones.load_backbone
     smaller = {"resnet50": "resnet18"}  # of the same layers
 
     def load_small(network, *, weights="default", **options):
+        if weights is None:  # those that a model was trained on
+            return load(network, weights=None, **options)
         assert weights == "default"
         if not isinstance(network, str):
             return load(network, **(options | {"image_size": 32}))
@@ -56,6 +59,7 @@ def taken_for_granted(tmp_path, monkeypatch, two_epochs):
     monkeypatch.setattr("featx.machine.cpu_has_bf16", lambda: False)
     monkeypatch.chdir(tmp_path)
     paths = sorted(write_photos(Path("photos"), 8).rglob("*.png"))
+    Image.open(paths[0]).save("new.jpg")
     labels = [path.parent.name for path in paths]
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(

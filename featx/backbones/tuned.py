@@ -45,7 +45,7 @@ class TunedBackbone(Backbone):
 
     @property
     def identity(self) -> dict[str, str]:
-        """The identity of a backbone, with weights named `TUNED` and their sha256, that of the values."""
+        """As of any backbone; the weights are named `TUNED`, and their sha256 is that of the values."""
         return super().identity | {"weights": TUNED}
 
     def whole_network(self) -> nn.Module:

@@ -25,7 +25,7 @@ def rivals(
 
 
 def tested_of(tuned: MethodResult, probe: MethodResult, best: MethodResult) -> MethodResult:
-    """Return that of the two whose paired test is against the other kind, of which the best method is."""
+    """Return the one that is not of the best method's kind: its paired test compares the two kinds."""
     return probe if best.trains_network else tuned
 
 
@@ -34,8 +34,8 @@ def pair_decides(
 ) -> bool:
     """Return whether what the fair pair shows is the reason for the recommendation.
 
-    It is not where only the tests of all pairs show a difference, nor where it shows the opposite: then
-    `pick` is another method on its side that was not in the pair.
+    It is not if only the tests of all pairs show a difference, or if the pair shows the opposite: `pick` need
+    not be one of the pair.
     """
     tuned, probe = rivals(methods, pick)
     if pair is None or not pair.of_network or tuned is None or probe is None:

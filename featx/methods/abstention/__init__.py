@@ -1,4 +1,4 @@
-"""Tell which answers of a classifier are unsure: improbable ones, and those for images unlike the training's.
+"""Tell which answers of a classifier are unsure: improbable ones, and those for unfamiliar images.
 
 `confidence` finds the least probability of a sure answer, `familiarity` the largest distance to the training
 images; both from rows that the classifier was not fitted to. `rule` holds the two together. Only NumPy is
