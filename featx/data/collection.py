@@ -106,6 +106,8 @@ class Collection(Shown):
             return np.flatnonzero(chosen)
         if chosen.size and chosen.dtype.kind not in "iu":
             raise self._error(f"subset: expected whole numbers or a mask, got dtype {chosen.dtype}")
+        if chosen.ndim != 1:
+            raise self._error(f"subset: expected a list of row numbers, got an array of shape {chosen.shape}")
         return chosen.astype(np.int64)
 
     def _take(self, rows: np.ndarray, **columns: Any) -> Self:

@@ -12,7 +12,7 @@ import numpy as np
 from featx.cache import Space
 from featx.errors import InputError, ModelMismatch, WeightsError
 from featx.extraction.embedder import Embedder, network_embedder
-from featx.extraction.reuse import is_ready, reuse_backbone, reuse_with_values
+from featx.extraction.reuse import find_with_values, is_ready, reuse_backbone, reuse_with_values
 from featx.inputs.image import Preprocessing
 from featx.options import Run, is_module, shown
 
@@ -124,9 +124,15 @@ def matching_embedder(
 
 
 def network_is_ready(
-    space: Mapping[str, Any], arguments: Mapping[str, Any], *, trust_code: bool = False
+    space: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+    *,
+    trust_code: bool = False,
+    values: Mapping[str, np.ndarray] | None = None,
 ) -> bool:
     """Return whether this process keeps the network that `matching_embedder` would load by name."""
+    if values:
+        return find_with_values(values) is not None
     if space["backbone"]["source"] == OWN_MODULE or arguments["weights"] == OWN_WEIGHTS:
         return False
     return is_ready(**_reusable(arguments, trust_code=trust_code))

@@ -110,12 +110,17 @@ def reuse_with_values(values: Any, load: Callable[[], Any]) -> Any:
 
     The key is the id of `values`: a backbone that is kept refers to them, so no other object can have it.
     """
-    key = ("values", id(values))
-    found = _find_kept(key)
-    if found is None or found.values is not values:
+    found = find_with_values(values)
+    if found is None:
         found = load()
-        _keep(key, found)
+        _keep(("values", id(values)), found)
     return found
+
+
+def find_with_values(values: Any) -> Any:
+    """Return the backbone that is kept for these `values`, None where there is none."""
+    found = _find_kept(("values", id(values)))
+    return None if found is None or found.values is not values else found
 
 
 def _find_kept(key: Any) -> Any:

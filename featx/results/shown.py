@@ -42,7 +42,11 @@ class Shown:
 
     def __repr__(self) -> str:
         between = "\n  " if self._line_by_line else "; "
-        said = between.join(f"{name}: {text}" if name else text for name, text in self._shown_facts())
+        try:
+            facts = self._shown_facts()
+        except AttributeError:  # a debugger also shows an object whose __init__ has failed
+            return f"{type(self).__name__}(not complete)"
+        said = between.join(f"{name}: {text}" if name else text for name, text in facts)
         return f"{type(self).__name__}({said})"
 
     def _repr_html_(self) -> str:

@@ -217,8 +217,10 @@ def test_probabilities_of_images_and_of_rows_are_the_same(model, features, remem
     assert [list(p.probabilities.values()) for p in predicted] == found.tolist()
     rows = features.embeddings[::8]
     forms = (features.subset([0, 8, 16]), rows, torch.from_numpy(rows), pandas.DataFrame(rows), list(rows))
-    for form in forms:
+    tensor = torch.from_numpy(rows)
+    for form in (*forms, tensor.clone().requires_grad_(), list(tensor)):
         np.testing.assert_array_equal(model.predict_proba(form), found)
+    np.testing.assert_allclose(model.predict_proba(tensor.bfloat16()), found, atol=0.05)
     np.testing.assert_allclose(model.predict_proba(rows.tolist()), found, rtol=1e-4, atol=1e-12)
 
 
@@ -233,6 +235,8 @@ def test_rows_that_do_not_fit_are_refused(model, features):
         model.predict_proba(features.embeddings[:, :9])
     with pytest.raises(InputError, match="on_error"):
         model.predict_proba(features, on_error="skip")
+    with pytest.raises(InputError, match=r"these are embeddings, .*; predict_proba takes both"):
+        model.predict(features)
     with pytest.raises(InputError, match="not finite"):
         model.predict_proba(features.embeddings * np.nan)
 
@@ -292,6 +296,23 @@ def test_a_model_without_a_rule_does_not_say(features, remember, no_network, tmp
 
 def test_another_share_is_asked_for_with_sure(features):
     assert train(features, sure=0.8).unsure.confidence.sure == 0.8
+
+
+def test_numbers_of_numpy_can_be_saved(features, tmp_path):
+    model = train(features, seed=np.int64(3), sure=np.float32(0.75))
+    model.save(tmp_path / "m.featx")
+    again = load_model(tmp_path / "m.featx")
+    assert (again.info["seed"], again.unsure.confidence.sure) == (3, 0.75)
+
+
+def test_the_rule_of_one_backbone_copies_no_rows(features, monkeypatch):
+    seen = []
+    for name in ("held_out_probabilities", "fit_familiarity"):
+        patched = f"featx.estimators.model.fitting.{name}"
+        monkeypatch.setattr(patched, lambda *given, **_: seen.append(given))
+    train(features)
+    (_, fitted, *_), (compared, *_) = seen
+    assert np.shares_memory(fitted, compared)
 
 
 def test_a_head_on_frozen_rows_knows_the_training_images(features):

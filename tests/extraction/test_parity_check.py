@@ -296,9 +296,11 @@ def test_each_collection_keeps_to_the_calibration_that_its_rows_have(photos, tmp
         assert (again.run["forward_passes"], again.space) == (0, before.space)
 
 
-def test_an_engine_in_int8_that_was_refused_before_is_not_calibrated_for_nothing(photos, tmp_path, backbone):
+def test_an_engine_in_int8_that_was_refused_before_is_not_calibrated_for_nothing(
+    photos, tmp_path, quantisable
+):
     pytest.importorskip("nncf", reason="the extra int8 is not installed")
-    embedder = network_embedder(backbone, Run(precision="int8"))
+    embedder = network_embedder(quantisable, Run(precision="int8"))
     images = load_dataset(photos).images
     embed(images, embedder, cache=tmp_path / "c")
     space = next(space for space in Cache(tmp_path / "c").spaces() if space.fields.get("calibration"))

@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from featx.backbones import Backbone
 from featx.backbones.loading import random_network
 from featx.engines.torch import TorchEngine
 from featx.errors import ModelMismatch
-from featx.extraction import embed, forget_reused, network_embedder, reuse, reuse_backbone
+from featx.extraction import embed, forget_reused, network_embedder, network_is_ready, reuse, reuse_backbone
 from featx.inputs.image import PixelImage
 from featx.options import Run
 
@@ -263,3 +264,14 @@ def test_a_forked_child_begins_with_nothing(tmp_path):
     env = os.environ | {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"}
     ran = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env)
     assert ran.returncode == 0, ran.stderr
+
+
+def test_a_fine_tuned_network_is_ready_for_its_own_values_only():
+    loaded = load_backbone(BACKBONE, weights=None, image_size=32)
+    space, values = {"backbone": loaded.identity}, {"weight": np.zeros(1)}
+    reuse_backbone(BACKBONE, weights=None, image_size=32)
+    assert not network_is_ready(space, loaded.arguments, values=values)
+    kept = SimpleNamespace(values=values)
+    assert reuse.reuse_with_values(values, lambda: kept) is kept
+    assert network_is_ready(space, loaded.arguments, values=values)
+    assert not network_is_ready(space, loaded.arguments, values=dict(values))

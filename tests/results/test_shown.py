@@ -77,8 +77,16 @@ def test_what_is_known_is_said():
     )
     assert repr(model) == "Model(classifier: lda; backbone: m; classes: a, b; trained on: 9)"
     assert "<tr><th>backbone</th><td>m</td></tr>" in model._repr_html_()
+    other = Model(None, ("a", "b"), {"backbone": {"architecture": "n"}}, {}, {})
+    both = Model(None, ("a", "b"), {}, {}, {"classifier": "ensemble"}, members=(model, other))
+    assert repr(both) == "Model(classifier: ensemble; backbones: m, n; classes: a, b)"
     best = MethodResult("lda", "LDA", "probe", "m", metrics={"top1": Interval(0.9, 0.8, 1.0)})
     assert (
         repr(best)
         == "MethodResult(name: lda; title: LDA; kind: probe; backbone: m; metrics: top1 0.900 [0.800, 1.000])"
     )
+
+
+def test_an_object_whose_init_has_failed_can_be_looked_at():
+    assert repr(Features.__new__(Features)) == "Features(not complete)"
+    assert repr(Model.__new__(Model)) == "Model(not complete)"

@@ -11,6 +11,16 @@ from featx.data.labels import encode
 from featx.errors import FeaturesError, UnknownName
 
 
+def array_of(values: Any) -> np.ndarray:
+    """Return an array-like as an array; a tensor of torch of any float type, on any device, too."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        # NumPy has no bfloat16.
+        if values.is_floating_point() and values.element_size() < 4:
+            values = values.float()
+    return np.asarray(values)
+
+
 def as_float32(rows: np.ndarray) -> np.ndarray:
     """Return rows of float64 as float32; refuse finite values that float32 cannot hold."""
     with np.errstate(over="ignore"):

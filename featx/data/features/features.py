@@ -13,6 +13,7 @@ from featx.cache.identity import Space
 from featx.data.collection import Collection
 from featx.data.features.checking import (
     are_names,
+    array_of,
     as_float32,
     as_text,
     checked_labels,
@@ -105,7 +106,7 @@ class Features(Collection):
     _error: ClassVar[type[InputError]] = FeaturesError
 
     def __post_init__(self) -> None:
-        self.embeddings = np.asarray(self.embeddings)
+        self.embeddings = array_of(self.embeddings)
         if self.embeddings.ndim != 2 or self.embeddings.shape[1] < 1:
             raise FeaturesError(f"embeddings of shape {self.embeddings.shape}: expected (n, d) with d >= 1")
         native = self.embeddings.dtype.newbyteorder("=")

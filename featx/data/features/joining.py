@@ -146,10 +146,10 @@ def merge_table(features: Features, table: Any, on: str, label: Any, target: Any
 
 def _columns_of(table: Any, on: str) -> dict[str, list[Any]]:
     """Return the columns of a data frame (with a named index) or a mapping as lists."""
-    if hasattr(table, "reset_index") and on not in table.columns and on in table.index.names:
-        table = table.reset_index()
     if not isinstance(table, Mapping) and not hasattr(table, "columns"):
         raise FeaturesError(f"merge: expected a data frame or a dict of columns, got {type(table).__name__}")
+    if hasattr(table, "reset_index") and on not in table.columns and on in table.index.names:
+        table = table.reset_index()
     names = list(table) if isinstance(table, Mapping) else list(table.columns)
     if on not in names:
         raise FeaturesError(f"merge: {UnknownName('column', on, [str(name) for name in names])}")

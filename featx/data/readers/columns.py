@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +22,8 @@ from featx.errors import DatasetError, ImageError, InputError, UnknownName
 from featx.inputs.image import FileImage
 
 COLUMNS = ("path", "label", "split", "group")
+#: The most columns that a message names: a table of embeddings has a thousand.
+_NAMED = 20
 _FRACTION = re.compile(r"[+-]?[0-9]*\.[0-9]*[1-9][0-9]*")
 
 
@@ -105,7 +108,7 @@ def label_candidates(columns: Mapping[str, list[Any]]) -> str:
     if not found:
         return ""
     named = " or ".join(f"{column!r} ({distinct} values)" for column, distinct in found[:4])
-    return f"{named} would do: label={found[0][0]!r} (--label {found[0][0]})"
+    return f"{named} would do: label={found[0][0]!r} (--label {shlex.quote(found[0][0])})"
 
 
 def _check_columns(table: Table, labelled: bool, asked: list[str]) -> list[str]:
@@ -114,7 +117,8 @@ def _check_columns(table: Table, labelled: bool, asked: list[str]) -> list[str]:
     unlabelled = "label" not in table.columns and not asked
     if labelled and unlabelled:
         lacking.append("label")
-    found = ", ".join(table.found) or "none"
+    more = f" and {len(table.found) - _NAMED} more" if len(table.found) > _NAMED else ""
+    found = ", ".join(table.found[:_NAMED]) + more or "none"
     hint = ""
     if unlabelled and lacking in ([], ["label"]):
         hint = label_candidates(table.all_columns())

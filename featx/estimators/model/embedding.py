@@ -83,7 +83,9 @@ def embed_for_model(
     """
     parts = model.members or (model,)
     # A network that is ready asks the cache itself, once.
-    ready = all(network_is_ready(one.space, one.backbone, trust_code=trust_code) for one in parts)
+    ready = all(
+        network_is_ready(one.space, one.backbone, trust_code=trust_code, values=one.values) for one in parts
+    )
     rows = None if ready or weights is not None else _find_rows(parts, dataset, run)
     if rows is not None:
         unlisted = [Failure(e.id, e.reason) for e in dataset.reading.failures]

@@ -143,7 +143,8 @@ def _add_unsure_rule(
     """
     if sure is None:
         return model
-    embeddings = np.hstack([features.embeddings for features in rows.sets])
+    several = len(rows.sets) > 1  # the rows of one backbone are not copied
+    embeddings = np.hstack([one.embeddings for one in rows.sets]) if several else rows.first.embeddings
     confidence = None
     if held_out is not None:
         at, probabilities = held_out

@@ -76,10 +76,11 @@ class Model(Shown):
         return int(self._classifier.n_features_in_)
 
     def _facts(self) -> dict[str, str]:
-        network = self.space.get("backbone")
+        networks = [one.space.get("backbone") for one in self.members or (self,)]
+        names = [str(net["architecture"]) for net in networks if isinstance(net, Mapping)]
         facts = {
             "classifier": self.info.get("classifier") or type(self._classifier).__name__,
-            "backbone": network.get("architecture") if isinstance(network, Mapping) else None,
+            "backbones" if self.members else "backbone": brief(names),
             "classes": brief(self.classes),
             "trained on": self.info.get("n_train"),
         }
@@ -124,8 +125,10 @@ class Model(Shown):
         ModelMismatch
             A backbone installed here gives other embeddings than the model was trained on.
         InputError
-            The model was trained on a network of your own, and loaded without it.
+            `images` are embeddings. Or the model was trained on a network of your own, and loaded without it.
         """
+        if isinstance(images, Features):
+            raise InputError("these are embeddings, and predict takes images; predict_proba takes both")
         dataset, rows = self._embed(images, Run.of(options), weights, trust_code)
         probabilities = self._probabilities(rows.embeddings)
         ids, rule = dataset.ids, self.unsure

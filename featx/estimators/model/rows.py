@@ -8,6 +8,7 @@ import numpy as np
 
 from featx.cache import Space
 from featx.data.features import Features
+from featx.data.features.checking import array_of
 from featx.errors import InputError, ModelMismatch, as_one_error
 
 
@@ -19,19 +20,24 @@ def rows_in(data: Any) -> np.ndarray | None:
     """
     if isinstance(data, Features):
         return data.embeddings
-    if hasattr(data, "detach"):
-        data = data.detach().cpu()
-    elif isinstance(data, (list, tuple)):
+    if isinstance(data, (list, tuple)):
         # Pixels of one grey image in a list have three axes in all; paths and bytes have none.
-        if not len(data) or not all(isinstance(row, (list, tuple, np.ndarray)) for row in data):
+        if not len(data) or not all(
+            isinstance(row, (list, tuple, np.ndarray)) or _is_tensor(row) for row in data
+        ):
             return None
         if any(np.ndim(row) != 1 for row in data):
             return None
+        data = [array_of(row) if _is_tensor(row) else row for row in data]
     elif not hasattr(data, "__array__") or hasattr(data, "getbands"):
         return None
     with as_one_error(lambda reason: InputError(f"expected images, or embeddings of one length ({reason})")):
-        array = np.asarray(data)
+        array = array_of(data)
     return array if array.ndim == 2 and array.dtype.kind == "f" else None
+
+
+def _is_tensor(value: Any) -> bool:
+    return hasattr(value, "detach")
 
 
 def check_same_space(features: Features, space: dict[str, Any], where: str) -> None:

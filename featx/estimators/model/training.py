@@ -85,6 +85,10 @@ def train(
     """
     from featx.estimators.model.fitting import fit_ensemble, fit_network, fit_probe_model
 
+    # A model file holds plain numbers, and a loop over settings may give those of NumPy.
+    seed = int(seed)
+    epochs = None if epochs is None else int(epochs)
+    sure = None if sure is None else float(sure)
     name, mode = _name_of(classifier)
     backbones, given = listed(backbone), listed_features(data)
     trains_network = mode not in (None, "head")

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from featx.data.features import Failure, Features, load_features
 from featx.data.tasks import Task
@@ -97,6 +98,18 @@ def test_rows_that_are_not_there_are_named():
 
 
 # Tables
+
+
+def test_row_numbers_have_one_axis():
+    for which in ([[0]], np.zeros((1, 2), int)):
+        with pytest.raises(FeaturesError, match=r"expected a list of row numbers, got an array of shape \(1"):
+            made()[which]
+
+
+def test_tensors_are_rows():
+    tensor = torch.from_numpy(ROWS.astype(np.float32))
+    for rows in (tensor.clone().requires_grad_(), tensor.bfloat16()):
+        np.testing.assert_array_equal(made(embeddings=rows).embeddings, tensor)
 
 
 def test_the_frame_has_what_is_known_by_name():
@@ -271,6 +284,11 @@ def test_ids_of_one_side_only_are_left_out_on_request():
             made().merge(table)
     with pytest.raises(FeaturesError, match="no names of classes"):
         made(labels=[0, 1, 0, 1]).merge(TABLE)
+
+
+def test_a_series_is_no_table():
+    with pytest.raises(FeaturesError, match="expected a data frame or a dict of columns, got Series"):
+        made().merge(TABLE.set_index("id")["label"])
 
 
 def test_a_frame_goes_back_into_features():
