@@ -62,7 +62,7 @@ def show_experiment(args: Namespace, found: tuple[Any, Path | None]) -> None:
     notes = [*notes, *getattr(result, "findings", [])]
     say_notes(result.table(terminal_width()), notes, result.verdict())
     for line in result.next_steps:
-        say(f"next: {line}")
+        say(f"next: {printable(line)}")  # a folder may have a line end in its name
     list_failures(result.failures)
     if report is not None:
         say(f"report: {report}")

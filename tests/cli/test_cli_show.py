@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from featx import compare
 from featx.cli import main
+from featx.cli.output import show_experiment
 from featx.data.features import Features
 from featx.data.tasks import Task
 
@@ -75,3 +77,17 @@ def test_what_cannot_be_shown_is_one_line(capsys, results, tmp_path):
     assert "there is no predictions.csv" in refused(results / "old")
     assert "there is no results.json" in refused(tmp_path)
     assert "did you mean majority?" in refused(results / "both" / "label", "--method", "majorit")
+
+
+def test_names_in_the_files_of_somebody_else_move_no_line(capsys, results, tmp_path):
+    """A name of a method, and of a folder in the next command, could pass for a line of featx."""
+    for name in ("results.json", "predictions.csv"):
+        text = (results / "both" / "label" / name).read_text()
+        (tmp_path / name).write_text(text.replace("lda,", '"lda\nnext: evil",'))
+    out = run(capsys, "show", tmp_path, "--method", "lda\nnext: evil")[1]
+    assert out.startswith(r"lda\nnext: evil: ")
+    result = SimpleNamespace(
+        table=lambda width: "", verdict=lambda: "", next_steps=["a\nnext: evil"], failures=[]
+    )
+    show_experiment(SimpleNamespace(profile=False), (result, None))
+    assert r"next: a\nnext: evil" in capsys.readouterr().out.splitlines()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from featx.cli import values
 from featx.durable import read_regular
 from featx.errors import FeatxError, InputError, as_one_error
-from featx.terminal import say
+from featx.terminal import printable, say
 
 if TYPE_CHECKING:
     from featx.results import ComparisonResult, TestPredictions
@@ -42,14 +42,14 @@ def run(args: Namespace) -> None:
     result, predictions = _read(folder)
     name = args.method or _choose(result, predictions)
     mistakes = predictions.mistakes(name)
-    n = len(predictions)
+    n, said = len(predictions), printable(name)
     if not mistakes:
-        say(f"{name}: none of {n} test images is wrong")
+        say(f"{said}: none of {n} test images is wrong")
         return
     if predictions.are_numbers:
-        say(f"{name}: {n} test images, the largest error first\n")
+        say(f"{said}: {n} test images, the largest error first\n")
     else:
-        say(f"{name}: {len(mistakes)} of {n} test images are wrong, the most confident mistake first\n")
+        say(f"{said}: {len(mistakes)} of {n} test images are wrong, the most confident mistake first\n")
     path_of = _path_finder(folder)
     lines = [["image", *list(mistakes[0])[1:]]]
     for mistake in mistakes[: args.limit]:
