@@ -64,6 +64,8 @@ class LabelTable:
             if len(record) != len(names):
                 raise DatasetError(f"{file}, row {line}: {len(record)} fields, expected {len(names)}")
             cells = dict(zip(names, (original_cell(cell.strip()) for cell in record), strict=True))
+            if not cells["path"]:
+                raise DatasetError(f"{file}, row {line}: the path is blank; remove the row")
             key = table.key_of(cells["path"])
             if key in table.rows:
                 raise DatasetError(f"{file}, row {line}: {cells['path']} is in two rows; remove one of them")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -96,8 +97,11 @@ def histogram(result: ScoresResult, name: str, normal: str) -> Plot:
         labelcolor=INK["--ink"],
     )
     plain_axes(axes, "score less threshold: to the left of 0 is anomalous", "share of the images")
-    found, usual = 100 * np.mean(result.anomalous), 100 * np.mean(result.held_out < 0)
-    alt = f"Scores: {found:.0f} % of {name} and {usual:.0f} % of {normal} lie below the threshold."
+    found = 100 * np.mean(result.anomalous)
+    alt = f"Scores: {found:.0f} % of {name} lie below the threshold."
+    if len(result.held_out):
+        usual = 100 * np.mean(result.held_out < 0)
+        alt = f"Scores: {found:.0f} % of {name} and {usual:.0f} % of {normal} lie below the threshold."
     return Plot(figure, alt)
 
 
@@ -105,13 +109,14 @@ def _facts(result: ScoresResult) -> list[tuple[str, str, str, bool]]:
     expected, n = result.expected, len(result.ids)
     share = f"{100 * result.anomalous.mean():.3g} %" if n else "–"
     low, high = (f"{100 * bound:.2g}" for bound in (expected.low, expected.high))
+    known = math.isfinite(expected.value)
     return [
         ("Flagged", share, f"{int(result.anomalous.sum()):,} of {n:,}", False),
         (
             "Of normal images, it would be",
-            f"{100 * expected.value:.2g} %",
-            f"{low} to {high} % for 95 % of such thresholds",
-            False,
+            f"{100 * expected.value:.2g} %" if known else "not known",
+            f"{low} to {high} % for 95 % of such thresholds" if known else "too few to hold one out",
+            not known,
         ),
         (
             "Fitted on",

@@ -23,10 +23,10 @@ The rule:
    Regression Trees*, 1984, section 3.4.3); one point is the difference that Benavoli et al. ("Time for a
    change", JMLR 18, 2017) call practically equal. (Where the best method is none of these, the standard error
    of the pair is not known, and the other two conditions decide.)
-6. Of the methods that are as accurate, those are kept whose log loss is within one standard error of the
-   lowest; of these, those that are not slower to fit than the fastest (twice as long and a minute more), and
-   then those not slower to predict (twice as long and 10 ms more an image). The first is recommended if it is
-   among them, else the most accurate that is; the advice says why.
+6. Of the methods that are as accurate, those are kept whose log loss is within one standard error, or 0.01,
+   of the lowest; of these, those that are not slower to fit than the fastest (twice as long and a minute
+   more), and then those not slower to predict (twice as long and 10 ms more an image). The first is
+   recommended if it is among them, else the most accurate that is; the advice says why.
 7. Methods are told apart by tests of all pairs of competing methods together, with adjusted p < 0.05. A
    difference that is not shown is called so, with its interval and the difference that would have been shown,
    never "equal". A fine-tuning that kept the frozen network and the head it began with does not compete: it

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -258,9 +259,16 @@ class StudyResult(Result):
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     seconds_total: float | None = None
     command: str | None = None
+    #: The options of the study as words of the command line, where `command` runs an experiment file.
+    options: list[str] = field(default_factory=list, compare=False, repr=False, metadata=NOT_STORED)
     runs: list[dict[str, Any]] = field(default_factory=list, metadata={"json": list[RunFacts]})
     units: dict[str, Any] = field(default_factory=dict, metadata={"json": UnitFacts})
     about: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def command_options(self) -> str:
+        """A command line with the options of the study."""
+        return shlex.join(self.options) or self.command or ""
 
     @property
     def units_note(self) -> str:

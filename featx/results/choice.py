@@ -15,6 +15,8 @@ from featx.results.selection import FineTuningTest
 MARGIN = 0.01
 #: Two-sided p-value of a difference of one standard error.
 ONE_ERROR = 0.3173
+#: A log loss that is higher by no more than this, in nats, is no reason against a method.
+LOSS_MARGIN = 0.01
 #: A method is slower if it takes twice as long, and this many seconds more: to fit, and to predict an image.
 SLOWER_FIT, SLOWER_PREDICTION = 60.0, 0.01
 
@@ -100,8 +102,9 @@ def _choose_equal(equals: Sequence[MethodResult], first: MethodResult) -> Choice
 
 
 def _best_calibrated(methods: Sequence[MethodResult], first: MethodResult) -> list[MethodResult]:
-    """Return the methods whose log loss is within one standard error of the lowest; all if `first` has none.
+    """Return the methods with the lowest log loss, within one standard error or `LOSS_MARGIN`.
 
+    All are returned if `first` has none.
     The interval of a log loss leaves room above for mistakes that no test image shows, so its standard error
     is taken from the lower half.
     """
@@ -110,7 +113,8 @@ def _best_calibrated(methods: Sequence[MethodResult], first: MethodResult) -> li
     if lowest is None or math.isnan(first.metric("log_loss").value):
         return list(methods)
     error = (lowest.value - lowest.low) / 1.96 if math.isfinite(lowest.low) else 0.0
-    return [m for m, loss in zip(methods, losses, strict=True) if loss.value <= lowest.value + error]
+    most = lowest.value + max(error, LOSS_MARGIN)
+    return [m for m, loss in zip(methods, losses, strict=True) if loss.value <= most]
 
 
 def _fastest(

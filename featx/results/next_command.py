@@ -140,6 +140,22 @@ def options_again(command: str | None, *more: str) -> list[str]:
     return kept
 
 
+def option_words(options: Mapping[str, Any]) -> list[str]:
+    """Return options as words of the command line, without those that have their default."""
+    words: list[str] = []
+    for name, value in options.items():
+        if value is False or value == OPTIONS[name].default:
+            continue
+        flag, several = f"--{name.replace('_', '-')}", value if isinstance(value, list) else [value]
+        if value is True:
+            words.append(flag)
+        elif str(several[0]).startswith("-"):
+            words.append(f"{flag}={several[0]}")
+        else:
+            words += [flag, *map(str, several)]
+    return words
+
+
 def near(place: str) -> str:
     """Return an absolute path inside the working directory as a relative one, anything else as it is.
 

@@ -50,6 +50,8 @@ STUDIES: dict[str, tuple[str, tuple[str, ...]]] = {
 _STUDY_OF = {"classes": "compare", "number": "compare", "ranking": "rank"}
 #: The keys of data in experiment files, in the order in which studies take them.
 DATA_KEYS = ("source", "a", "b", "target_domain", "test")
+#: A line of ``featx predict --format text``.
+_IN_WORDS = re.compile(r".+: (unsure \(.+ [01]\.\d\d(; .+)?\)|.+ [01]\.\d\d)")
 #: Larger files are not read.
 _MOST_BYTES = 64 << 20
 
@@ -295,7 +297,11 @@ def _is_model(path: Path) -> bool:
 def _are_predictions(path: Path) -> bool:
     with open(path, "rb") as file:
         first = file.readline(1 << 20).decode("utf-8")
+        more = file.read(1 << 20).decode("utf-8", "replace").split("\n")
     if first.startswith("id,label,probability"):
+        return True
+    # The last line may have been cut by the limit.
+    if all(_IN_WORDS.fullmatch(line) for line in (first.rstrip("\n"), *more[:-1])):
         return True
     record = json.loads(first)
     return isinstance(record, dict) and {"id", "label", "probability"} <= set(record)

@@ -152,8 +152,8 @@ class RankingResult(StudyResult):
         if best is None:
             return []
         data = str(self.dataset.get("source") or self.dataset.get("name") or "DATA")
-        named = self.several_layers or "--layers" in (self.command or "")
-        again = options_again(self.command, "--seed")
+        named = self.several_layers or "--layers" in self.command_options
+        again = options_again(self.command_options, "--seed")
         return [compare_line(data, backbone=best.backbone, layer=best.layer if named else None, again=again)]
 
     def sentences(self) -> list[str]:

@@ -15,13 +15,14 @@
 ``decision``              list: score of each image less the threshold; below 0 is anomalous
 ``p_values``              list: share of the normal images that are as unlike the others as this image, or
                           more (each of them scored by the others); small is anomalous
-``held_out``              list: score less threshold of each normal image, by a detector without it
+``held_out``              list: score less threshold of each normal image, by a detector without it; empty
+                          where the normal images are too few to hold one out
 ``shown``                 list of ``{id, decision, p_value, normal, distance, threshold}``: images that the
                           report shows, each with the nearest normal image and the distance (1 - cosine);
                           ``threshold``: whether it is shown for lying near the threshold
 ``doubtful``              list of ``{id, decision}``: the normal images that are least like the other ones
 ``chance``                probability that so many images are flagged, or more, if all are normal; null where
-                          images belong together in groups
+                          images belong together in groups, or ``held_out`` is empty
 ``units``                 as in `featx.results`, of the normal images
 ``advice``, ...           and the other fields of `featx.results.base.AdvisedResult`
 ========================  ==================================================================================
@@ -115,7 +116,12 @@ class ScoresResult(AdvisedResult):
 
     @property
     def expected(self) -> Interval:
-        """Share of new normal images that the threshold flags, with the range of 95 % of such thresholds."""
+        """Share of new normal images that the threshold flags, with the range of 95 % of such thresholds.
+
+        NaN where no normal image could be held out: how many it flags is not known then.
+        """
+        if not len(self.held_out):
+            return Interval(math.nan)
         return share_flagged(self.n_units, self.contamination)
 
     def heading(self) -> str:
@@ -163,7 +169,7 @@ class ScoresResult(AdvisedResult):
         network = "" if rows_only or not self.backbone else f" --backbone {shlex.quote(self.backbone)}"
         network = "" if self.backbone == "features" else network
         network += "".join(
-            f" {shlex.quote(word)}" for word in options_again(self.command, "--layer", "--seed")
+            f" {shlex.quote(word)}" for word in options_again(self.command_options, "--layer", "--seed")
         )
         detector = f" --detectors {self.detector}" if self.detector != "knn" else ""
         again = f"featx anomaly {normal} {new}{network}{detector}"
@@ -196,7 +202,8 @@ def advise_on_scores(result: ScoresResult) -> str:
     n, found, expected = len(result.ids), int(result.anomalous.sum()), result.expected
     by_chance = expected.value * n
     usual = f"about {by_chance:.0f}" if by_chance >= 0.95 else "fewer than one"
-    said = [f"{found:,} of {n:,} images lie below the threshold; if all were normal, {usual} would."]
+    usual = "" if math.isnan(by_chance) else f"; if all were normal, {usual} would"
+    said = [f"{found:,} of {n:,} images lie below the threshold{usual}."]
     chance = result.chance
     if chance is not None and not math.isnan(chance):
         test = p_in_text(chance)
@@ -216,6 +223,11 @@ def warn_of_threshold(result: ScoresResult) -> list[str]:
     n, c, expected = result.n_units, result.contamination, result.expected
     fewest = math.ceil(1 / c - 1 - 1e-9)
     what = {True: "groups of normal images", False: "normal images"}[bool(result.units.get("groups"))]
+    if math.isnan(expected.value):
+        return [
+            f"{n} {what} are too few to hold any out: how many new normal images the threshold flags is not "
+            f"known. Give {fewest} or more."
+        ]
     if n < fewest:
         return [
             f"{n} {what} are too few for a threshold that flags {_percent(c)} of new normal images; this one "

@@ -60,7 +60,9 @@ def test_60_photographs_without_a_label_become_a_model(photos, tmp_path, capsys)
     assert page.count("data:image/jpeg") == 9
 
     fill_in(table, photos, 9, ",")
-    out = run("label", "photos", "-n", "9", "-o", "labels.csv")
+    assert main(["label", "photos", "-n", "9", "-o", "labels.csv", *QUICK_OPTIONS]) == 0
+    out, err = capsys.readouterr()
+    assert "photos: 60 images; no labels\nlabels.csv: 9 labels filled in\n" in err
     assert "60 images, 9 with a label" in out
     assert "run this command again, or: featx compare labels.csv -o results" in out
     text = table.read_text(encoding="utf-8-sig")

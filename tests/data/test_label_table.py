@@ -72,6 +72,7 @@ def test_a_name_that_looks_like_a_formula_can_be_held(tmp_path):
         ("name,label\na,b\n", "expected one column path and one label, found name, label"),
         ("path,label,LABEL\na,b,c\n", "expected one column path and one label"),
         ("path,label\na.png,x\n./a.png,y\n", r"row 3: ./a.png is in two rows"),
+        ("path,label\n,x\n", "row 2: the path is blank"),
         ("path,label\na.png,x,y\n", "row 2: 3 fields, expected 2"),
     ],
 )

@@ -70,8 +70,9 @@ def write_models(folder: Path, names) -> list[Path]:
 
 
 def _write_newer_models(folder: Path, probe) -> list[Path]:
-    """A head, a fine-tuned network and an ensemble, beside the model of a probe."""
+    """A head, and a fine-tuned network and an ensemble with unsure answers, beside the model of a probe."""
     from featx.backbones import hash_values
+    from featx.methods.abstention import Confidence, Familiarity, UnsureRule
     from featx.methods.ensembles import BlockEnsemble
     from featx.methods.probes.linear_head import LinearHead
 
@@ -82,9 +83,19 @@ def _write_newer_models(folder: Path, probe) -> list[Path]:
         "index": np.arange(5, dtype="i4"),
     }
     named = probe.space["backbone"] | {"weights": "fine-tuned", "weights_sha256": hash_values(values)}
-    tuned = replace(head, space=probe.space | {"backbone": named}, values=values)
+    rows = chance.normal(size=(5, 2 * DIM))
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
+    alone = (rows[:, :DIM].T / np.linalg.norm(rows[:, :DIM].astype(np.float32), axis=1)).T.astype(np.float16)
+    sure = Confidence(threshold=0.9, sure=0.95, guaranteed=True, answered=0.8, right=0.97)
+    tuned = replace(
+        head,
+        space=probe.space | {"backbone": named},
+        values=values,
+        unsure=UnsureRule(sure, Familiarity(alone, 0.3)),
+    )
     average = BlockEnsemble.of([head.classifier, probe.classifier], np.array([0.25, 0.75]))
     ensemble = replace(probe, classifier=average, space={}, backbone={}, members=(head, probe))
+    ensemble.unsure = UnsureRule(None, Familiarity(rows, 0.3))
     kinds = {"head": head, "tuned": tuned, "ensemble": ensemble}
     return [model.save(folder / f"{name}.featx") for name, model in kinds.items()]
 
@@ -259,6 +270,7 @@ def outcome(path: Path) -> str:
     """What became of a file: refused, answered, or the traceback of what should not be."""
     from featx import load_model
     from featx.errors import FeatxError
+    from featx.estimators.model_file.plain import PlainClassifier
 
     try:
         model = load_model(path)
@@ -274,11 +286,26 @@ def outcome(path: Path) -> str:
             rows = np.tile(rows, max(1, len(model.members)))
             found = model.predict_proba(rows)
             assert found.shape == (len(rows), len(model.classes))
+            if model.unsure is not None:
+                assert len(model.unsure.reasons(rows, found)) == len(rows)
+            if isinstance(model._classifier, PlainClassifier):
+                assert np.array_equal(rebuilt(model._classifier).predict_proba(rows), found)
+        assert "\n" not in repr(model)
     except FeatxError:
         return "no answer"
     except BaseException:
         return traceback.format_exc()
     return "answered"
+
+
+def rebuilt(plain) -> Any:
+    """What is read without scikit-learn must be no more than what is read with it."""
+    from featx.errors import FeatxError
+
+    try:
+        return plain.build()
+    except FeatxError as error:
+        raise AssertionError("accepted, and refused when scikit-learn builds it") from error
 
 
 def serve() -> None:

@@ -207,6 +207,15 @@ def test_a_method_without_a_log_loss_is_not_called_worse_calibrated():
     assert recommended([methods[1], methods[0]]).name == "rbf"
 
 
+def test_a_hundredth_of_a_nat_is_no_better_calibration():
+    methods = [method("lda", 1.0), method("logreg", 1.0, p=1.0)]
+    for m, loss in zip(methods, (0.001, 0.0001), strict=True):
+        m.metrics["log_loss"] = Interval(loss, loss, 1)
+    assert recommended(methods).name == "lda"
+    methods[0].metrics["log_loss"] = Interval(0.02, 0.019, 1)
+    assert recommended(methods).name == "logreg"
+
+
 def test_a_pair_that_speaks_against_the_recommendation_is_not_its_reason():
     head = method(HEAD, 0.96, "finetune")
     methods = [

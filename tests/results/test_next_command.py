@@ -12,7 +12,13 @@ import pytest
 from featx.metrics import Interval
 from featx.options import OPTIONS
 from featx.results import ComparisonResult, MethodResult, ScoresResult
-from featx.results.next_command import options_again, python_lines, shell_lines, training_arguments
+from featx.results.next_command import (
+    option_words,
+    options_again,
+    python_lines,
+    shell_lines,
+    training_arguments,
+)
 from featx.results.ranking import Candidate, RankingResult
 
 DEFAULTS = {option.name: option.default for option in OPTIONS.values()}
@@ -136,3 +142,25 @@ def test_each_of_several_tasks_has_a_model_of_its_own():
 def test_a_list_of_files_is_a_variable_like_their_labels():
     line = python_lines(arguments(data=["a.png", "b.png"], labels=["x", "y"]))[0]
     assert line.startswith("model = featx.train(data, labels, ")
+
+
+def test_options_of_an_experiment_are_words_without_those_that_have_their_default():
+    given = {
+        "label": ["my label"],
+        "limit": 9,
+        "seed": 0,
+        "trust_code": True,
+        "engine": "auto",
+        "layers": ["a", "b"],
+    }
+    assert option_words(given) == [
+        "--label",
+        "my label",
+        "--limit",
+        "9",
+        "--trust-code",
+        "--layers",
+        "a",
+        "b",
+    ]
+    assert option_words({"label": ["-x"], "trust_code": False}) == ["--label=-x"]

@@ -180,13 +180,15 @@ def test_a_file_of_featx_is_known_by_its_content(tmp_path, monkeypatch):
     rows().save("own.h5")
     Path("own.csv").write_text("id,label,probability,p(a)\n")
     Path("own.jsonl").write_text('{"id": 1, "label": 2, "probability": 3, "probabilities": {}}\n')
+    Path("own.txt").write_text("a.png: cat 0.97\nb: 1.png: unsure (dog 0.41; unlike the training images)\n")
+    Path("mine.txt").write_text("To buy: apples 1.50\nbread\n")
     Path("empty.csv").write_bytes(b"")
     Path("mine.csv").write_text("path,label\n")
     Path("mine.featx").write_bytes(b"PK\x03\x04 mine")
     assert output_file("own.h5", "features") == tmp_path / "own.h5"
-    for name in ("own.csv", "own.jsonl", "empty.csv", "new.csv"):
+    for name in ("own.csv", "own.jsonl", "own.txt", "empty.csv", "new.csv"):
         assert output_file(name, "predictions") == tmp_path / name
-    for name, kind in (("mine.csv", "predictions"), ("mine.featx", "model")):
+    for name, kind in (("mine.csv", "predictions"), ("mine.txt", "predictions"), ("mine.featx", "model")):
         with pytest.raises(OutputError, match=rf"{name}: exists, and is not a {kind} file of featx;"):
             output_file(name, kind)
         assert output_file(name, kind, force=True) == tmp_path / name

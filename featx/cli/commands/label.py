@@ -76,6 +76,9 @@ def run(args: Namespace) -> None:
     pool = LabelPool.open(args.data, reading=reading, run=run_options)
     if table is not None:
         pool.add_labels(table)
+        if table.labels and not args.quiet:  # what was said of DATA does not count them
+            n = len(table.labels)
+            tell(printable(f"{args.output}: {n} label{'s' * (n != 1)} filled in"))
         if pool.has_pictures:
             page = output_file(table.file.with_suffix(".html"), "page", force=args.force)
     choice = pool.choose(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -107,7 +108,7 @@ def label_candidates(columns: Mapping[str, list[Any]]) -> str:
     if not found:
         return ""
     named = " or ".join(f"{column!r} ({distinct} values)" for column, distinct in found[:4])
-    return f"{named} would do: label={found[0][0]!r} (--label {found[0][0]})"
+    return f"{named} would do: label={found[0][0]!r} (--label {shlex.quote(found[0][0])})"
 
 
 def _check_columns(table: Table, labelled: bool, asked: list[str]) -> list[str]:

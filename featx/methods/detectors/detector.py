@@ -51,6 +51,7 @@ class ThresholdDetector(OutlierMixin, BaseEstimator):
             groups = None  # every row is a group of its own
         scores = self._score_held_out(rows, groups)
         # With very few rows, none can be held out.
+        self.n_held_out_ = len(scores)
         self.held_out_scores_ = scores if len(scores) else self._score(rows)
         self.offset_ = held_out_threshold(self.held_out_scores_, self.contamination)
         return self

@@ -113,7 +113,7 @@ def find_anomalies(
         detector=wanted.name,
         n_train=len(known),
         p_values=p_values[order],
-        held_out=model.held_out_scores_ - model.offset_,
+        held_out=(model.held_out_scores_ - model.offset_)[: model.n_held_out_],
         contamination=float(contamination),
         dataset={"name": names[1], "normal": names[0]},
         detector_title=wanted.title,
@@ -126,7 +126,7 @@ def find_anomalies(
     if len(result.held_out) == len(known):
         lowest = np.argsort(result.held_out, kind="stable")[:SHOWN_DOUBTFUL].tolist()
         result.doubtful = [{"id": known.ids[i], "decision": float(result.held_out[i])} for i in lowest]
-    if judged.groups is None and len(judged):
+    if judged.groups is None and len(judged) and model.n_held_out_:
         flagged = int(result.anomalous.sum())
         result.chance = flagged_by_chance(flagged, len(judged), result.n_units, contamination)
     result.advice, result.warnings = advise_on_scores(result), warn_of_threshold(result)

@@ -17,6 +17,7 @@ from featx.durable import read_regular
 from featx.errors import FeatxError, InputError, OutputError, as_one_error, reason_of
 from featx.options import checked
 from featx.results import describe_environment, write_atomically
+from featx.results.next_command import option_words
 from featx.results.output_paths import DATA_KEYS, Study, output_folder, resolve_source
 from featx.results.runs import add_run, read_runs
 from featx.studies.experiments.kinds import KINDS, Kind
@@ -145,6 +146,8 @@ class Experiment:
                 folder / ENVIRONMENT, json.dumps(environment, indent=2, ensure_ascii=False) + "\n"
             )
             result.command = command or f"featx run {EXPERIMENT}"
+            if self.origin is not None:
+                result.options = option_words(self.options)
             self.study.name_data(result, [resolve_source(source) for source in self.data.values()])
             result.runs = add_run(
                 read_runs(folder / result.json_file),
@@ -254,7 +257,7 @@ def load_experiment(path: str | os.PathLike[str]) -> Experiment:
     file = Path(path)
     with as_one_error(lambda reason: InputError(f"{file}: {reason}")):
         try:
-            content = tomllib.loads(read_regular(file, at_most=_MOST_BYTES).decode("utf-8"))
+            content = tomllib.loads(read_regular(file, at_most=_MOST_BYTES).decode("utf-8-sig"))
         except OSError as error:
             raise InputError(f"{file}: cannot be read ({error.strerror or error})") from error
         except UnicodeDecodeError:

@@ -183,6 +183,19 @@ def test_what_is_written_can_be_read(result, tmp_path):
     assert len((tmp_path / "out" / "results.csv").read_text().splitlines()) == 1 + 4 * 3
 
 
+def test_where_no_normal_image_can_be_held_out_nothing_is_said_of_chance(tmp_path):
+    scored = find_anomalies(blobs().subset([0, 1, 2]), blobs(), detector="ocsvm")
+    assert scored.anomalous.mean() > 0.9
+    assert scored.chance is None
+    assert "chance" not in scored.advice
+    assert "would" not in scored.advice
+    (warning,) = scored.warnings
+    assert warning.startswith("3 normal images are too few to hold any out")
+    assert "too few to hold one out" in scored.save(tmp_path / "out").read_text()
+    alone = find_anomalies(blobs().subset([0, 1, 2]), blobs())
+    assert alone.chance is not None, "distances to the others need no part that is held out"
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

@@ -66,6 +66,13 @@ def numbers(folder):
     return json.dumps([[d.method, d.shots, d.draw, d.metrics] for d in CurveResult.read_json(folder).draws])
 
 
+def test_a_mark_of_utf_8_at_the_beginning_is_ignored(tmp_path):
+    """Some editors on Windows write one."""
+    text = '[experiment]\nkind = "rank"\noutput = "out"\n[data]\nsource = "photos"\n'
+    (tmp_path / "rank.toml").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert load_experiment(tmp_path / "rank.toml").kind == "rank"
+
+
 def test_the_same_file_gives_the_same_numbers_and_leaves_a_record(place):
     file = written(place, CURVE)
     result, report = load_experiment(file).run()

@@ -105,7 +105,10 @@ def test_a_command_leaves_a_file_that_repeats_it_and_keeps_the_first_run(home, c
     before, text = json.loads(results.read_text()), copy.read_text()
     capsys.readouterr()
     assert main(["run", str(copy), "--quiet"]) == 0
-    assert "report: " in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "report: " in printed
+    if kind == "rank":
+        assert "--weights random --image-size 32" in printed.partition("next: featx compare photos")[2]
     assert copy.read_text() == text
     after = json.loads(results.read_text())
     assert numbers(after) == numbers(before)
