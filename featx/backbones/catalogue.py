@@ -27,6 +27,8 @@ from featx.options import checked
 TABLES = Path(__file__).parent / "tables"
 #: Group of the entry points by which other packages add sources.
 GROUP = "featx.backbones"
+#: Most backbones that the `repr` of their list shows.
+_SHOWN = 10
 #: Names of a state dict in a repository of the Hugging Face hub.
 _HUGGING_FACE_FILES = (
     *("model.safetensors", "pytorch_model.bin", "model.safetensors.index.json"),
@@ -146,6 +148,16 @@ class Row(NamedTuple):
         )
 
 
+class BackboneList(list[BackboneInfo]):
+    """Backbones as a list whose `repr` is short: there are thousands."""
+
+    def __repr__(self) -> str:
+        if len(self) <= _SHOWN:
+            return super().__repr__()
+        names = ", ".join(info.name for info in self[:_SHOWN])
+        return f"<{len(self):,} backbones: {names}, ...; give a pattern to list fewer>"
+
+
 @checked()
 def list_backbones(pattern: str | None = None) -> list[BackboneInfo]:
     """List the published backbones of all sources, also of libraries that are not installed.
@@ -173,7 +185,7 @@ def list_backbones(pattern: str | None = None) -> list[BackboneInfo]:
             if chosen is not None and (pattern is None or _matches(prefix + name, pattern)):
                 infos.append(chosen.info(source, packaged))
     infos += [info for info in _installed() if pattern is None or _matches(info.name, pattern)]
-    return sorted(infos, key=lambda info: info.name)
+    return BackboneList(sorted(infos, key=lambda info: info.name))
 
 
 def search_backbones(words: Sequence[str] = (), source: str | None = None) -> list[BackboneInfo]:

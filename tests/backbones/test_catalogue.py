@@ -132,6 +132,14 @@ def test_listing_filters_by_pattern(pattern, expected):
         assert all(name.startswith("resnet") for name in names)
 
 
+def test_a_long_list_is_shown_by_some_names():
+    found = list_backbones()
+    assert repr(found).startswith(f"<{len(found):,} backbones: {found[0].name}, ")
+    assert len(repr(found)) < 500
+    assert repr(list_backbones("alexnet")).startswith("[BackboneInfo(name='alexnet'")
+    assert found == list(found)
+
+
 def test_every_word_must_match_in_upper_or_lower_case_with_any_dash():
     found = [info.name for info in search_backbones(["DINOv2", "small"])]
     assert "timm:vit_small_patch14_dinov2.lvd142m" in found
