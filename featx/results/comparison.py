@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypedDict
@@ -131,10 +131,15 @@ class ComparisonResult(AdvisedResult):
         named = []
         for backbone in dict.fromkeys(m.backbone for m in self.methods if m.backbone):
             sizes = {m.image_size for m in self.methods if m.backbone == backbone and m.image_size}
-            weights = self.spaces.get(backbone, {}).get("backbone", {}).get("weights")
-            said = backbone + (" with random weights" if weights == "random" else "")
+            said = backbone + (" with random weights" if self._is_random(backbone) else "")
             named.append(said + (f" at {sizes.pop()} px" if len(sizes) == 1 else ""))
         return named
+
+    def _is_random(self, backbone: str) -> bool:
+        """Whether the space of a backbone, which a file may state in any way, has random weights."""
+        space = self.spaces.get(backbone)
+        network = space.get("backbone") if isinstance(space, Mapping) else None
+        return isinstance(network, Mapping) and network.get("weights") == "random"
 
     def tables(self) -> list[tuple[str, Lines]]:
         tables = super().tables()

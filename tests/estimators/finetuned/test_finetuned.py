@@ -482,7 +482,7 @@ def test_it_votes_beside_a_pipeline_and_is_calibrated(images):
 
 def test_verbose_tells_of_every_epoch_on_standard_error(images, capsys):
     model = classifier("last", epochs=2, verbose=True).fit(*images)
-    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("epoch ")]
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith(("epoch ", "before"))]
     assert len(told) == len(model.history_) + len(model.refit_history_)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
