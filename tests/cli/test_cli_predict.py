@@ -70,3 +70,9 @@ def test_a_file_that_was_written_is_told_in_a_line():
     answers = [Prediction(name, "sky", 0.9, {}, name == "b") for name in "abc"]
     assert predict._summary("answers.csv", answers) == "answers.csv: 3 images, 1 unsure"
     assert predict._summary("answers.csv", answers[:1]) == "answers.csv: 1 image"
+
+
+def test_csv_has_six_digits_and_json_lines_all():
+    answer = Prediction("a", "sky", 1 / 3, {"sky": 1 / 3}, False)
+    assert predict.formatted([answer], "csv").splitlines()[1] == "a,sky,0.333333,False,0.333333"
+    assert json.loads(predict.formatted([answer], "jsonl"))["probability"] == 1 / 3

@@ -91,7 +91,7 @@ def _image_paths(args: Namespace) -> tuple[list[str], list[Any]]:
 
 
 def formatted(predictions: list[Any], form: str) -> str:
-    """Return lines of text, CSV, whose cells are safe in a spreadsheet, or exact JSON lines."""
+    """Return lines of text, CSV with six digits whose cells are safe in a spreadsheet, or exact JSON lines."""
     from featx.estimators.model import prediction_rows
     from featx.spreadsheet import csv_text
 
@@ -102,7 +102,11 @@ def formatted(predictions: list[Any], form: str) -> str:
         return "".join(json_line({name: getattr(p, name) for name in names}) + "\n" for p in predictions)
     rows = prediction_rows(predictions)
     header = list(rows[0]) if rows else ["id", "label", "probability", "unsure"]
-    return csv_text(header, (row.values() for row in rows))
+    return csv_text(header, ([_rounded(value) for value in row.values()] for row in rows))
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def _summary(output: str, predictions: list[Any]) -> str:
