@@ -91,7 +91,7 @@ def _image_paths(args: Namespace) -> tuple[list[str], list[Any]]:
 
 
 def formatted(predictions: list[Any], form: str) -> str:
-    """Return lines of text, CSV with six digits whose cells are safe in a spreadsheet, or exact JSON lines."""
+    """Return lines of text, of CSV with six digits and cells safe in a spreadsheet, or exact JSON lines."""
     from featx.estimators.model import prediction_rows
     from featx.spreadsheet import csv_text
 
