@@ -33,8 +33,9 @@ def test_text_is_a_line_for_each_image():
 
 def test_csv_and_json_have_a_column_for_it():
     rows = list(csv.DictReader(predict.formatted(PREDICTIONS, "csv").splitlines()))
-    assert list(rows[0]) == ["id", "label", "probability", "unsure", "p(rose)", "p(tulip)"]
+    assert list(rows[0]) == ["id", "label", "probability", "unsure", "reason", "p(rose)", "p(tulip)"]
     assert [row["unsure"] for row in rows] == ["False", "True", "True", ""]
+    assert rows[1]["reason"] == "probability below 0.62"
     records = [json.loads(line) for line in predict.formatted(PREDICTIONS, "jsonl").splitlines()]
     assert [record["unsure"] for record in records] == [False, True, True, None]
     assert records[1]["reason"] == "probability below 0.62"
@@ -74,5 +75,5 @@ def test_a_file_that_was_written_is_told_in_a_line():
 
 def test_csv_has_six_digits_and_json_lines_all():
     answer = Prediction("a", "sky", 1 / 3, {"sky": 1 / 3}, False)
-    assert predict.formatted([answer], "csv").splitlines()[1] == "a,sky,0.333333,False,0.333333"
+    assert predict.formatted([answer], "csv").splitlines()[1] == "a,sky,0.333333,False,,0.333333"
     assert json.loads(predict.formatted([answer], "jsonl"))["probability"] == 1 / 3

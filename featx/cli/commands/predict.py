@@ -101,7 +101,7 @@ def formatted(predictions: list[Any], form: str) -> str:
         names = ("id", "label", "probability", "unsure", "reason", "probabilities")
         return "".join(json_line({name: getattr(p, name) for name in names}) + "\n" for p in predictions)
     rows = prediction_rows(predictions)
-    header = list(rows[0]) if rows else ["id", "label", "probability", "unsure"]
+    header = list(rows[0]) if rows else ["id", "label", "probability", "unsure", "reason"]
     return csv_text(header, ([_rounded(value) for value in row.values()] for row in rows))
 
 

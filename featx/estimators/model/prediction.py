@@ -39,9 +39,9 @@ class Prediction(Shown):
 
 
 def prediction_rows(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
-    """Return flat rows ``id, label, probability, unsure, p(CLASS) ...`` for a table."""
+    """Return flat rows ``id, label, probability, unsure, reason, p(CLASS) ...`` for a table."""
     return [
-        {"id": p.id, "label": p.label, "probability": p.probability, "unsure": p.unsure}
+        {"id": p.id, "label": p.label, "probability": p.probability, "unsure": p.unsure, "reason": p.reason}
         | {f"p({name})": value for name, value in p.probabilities.items()}
         for p in predictions
     ]
