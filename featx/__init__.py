@@ -6,34 +6,35 @@ trained on them and compared with fine-tuning. Names are loaded on first use, so
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from featx.lazy import load_on_use
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "Comparison": "featx.studies.comparison",
-    "Dataset": "featx.data",
-    "FeatureExtractor": "featx.estimators.extractor",
-    "Features": "featx.data.features",
-    "FeatxError": "featx.errors",
-    "FineTunedClassifier": "featx.estimators.finetuned",
-    "LearningCurve": "featx.studies.curves",
-    "Model": "featx.estimators.model",
-    "Preprocessing": "featx.inputs.image",
-    "compare": "featx.studies.comparison",
-    "extract": "featx.extraction",
-    "layer_ablation": "featx.studies.ranking",
-    "learning_curve": "featx.studies.curves",
-    "list_backbones": "featx.backbones",
-    "load_backbone": "featx.backbones",
-    "load_dataset": "featx.data",
-    "load_features": "featx.data.features",
-    "load_model": "featx.estimators.model",
-    "open_features": "featx.data.features",
-    "rank": "featx.studies.ranking",
-    "similarity": "featx.studies.drift",
-    "train": "featx.estimators.model",
+    "Comparison": "studies.comparison",
+    "Dataset": "data",
+    "FeatureExtractor": "estimators.extractor",
+    "Features": "data.features",
+    "FeatxError": "errors",
+    "FineTunedClassifier": "estimators.finetuned",
+    "LearningCurve": "studies.curves",
+    "Model": "estimators.model",
+    "Preprocessing": "inputs.image",
+    "compare": "studies.comparison",
+    "extract": "extraction",
+    "layer_ablation": "studies.ranking",
+    "learning_curve": "studies.curves",
+    "list_backbones": "backbones",
+    "load_backbone": "backbones",
+    "load_dataset": "data",
+    "load_features": "data.features",
+    "load_model": "estimators.model",
+    "open_features": "data.features",
+    "rank": "studies.ranking",
+    "similarity": "studies.drift",
+    "train": "estimators.model",
 }
 
 __all__ = [
@@ -78,12 +79,7 @@ if TYPE_CHECKING:
     from featx.studies.ranking import layer_ablation, rank
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        value = getattr(importlib.import_module(_HOME[name]), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module 'featx' has no attribute {name!r}")
+__getattr__ = load_on_use(__name__, _HOME)
 
 
 def __dir__() -> list[str]:

@@ -15,9 +15,9 @@ ROOT = Path(featx.__file__).parent
 #: The top level from the lowest to the highest: each package or module imports only from those below it.
 # fmt: off
 ORDER = (
-    "errors", "durable", "forks", "machine", "threads", "energy", "terminal", "spreadsheet", "progress",
-    "options", "vision", "cache", "metrics", "results", "inputs", "report", "backbones", "data", "engines",
-    "methods", "analysis", "extraction", "estimators", "studies", "cli", "__main__",
+    "lazy", "errors", "durable", "forks", "machine", "threads", "energy", "terminal", "spreadsheet",
+    "progress", "options", "vision", "cache", "metrics", "results", "inputs", "report", "backbones", "data",
+    "engines", "methods", "analysis", "extraction", "estimators", "studies", "cli", "__main__",
 )
 # fmt: on
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

@@ -10,8 +10,9 @@ Names are loaded on first use: listing backbones imports no torch.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from featx.lazy import load_on_use
 
 _HOME = {
     "Architecture": "architectures",
@@ -86,9 +87,4 @@ if TYPE_CHECKING:
     from featx.backbones.values import hash_values
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = load_on_use(__name__, _HOME)

@@ -5,8 +5,9 @@ Names are loaded on first use: most files are read without scikit-learn.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from featx.lazy import load_on_use
 
 _HOME = {
     "FORMAT": "container",
@@ -54,9 +55,4 @@ if TYPE_CHECKING:
     from featx.estimators.model_file.unsure import UNSURE, UNSURE_ROWS, rebuild_unsure, unsure_arrays
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = load_on_use(__name__, _HOME)
