@@ -6,7 +6,8 @@
     ├── InputError (ValueError)           what was given cannot be used
     │   ├── DatasetError                  a folder, table or array of images and labels
     │   ├── SourceError                   one input that cannot be read or prepared
-    │   │   └── ImageError                one image
+    │   │   ├── ImageError                one image
+    │   │   └── TextError                 one text
     │   ├── UnknownName                   no backbone, layer, classifier, ... of that name
     │   ├── WeightsError                  weights missing, damaged or of another architecture
     │   ├── FeaturesError                 a features file that is damaged or of another kind
@@ -65,6 +66,10 @@ class SourceError(InputError):
 
 class ImageError(SourceError):
     """One image cannot be turned into pixels."""
+
+
+class TextError(SourceError):
+    """One text cannot be read or turned into tokens."""
 
 
 class UnknownName(InputError):

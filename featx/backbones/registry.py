@@ -22,7 +22,7 @@ from featx.backbones.loading import (
     uninitialised_network,
     values_sha256,
 )
-from featx.backbones.own.module import given_preprocessing, load_module
+from featx.backbones.own.module import load_module
 from featx.backbones.sources import find_architecture
 from featx.backbones.sources.hub import HubEntry
 from featx.backbones.torch_hub.network import load_hub_network
@@ -30,7 +30,6 @@ from featx.backbones.tuned import TunedBackbone, fill_values
 from featx.backbones.values import TUNED
 from featx.backbones.weights import choose_weights
 from featx.errors import InputError, UnknownName, WeightsError
-from featx.inputs.image.preprocess import Preprocessing
 from featx.options import checked
 
 
@@ -162,7 +161,7 @@ def load_backbone(
         tagged = _published_as(tag, architecture, source)
         architecture = architecture.trained_from(tagged)
     name = source.prefix + architecture.name
-    prepare = _preprocessing(architecture, name, tagged, preprocessing, image_size)
+    prepare = architecture.prepare_inputs(tagged, preprocessing, image_size, name)
     inputs = architecture.input_type(prepare)
     facts = source.facts.get(architecture.name)
     standard = layer is None and pooling is None and preprocessing is None and image_size is None
@@ -252,7 +251,7 @@ def load_tuned(
     published = {} if weights is None else {known.name: known for known in architecture.published()}
     pretrained = published.get(str(weights))
     name = source.prefix + architecture.name
-    prepare = _preprocessing(architecture, name, pretrained, preprocessing, None)
+    prepare = architecture.prepare_inputs(pretrained, preprocessing, None, name)
     inputs = architecture.input_type(prepare)
     pretrained_style = weights is not None
     build = partial(meta_network, architecture, pretrained, pretrained_style=pretrained_style)
@@ -342,21 +341,3 @@ def _published_as(tag: str, architecture: Architecture, source: BackboneSource) 
     if tag not in published:
         raise UnknownName(f"weights of {source.prefix}{architecture.name}", tag, published)
     return published[tag]
-
-
-def _preprocessing(
-    architecture: Architecture,
-    name: str,
-    pretrained: Pretrained | None,
-    given: Any,
-    image_size: int | None,
-) -> Preprocessing:
-    """Return the preprocessing given, else that of the weights, at another size where one is asked for."""
-    prepare = given_preprocessing(given, name)
-    if prepare is None:
-        prepare = architecture.preprocessing_of(pretrained)
-    if prepare is None:
-        raise InputError(
-            f"{name}: its preprocessing is not a central crop of an RGB image; give preprocessing="
-        )
-    return prepare if image_size is None else prepare.with_size(image_size)

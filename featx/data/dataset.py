@@ -1,4 +1,4 @@
-"""The class `Dataset`: images that can be opened, with labels, splits and groups."""
+"""The class `Dataset`: images or texts that can be read, with labels, splits and groups."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Dataset(Collection):
     ----------
     name : str
         For titles and messages.
-    images : list of Source
+    inputs : list of Source
         Each has a distinct ``id``.
     labels : ndarray of shape (n,), int64, or None
         Indices into `classes`. Labels that some images lack are one of the `targets` (see `labelled`).
@@ -53,7 +53,7 @@ class Dataset(Collection):
     """
 
     name: str
-    images: list[Source]
+    inputs: list[Source]
     labels: np.ndarray | None = None
     classes: tuple[str, ...] | None = None
     splits: np.ndarray | None = None
@@ -66,27 +66,32 @@ class Dataset(Collection):
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
             raise DatasetError(f"name must be a text, got {self.name!r}")
-        for what in ("images", "classes"):
+        for what in ("inputs", "classes"):
             value = getattr(self, what)
             if not isinstance(value, (Sequence, np.ndarray)) and not (what == "classes" and value is None):
                 raise DatasetError(f"{self.name}: {what} must be a list, got {type(value).__name__}")
-        self.images = list(self.images)
+        self.inputs = list(self.inputs)
         for what in ("labels", "splits", "groups"):
             value = getattr(self, what)
             if value is None:
                 continue
             value = np.asarray(value)
-            if value.shape != (len(self.images),):
+            if value.shape != (len(self.inputs),):
                 raise DatasetError(
-                    f"{self.name}: {what} must have one value for each of the {len(self.images)} images, "
+                    f"{self.name}: {what} must have one value for each of the {len(self.inputs)} images, "
                     f"got shape {value.shape}"
                 )
             setattr(self, what, value)
+        kinds = {source.kind for source in self.inputs}
+        if len(kinds) > 1:
+            raise DatasetError(
+                f"{self.name}: expected inputs of one kind, got {' and '.join(sorted(kinds))}s"
+            )
         self._check_ids()
         self._check_labels()
         try:
             name = None if self.labels is None else self.label_name
-            self.targets = check_targets(name, self.targets, len(self.images))
+            self.targets = check_targets(name, self.targets, len(self.inputs))
         except InputError as error:
             raise DatasetError(f"{self.name}: {error}") from error
         if self.splits is not None and (unknown := sorted(set(self.splits.tolist()) - set(SPLITS))):
@@ -95,12 +100,22 @@ class Dataset(Collection):
             )
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.inputs)
+
+    @property
+    def images(self) -> list[Source]:
+        """The same as `inputs`, whatever their kind."""
+        return self.inputs
+
+    @property
+    def kind(self) -> str:
+        """The kind of the inputs, such as ``"image"``."""
+        return self.inputs[0].kind if self.inputs else "image"
 
     @property
     def ids(self) -> list[str]:
         """The ids of the images, in order."""
-        return [image.id for image in self.images]
+        return [source.id for source in self.inputs]
 
     def targets_frame(self) -> pandas.DataFrame:
         """Return all tasks as columns of a data frame whose index is the ids, to predict several at once.
@@ -120,7 +135,7 @@ class Dataset(Collection):
     def subset(self, indices: Sequence[int] | np.ndarray) -> Dataset:
         """Return the images at `indices` (whole numbers or a mask), in that order, with the same classes."""
         rows = self._row_numbers(indices)
-        return self._take(rows, images=[self.images[i] for i in rows.tolist()])
+        return self._take(rows, inputs=[self.inputs[i] for i in rows.tolist()])
 
     def labelled(self) -> Dataset:
         """Return the images with a value in some task; `reading` has the ids of the others."""
@@ -178,7 +193,7 @@ class Dataset(Collection):
         return np.split(order, np.flatnonzero(np.diff(stratum[order])) + 1)
 
     def _check_ids(self) -> None:
-        if len(set(self.ids)) != len(self.images):
+        if len(set(self.ids)) != len(self.inputs):
             (first, count), *_ = Counter(self.ids).most_common(1)
             raise DatasetError(f"{self.name}: {count} images have the id {first!r}; ids must be distinct")
 

@@ -108,7 +108,7 @@ def _load(
             return read_frame(data, labelled=labelled, on_error=on_error, **columns)
         frame = read_frame(data, labelled=False, on_error=on_error)
         _refuse_labels(labels if frame.tasks else None, "the data frame")
-        return from_arrays(frame.images, labels, splits=frame.splits, groups=frame.groups, **columns)
+        return from_arrays(frame.inputs, labels, splits=frame.splits, groups=frame.groups, **columns)
     if isinstance(data, (bytes, bytearray, memoryview)) or hasattr(data, "getbands"):
         _refuse_columns(columns, type(data).__name__)
         return from_arrays([data], labels, on_error=on_error)  # one image, encoded or of Pillow

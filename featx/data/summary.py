@@ -109,7 +109,7 @@ def suffix_notes(dataset: Dataset) -> list[str]:
     """
     found: Counter[tuple[str, str]] = Counter()
     first = ""
-    for image in dataset.images:
+    for image in dataset.inputs:
         if not isinstance(image, FileImage):
             continue
         suffix = PurePath(image.path).suffix.lower()

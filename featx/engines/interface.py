@@ -65,17 +65,20 @@ def engine_error(what: str, error: BaseException) -> EngineError:
 
 
 def zero_batch(backbone: Backbone, count: int) -> np.ndarray:
-    """Return a prepared batch of zeros."""
-    return np.zeros((count, *backbone.preparation.shape), backbone.preparation.dtype)
+    """Return a batch of zeros as engines take it, of the example's length where that varies."""
+    if None not in backbone.preparation.shape:
+        return np.zeros((count, *backbone.preparation.shape), backbone.preparation.dtype)
+    return np.zeros(tuple(backbone.inputs.example(count, "meta").shape), backbone.preparation.dtype)
 
 
 def check_batch(batch: np.ndarray, backbone: Backbone) -> None:
     """Refuse a batch that is not what the backbone's preparation gives."""
     shape, dtype = backbone.preparation.shape, backbone.preparation.dtype
-    if isinstance(batch, np.ndarray) and batch.ndim and batch.dtype == dtype and batch.shape[1:] == shape:
+    right = isinstance(batch, np.ndarray) and batch.dtype == dtype and batch.ndim == 1 + len(shape)
+    if right and all(wanted in (None, length) for wanted, length in zip(shape, batch.shape[1:], strict=True)):
         return
     got = f"{batch.dtype} {batch.shape}" if isinstance(batch, np.ndarray) else f"a {type(batch).__name__}"
-    expected = f"{dtype} (b, {', '.join(map(str, shape))})"
+    expected = f"{dtype} (b, {', '.join('any' if side is None else str(side) for side in shape)})"
     raise InputError(f"{backbone.name}: expected a batch of prepared inputs {expected}, got {got}")
 
 

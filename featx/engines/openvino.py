@@ -75,6 +75,7 @@ class OpenVINOEngine(CpuEngine):
             self._compiled = ov.Core().compile_model(model, "CPU", options)
         except RuntimeError as error:
             raise _conversion_error(backbone, error) from error
+        self._takes_any = None in backbone.preparation.shape
         self._process = os.getpid()
         self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for _ in range(allocation.workers):
@@ -94,8 +95,8 @@ class OpenVINOEngine(CpuEngine):
         try:
             for start in range(0, len(batch), self.batch_size):
                 part = batch[start : start + self.batch_size]
-                pixels = np.ascontiguousarray(pad_batch(part, self.batch_size))
-                rows = request.infer([pixels], share_inputs=True, share_outputs=True)[0]
+                filled = part if self._takes_any else pad_batch(part, self.batch_size)
+                rows = request.infer([np.ascontiguousarray(filled)], share_inputs=True, share_outputs=True)[0]
                 out[start : start + len(part)] = rows[: len(part)]
         except RuntimeError as error:
             said = engine_error(f"{self.backbone.name}: OpenVINO", error)
@@ -134,6 +135,9 @@ def to_openvino(backbone: Backbone) -> Any:
 
 def _set_batch(model: Any, size: int, backbone: Backbone) -> int:
     """Give a model the batch size `size`, or 1 where its graph was made for one input; return which."""
+    if None in backbone.preparation.shape:
+        model.reshape([-1] * (1 + len(backbone.preparation.shape)))
+        return size
     for batch in dict.fromkeys((size, 1)):
         try:
             model.reshape([batch, *backbone.preparation.shape])

@@ -153,7 +153,7 @@ def embed_dataset(dataset: Dataset, embedder: Embedder, run: Run) -> Rows:
 def embed_dataset_together(dataset: Dataset, embedders: Sequence[Embedder], run: Run) -> list[Rows]:
     """Return the rows of a dataset's images by several embedders, all of the same images."""
     try:
-        found = embed_together(dataset.images, embedders, **run.embedding)
+        found = embed_together(dataset.inputs, embedders, **run.embedding)
     except SourceError as error:
         raise type(error)(error.id, f"{error.reason}; {SKIP_HINT}") from error
     unlisted = [Failure(e.id, e.reason) for e in dataset.reading.failures]

@@ -12,6 +12,7 @@ import numpy as np
 
 from featx.errors import FeatxError, InputError
 from featx.extraction.chunks import Chunk, Prepared
+from featx.extraction.pieces import Pieces, varies
 from featx.inputs import Preparation
 
 #: Waits for the rows of a batch on a device, and returns them.
@@ -87,17 +88,21 @@ class DeviceFeed:
         pending: list[PendingRows | None] = []
         for number, engine in enumerate(self._engines):
             parts = [part for chunk in chunks if (part := chunk.prepared_for(number)) is not None]
-            pending.append(engine.submit(self._arrays(parts)) if parts else None)
+            pending.append(self._start(engine, parts) if parts else None)
         chunks[0].spend("forward", began)
         for chunk in chunks:
             chunk.drop_prepared()
         return pending
 
-    def _arrays(self, parts: list[Any]) -> list[np.ndarray]:
-        """Return the parts of a batch as arrays, collated into one if shapes vary."""
-        if isinstance(parts[0], np.ndarray):
-            return parts
-        return [self._preparation.collate([prepared for part in parts for prepared in part])]
+    def _start(self, engine: Any, parts: list[Any]) -> PendingRows:
+        """Start to compute the rows of some parts of a batch."""
+        if not varies(self._preparation):
+            pending: PendingRows = engine.submit(parts)
+            return pending
+        prepared = [one for part in parts for one in part]
+        pieces = Pieces(prepared, self._preparation, engine.batch_size)
+        tickets = [engine.submit([batch]) for batch in pieces.batches]
+        return lambda: pieces.join([ticket() for ticket in tickets])
 
     def _fetch(self, chunks: list[Chunk], pending: Sequence[PendingRows | None]) -> list[Chunk]:
         """Wait for a batch, and distribute its rows to its chunks."""
@@ -116,9 +121,13 @@ class DeviceFeed:
 def _run_batches(engine: Any, prepared: Prepared, preparation: Preparation) -> np.ndarray:
     """Return the rows of prepared inputs, computed one batch at a time."""
     size = engine.batch_size
-    parts = [prepared[i : i + size] for i in range(0, len(prepared), size)]
-    rows = [engine(part if isinstance(part, np.ndarray) else preparation.collate(part)) for part in parts]
-    return _require_finite(rows[0] if len(rows) == 1 else np.concatenate(rows), engine, preparation)
+    if varies(preparation):
+        pieces = Pieces(prepared, preparation, size)
+        found = pieces.join([engine(batch) for batch in pieces.batches])
+    else:
+        rows = [engine(prepared[i : i + size]) for i in range(0, len(prepared), size)]
+        found = rows[0] if len(rows) == 1 else np.concatenate(rows)
+    return _require_finite(found, engine, preparation)
 
 
 def _require_finite(rows: np.ndarray, engine: Any, preparation: Preparation) -> np.ndarray:

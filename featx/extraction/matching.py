@@ -13,7 +13,7 @@ from featx.cache import Space
 from featx.errors import InputError, ModelMismatch, WeightsError
 from featx.extraction.embedder import Embedder, network_embedder
 from featx.extraction.reuse import find_with_values, is_ready, reuse_backbone, reuse_with_values
-from featx.inputs.image import Preprocessing
+from featx.inputs.preparations import settings_of
 from featx.options import Run, is_module, shown
 
 #: The name that a space gives to weights from a file of the user's own.
@@ -52,7 +52,7 @@ def backbone_arguments(space: Mapping[str, Any], where: str) -> dict[str, Any]:
         "weights": None if network["weights"] == "random" else network["weights"],
         "layer": network["layer"],
         "pooling": network["pooling"],
-        "preprocessing": Preprocessing.fields_of(space["preprocessing"]),
+        "preprocessing": settings_of(space["preprocessing"]),
     }
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from featx.errors import SourceError
 from featx.extraction.chunks import Chunk, read_item
 from featx.extraction.forward import DeviceFeed, compute_rows
+from featx.extraction.pieces import varies
 from featx.extraction.processes import ProcessPool
 from featx.extraction.row_store import RowStore
 from featx.forks import uninterrupted
@@ -35,8 +36,9 @@ READERS = 4
 
 #: Inputs in a chunk for a device, whose batches are larger.
 _GRAIN = 16
-#: Batches in a chunk on a CPU: handing over each chunk wakes a thread, which takes time.
-_BATCHES = 4
+#: Batches in a chunk on a CPU: handing over each chunk wakes a thread, which takes time. Inputs of different
+#: lengths are sorted within a chunk, so it has more of them.
+_BATCHES, _BATCHES_SORTED = 4, 32
 
 #: Processes prepare for a device from this many cores and inputs on: they take seconds to start.
 _CORES_FOR_PROCESSES = 4
@@ -158,7 +160,7 @@ class Pipeline:
             not self._feeds_device
             or self.threads < _CORES_FOR_PROCESSES
             or len(todo) < _INPUTS_FOR_PROCESSES
-            or None in self._preparation.shape
+            or varies(self._preparation)
             or not all(self._sources[i].is_file for i in todo)
         ):
             return None
@@ -172,10 +174,11 @@ class Pipeline:
         if self._feeds_device:
             batch = min(_GRAIN, batch)
             return [min(batch, count - start) for start in range(0, count, batch)]
+        most = _BATCHES_SORTED if varies(self._preparation) else _BATCHES
         sizes = []
         while count > 0:
-            large = count > 2 * _BATCHES * batch * self.threads
-            sizes.append(min(batch * (_BATCHES if large else 1), count))
+            large = count > 2 * most * batch * self.threads
+            sizes.append(min(batch * (most if large else 1), count))
             count -= sizes[-1]
         return sizes
 
@@ -231,7 +234,7 @@ class Pipeline:
         """Prepare the inputs without a row, in one array if the shape does not vary."""
         preparation = self._preparation
         shape = preparation.shape
-        batch = None if None in shape else np.empty((len(chunk.items), *shape), preparation.dtype)
+        batch = None if varies(preparation) else np.empty((len(chunk.items), *shape), preparation.dtype)
         varied = []
         lacking = self._claim(chunk)
         now = time.perf_counter()  # waiting for claims does not count as preparing

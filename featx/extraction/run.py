@@ -21,7 +21,7 @@ import numpy as np
 from featx.cache import Cache
 from featx.cache.sidecar import read_cost, write_cost
 from featx.data.features import Failure
-from featx.errors import CacheError, DataLossWarning, SourceError
+from featx.errors import CacheError, DataLossWarning, InputError, SourceError
 from featx.extraction.calibration import calibrate
 from featx.extraction.chunks import identify
 from featx.extraction.commit_buffer import CommitBuffer
@@ -34,7 +34,7 @@ from featx.extraction.profile import Profile, stage_times
 from featx.extraction.reuse import return_engine
 from featx.forks import uninterrupted
 from featx.inputs import Source
-from featx.options import check_options
+from featx.options import DEFAULT_BACKBONES, check_options
 from featx.progress import Progress
 from featx.terminal import tell
 
@@ -70,6 +70,8 @@ def embed_together(
     """
     check_options(cache=cache, on_error=on_error, n_jobs=n_jobs, verbose=verbose)
     n_jobs = None if n_jobs == -1 else n_jobs  # all cores, as in scikit-learn
+    for embedder in embedders:
+        _require_kind(sources, embedder)
     start = time.perf_counter()
     root = cache if isinstance(cache, Cache) else Cache(cache)
     keys = [source.stat_key() for source in sources]
@@ -93,6 +95,20 @@ def embed_together(
     failures = [failed[i] for i in sorted(failed)]
     seconds = {"total": time.perf_counter() - start}
     return [found[i].result(kept, failures, seconds) for i in range(len(embedders))]
+
+
+def _require_kind(sources: Sequence[Source], embedder: Embedder) -> None:
+    """Refuse inputs that the network does not take."""
+    kind = embedder.preparation.kind
+    other = next((source.kind for source in sources if source.kind != kind), None)
+    if other is not None:
+        network = getattr(embedder.backbone, "name", "this network")
+        hint = (
+            f"; give a network of {other}s, such as {DEFAULT_BACKBONES[other]!r}"
+            if other in DEFAULT_BACKBONES
+            else ""
+        )
+        raise InputError(f"backbone: {network} takes {kind}s, and the data holds {other}s{hint}")
 
 
 def _describe_mismatch(cache: Cache, embedder: Embedder, verbose: bool) -> list[str]:

@@ -38,6 +38,10 @@ class Source(Protocol):
         """Name of the input, unique in its collection."""
 
     @property
+    def kind(self) -> str:
+        """The kind of input, as in `Preparation`."""
+
+    @property
     def is_file(self) -> bool:
         """Whether it is a path that any process can read, so that pickling it is cheap."""
 
@@ -62,9 +66,12 @@ class Preparation(Protocol):
     reference_version: int
     """Version of the inputs that `reference_batch` returns."""
 
+    in_pieces: bool
+    """Whether an input may become several inputs of the network, its pieces, whose rows `join` makes one."""
+
     @property
     def shape(self) -> tuple[Any, ...]:
-        """Shape of one prepared input, each axis an int, or None where its length varies."""
+        """Shape of one input of the network, each axis an int, or None where its length varies."""
 
     @property
     def dtype(self) -> np.dtype:
@@ -89,15 +96,18 @@ class Preparation(Protocol):
     ) -> np.ndarray:
         """Prepare one input, into `out` if it is given and the shape does not vary.
 
-        `note` is called with the name of each of `stages` when it is done. `SourceError` when the content
-        cannot be prepared.
+        With `in_pieces`, what is returned has one more axis in front, that of the pieces. `note` is called
+        with the name of each of `stages` when it is done. `SourceError` when the content cannot be prepared.
         """
 
     def collate(self, prepared: Sequence[np.ndarray]) -> np.ndarray:
-        """Join prepared inputs into one batch, padded where their lengths differ.
+        """Join inputs of the network (with `in_pieces`, pieces) into one batch, padded to one length.
 
         A network must give an input the same row whatever else is in its batch.
         """
+
+    def join(self, rows: np.ndarray, prepared: np.ndarray) -> np.ndarray:
+        """Return the row (dim,) of an input whose pieces have `rows` (pieces, dim); only for `in_pieces`."""
 
     def reference_batch(self, count: int) -> np.ndarray:
         """Return the first `count` inputs of a fixed series, on which engines are compared."""

@@ -5,7 +5,18 @@ makes a public function check its arguments.
 """
 
 from featx.options.checked import check_options, checked, expanded, refuse_unknown
-from featx.options.checks import DATA, POOLINGS, is_features, is_module, listed, modes_in, names_in, shown
+from featx.options.checks import (
+    DATA,
+    DEFAULT_BACKBONES,
+    POOLINGS,
+    POOLINGS_OF,
+    is_features,
+    is_module,
+    listed,
+    modes_in,
+    names_in,
+    shown,
+)
 from featx.options.groups import (
     DEFAULT_RUN,
     OF_NETWORK,
@@ -28,11 +39,13 @@ from featx.options.table import FEWEST_RESAMPLES, OPTIONS, Option
 
 __all__ = [
     "DATA",
+    "DEFAULT_BACKBONES",
     "DEFAULT_RUN",
     "FEWEST_RESAMPLES",
     "OF_NETWORK",
     "OPTIONS",
     "POOLINGS",
+    "POOLINGS_OF",
     "CheckedOptions",
     "ColumnOptions",
     "Network",

@@ -19,7 +19,14 @@ from featx.terminal import shortened
 #: Takes name and value of an option; raises `InputError` for a bad value.
 Check = Callable[[str, Any], None]
 
-POOLINGS = ("avg", "max", "cls", "patches", "cls+patches", "none", "identity")
+#: How a layer with positions becomes one vector, for each kind of input. "identity": it is a vector already.
+POOLINGS_OF = {
+    "image": ("avg", "max", "cls", "patches", "cls+patches", "none", "identity"),
+    "text": ("mean", "cls", "last", "max", "identity"),
+}
+POOLINGS = tuple(dict.fromkeys(pooling for one in POOLINGS_OF.values() for pooling in one))
+#: The backbone where none is named, for each kind of input.
+DEFAULT_BACKBONES = {"image": "mobilenet_v2", "text": "hf:sentence-transformers/all-MiniLM-L6-v2"}
 DEVICES = ("auto", "cpu", "cuda", "mps")
 #: Largest seed. Repeated splits use the next seeds too, and every random generator must accept them.
 MOST_SEED = 2**31 - 1

@@ -74,9 +74,9 @@ _ALL = (
            checks.check_optional_text, metavar="L", table="network"),
     Option("layers", "layers of each, or all (default: the pooled penultimate)", checks.check_layers,
            form="names", metavar="L", table="network"),
-    Option("pooling", "for a layer with positions; cls, patches, cls+patches: of a vision transformer",
-           one_of(*checks.POOLINGS, optional=True),
-           choices=("avg", "max", "cls", "patches", "cls+patches", "none"),
+    Option("pooling", "for a layer with positions; cls, patches, cls+patches: of a vision transformer; mean, "
+           "last: of texts", one_of(*checks.POOLINGS, optional=True),
+           choices=tuple(pooling for pooling in checks.POOLINGS if pooling != "identity"),
            table="network", python="how a layer with positions becomes one vector"),
     Option("image_size", "another input resolution", whole_number(*IMAGE_SIZES, optional=True),
            form="count", metavar="PX", table="network"),

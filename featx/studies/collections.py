@@ -112,7 +112,7 @@ def units_of(features: Features, dataset: Dataset | None, run: Run) -> Units:
     """
     pixels = None
     if dataset is not None:
-        images = dict(zip(dataset.ids, dataset.images, strict=True))
+        images = dict(zip(dataset.ids, dataset.inputs, strict=True))
         pixels = shrink_images([images[id] for id in features.ids], run)
     return find_units(features.groups, find_pictures(features.embeddings, pixels, run), len(features))
 

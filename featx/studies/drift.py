@@ -359,7 +359,7 @@ def _from_images(dataset: Dataset, backbone: Any, network: Network, run: Run, mo
         found.embedder.about,
         dataset.groups,
         profile=softmax(found.embeddings[:, columns[1]]) if len(members) > 1 else None,
-        pixels=shrink_images(dataset.images, run),
+        pixels=shrink_images(dataset.inputs, run),
         dataset=dataset,
         total=total,
         passes=found.forward_passes,

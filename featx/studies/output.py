@@ -34,7 +34,7 @@ class Reported:
 def thumbnails_of(dataset: Dataset, ids: set[str]) -> dict[str, bytes]:
     """Return small JPEGs of the images with these ids, for the report."""
     thumbnails = {}
-    for id, source in zip(dataset.ids, dataset.images, strict=True):
+    for id, source in zip(dataset.ids, dataset.inputs, strict=True):
         if id in ids:
             image = source.read().image()
             image.thumbnail((THUMBNAIL, THUMBNAIL))

@@ -119,7 +119,7 @@ def rank(
         rows = np.arange(len(used)) if split is None else split.train
         tested = rows if split is None else split.test
         if probe and (units is None or len(units.of) != len(used)):
-            pictures = find_pictures(embeddings[0], shrink_images(used.images, run), run)
+            pictures = find_pictures(embeddings[0], shrink_images(used.inputs, run), run)
             units = find_units(used.groups, pictures, len(used))
             result.units = units.describe(tested)
         result.dataset = {
@@ -213,7 +213,7 @@ def _extract_layers(
     from featx.backbones import columns_of, combine_layers
 
     def is_cached(parts: list[Any]) -> bool:
-        return all_cached(dataset.images, network_embedder(combine_layers(parts), run), run.cache)
+        return all_cached(dataset.inputs, network_embedder(combine_layers(parts), run), run.cache)
 
     together = list(members)
     if logits is not None and logits.identity not in [member.identity for member in members]:

@@ -36,6 +36,7 @@ class Series:
 
     id: str
     values: np.ndarray = field(repr=False)
+    kind = "series"
     is_file = False
 
     def read(self):
@@ -55,6 +56,7 @@ class Clipped:
     kind = "series"
     stages = ("clip",)
     reference_version = 1
+    in_pieces = False
     shape = (None,)
     dtype = np.dtype(np.float32)
     nbytes = 4 * 64
@@ -80,6 +82,9 @@ class Clipped:
         for row, series in zip(batch, prepared, strict=True):
             row[0], row[1 : 1 + len(series)] = len(series), series
         return batch
+
+    def join(self, rows, prepared):
+        return rows[0]
 
     def reference_batch(self, count):
         raise NotImplementedError

@@ -39,7 +39,7 @@ from featx.backbones.layers.rules import ADVICE, LayerRules
 from featx.backbones.layers.tracing import classifier_node, named_node, output_of, trace
 from featx.backbones.network_input import NetworkInput
 from featx.errors import InputError, UnknownName
-from featx.options import POOLINGS
+from featx.options import POOLINGS_OF
 
 _RULES = LayerRules()
 
@@ -86,8 +86,9 @@ def cut(
     `featx.backbones.load_backbone`. With tap and length of an earlier cut, `known`, the network need not run
     to find them out. `resized` builds the network for other inputs, which may tell where its channels are.
     """
-    if pooling is not None and pooling not in POOLINGS:
-        raise UnknownName("pooling", str(pooling), POOLINGS)
+    known_poolings = POOLINGS_OF[inputs.kind]
+    if pooling is not None and pooling not in known_poolings:
+        raise UnknownName(f"pooling of {inputs.kind}s", str(pooling), known_poolings)
     run = DryRun(network.eval(), inputs, rules, name, resized)
     if isinstance(network, GraphNetwork):
         tap, dim = known or find_graph_tap(run, layer, pooling)
@@ -272,7 +273,9 @@ def _cut_by_hook(run: DryRun, layer: str, pooling: str | None, known: tuple[Tap,
                 return None
 
         is_default = layer == EMBEDDING and rules.states_channels
-        known = run.find_tap(layer, pooling, shape, find_larger, is_default=is_default)
+        known = rules.find_tap(network, layer, pooling, shape, name) or run.find_tap(
+            layer, pooling, shape, find_larger, is_default=is_default
+        )
     head, _, side = layer.partition(":")
     if side and isinstance(network.get_submodule(head), nn.Linear):
         network.set_submodule(head, nn.Identity())  # so that no classifier is run or trained for nothing

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from featx.backbones.layers.pooling import POOLS, Tap
+from featx.backbones.layers.pooling import Tap
 from featx.backbones.layers.rules import LayerRules
 
 #: Name of the layer that is the output of the classifier.
@@ -31,7 +31,7 @@ class HookedFeatures(nn.Module):
 
     def __init__(self, network: nn.Module, taps: Sequence[Tap], rules: LayerRules | None = None):
         super().__init__()
-        self.network, self.taps, self.rules = network, tuple(taps), rules
+        self.network, self.taps, self.rules = network, tuple(taps), rules or LayerRules()
         self._whole = [name for name in (LOGITS, EMBEDDING) if not hasattr(network, name)]
         for layer in dict.fromkeys(tap.layer for tap in self.taps):
             name, _, side = layer.partition(":")
@@ -49,15 +49,14 @@ class HookedFeatures(nn.Module):
         asked = {tap.layer for tap in self.taps}.intersection(self._whole)
         try:
             if EMBEDDING in asked:
-                assert self.rules is not None
                 seen[EMBEDDING] = self.rules.embed(self.network, x)
             if asked != {EMBEDDING}:
-                out = self.network(x)
+                out = self.rules.run(self.network, x)
                 if LOGITS in asked:
                     seen[LOGITS] = out
         finally:
             del _seen.now
-        rows = [POOLS[tap.pooling](seen[tap.layer], tap.channels, tap.prefix) for tap in self.taps]
+        rows = [self.rules.pool(tap, seen[tap.layer], x) for tap in self.taps]
         return rows[0] if len(rows) == 1 else torch.cat(rows, 1)
 
 

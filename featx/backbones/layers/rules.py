@@ -8,10 +8,12 @@ name: no wrong row may enter a cache.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, fx, nn
 
+from featx.backbones.layers.pooling import POOLS, Tap
 from featx.backbones.layers.tracing import classifier_node
 from featx.errors import InputError
 
@@ -87,6 +89,23 @@ class LayerRules:
     def embed(self, network: Any, x: Tensor) -> Tensor:
         """Return the embedding that the library itself computes of a batch: (n, dim) or with positions."""
         raise NotImplementedError
+
+    def run(self, network: Any, x: Tensor) -> Any:
+        """Run the whole network on a batch of its inputs."""
+        return network(x)
+
+    def find_tap(
+        self, network: Any, layer: str, pooling: str | None, shape: Sequence[int], name: str
+    ) -> tuple[Tap, int] | None:
+        """Return how a layer of this shape is pooled and the length of the embedding.
+
+        None, the default, leaves it to `DryRun.find_tap`. `name` is that of the network, for messages.
+        """
+        return None
+
+    def pool(self, tap: Tap, output: Tensor, x: Tensor) -> Tensor:
+        """Return one row (n, dim) for each input in the batch `x`, of the output of the layer of `tap`."""
+        return POOLS[tap.pooling](output, tap.channels, tap.prefix)
 
     def prefix_tokens(self, network: Any) -> int:
         """Return how many tokens (class, registers) stand before those of patches."""

@@ -18,6 +18,7 @@ from torch import Tensor, fx, nn
 
 from featx.backbones.architectures import Architecture, Pretrained
 from featx.backbones.backbone import Backbone
+from featx.backbones.given_preprocessing import given_preprocessing
 from featx.backbones.image_input import ImageInput
 from featx.backbones.layers.cutting import LOGITS, cut
 from featx.backbones.layers.hooks import EMBEDDING
@@ -29,7 +30,6 @@ from featx.backbones.own.identity import graph_sha256
 from featx.backbones.own.pickling import pack_module
 from featx.backbones.own.rules import ModuleLayerRules
 from featx.backbones.sources.timm import TimmLayerRules, timm_preprocessing
-from featx.backbones.sources.torchvision import torchvision_preprocessing
 from featx.errors import InputError
 from featx.inputs.image.preprocess import Preprocessing
 
@@ -193,20 +193,6 @@ def _warn_of_scores(checks: ModuleChecks, graph: fx.Graph | None, label: str) ->
         f"{name!r}; if they are class scores, layer={before!r} {of}"
         f"takes the {given} values before it; if they are meant, layer='{EMBEDDING}' says so",
         stacklevel=2,
-    )
-
-
-def given_preprocessing(given: Any, label: str) -> Preprocessing | None:
-    """Return the preprocessing that is given in one of its forms, None for None."""
-    if given is None or isinstance(given, Preprocessing):
-        return given
-    if isinstance(given, Mapping):
-        return Preprocessing.from_dict(given)
-    if hasattr(given, "crop_size") and hasattr(given, "resize_size"):
-        return torchvision_preprocessing(given)
-    raise InputError(
-        f"{label}: preprocessing must be a Preprocessing, its dict, or the transforms() of torchvision's "
-        f"weights, got {type(given).__name__}"
     )
 
 

@@ -9,9 +9,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from featx.backbones.architectures import Architecture, BackboneSource, Facts, Pretrained
+from featx.backbones.given_preprocessing import torchvision_preprocessing
 from featx.backbones.network_input import NetworkInput
 from featx.errors import InputError, WeightsError, as_one_error, reason_of
-from featx.inputs.image.preprocess import Preprocessing
 from featx.vision import import_torchvision
 
 # DenseNet's files have "norm.1" where its modules are called "norm1".
@@ -193,16 +193,3 @@ class TorchvisionSource(BackboneSource):
     def architecture(self, name: str) -> TorchvisionArchitecture:
         """Return the architecture of one network."""
         return TorchvisionArchitecture(name)
-
-
-def torchvision_preprocessing(preset: Any) -> Preprocessing:
-    """Return the transforms of published weights as preprocessing."""
-    crop = preset.crop_size[0]
-    return Preprocessing(
-        resize=preset.resize_size[0],
-        crop=(crop, crop),
-        interpolation=preset.interpolation.value,
-        antialias=True,
-        mean=tuple(preset.mean),
-        std=tuple(preset.std),
-    )

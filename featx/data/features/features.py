@@ -24,6 +24,7 @@ from featx.data.features.writing import write_features
 from featx.data.labels import SPLITS
 from featx.data.tasks import LABEL, Task, check_targets
 from featx.errors import CacheError, FeaturesError, InputError, OutputError, UnknownName, as_one_error
+from featx.kinds import kind_of
 from featx.options import checked
 
 if TYPE_CHECKING:
@@ -162,6 +163,11 @@ class Features(Collection):
 
     def __len__(self) -> int:
         return len(self.embeddings)
+
+    @property
+    def kind(self) -> str:
+        """The kind of input that the rows come from, such as ``"image"``."""
+        return kind_of(self.space.get("preprocessing"))
 
     @property
     def dim(self) -> int:

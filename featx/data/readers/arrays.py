@@ -15,9 +15,11 @@ from featx.data.dataset import Dataset
 from featx.data.labels import encode_labels, list_per_image, merge_classes, parse_groups, parse_splits
 from featx.data.readers.images import fetch_image, list_rows, make_sources
 from featx.data.readers.naming import name_of_object
+from featx.data.readers.texts import are_texts, make_text_sources
 from featx.data.tasks import LABEL, check_not_empty, make_task, make_tasks
 from featx.errors import DatasetError
 from featx.inputs.image import SOURCES, LazyImage
+from featx.inputs.text import SOURCES as TEXT_SOURCES
 
 
 def from_arrays(
@@ -65,7 +67,8 @@ def from_arrays(
     n = len(listed)
     if n == 0:
         raise DatasetError(f"{name}: no images")
-    names = _ids(listed) if ids is None else [str(id) for id in list_per_image(ids, n, "ids")]
+    texts = are_texts(listed)
+    names = _ids(listed, texts) if ids is None else [str(id) for id in list_per_image(ids, n, "ids")]
     tasks = None if labels is None else make_tasks(labels, n, label, target)
     if tasks is None and labels is not None and classes is None:
         tasks = [make_task(LABEL, list_per_image(labels, n, "labels"), _label_error)]
@@ -79,7 +82,7 @@ def from_arrays(
         encoded, class_list = merge_classes(indices, classes)
     dataset = Dataset(
         name,
-        make_sources(listed, name, names, on_error=on_error),
+        (make_text_sources if texts else make_sources)(listed, name, names, on_error=on_error),
         None if labels is None else encoded,
         class_list,
         None if splits is None else parse_splits(splits, n),
@@ -136,14 +139,14 @@ def _label_error(i: int, problem: str) -> DatasetError:
     return DatasetError(f"labels[{i}]: {problem}")
 
 
-def _ids(images: list) -> list[str]:
+def _ids(images: list, texts: bool) -> list[str]:
     """Return an id for each image: path, source's id, or position; repeated ids get their position added."""
     width = len(str(len(images) - 1))
     names = []
     for i, image in enumerate(images):
-        if isinstance(image, (str, os.PathLike)):
+        if isinstance(image, (str, os.PathLike)) and not texts:
             names.append(Path(image).as_posix())
-        elif isinstance(image, SOURCES):
+        elif isinstance(image, (*SOURCES, *TEXT_SOURCES)):
             names.append(image.id)
         else:
             names.append(f"{i:0{width}d}")

@@ -46,7 +46,7 @@ def images_of(X: Any) -> list[Source]:
         Naming the row and, in a data frame, the column.
     """
     if isinstance(X, Dataset):
-        return list(X.images)
+        return list(X.inputs)
     where = "X"
     if is_frame(X):
         names = [str(name) for name in X.columns]

@@ -140,7 +140,7 @@ def read_records(
         raise DatasetError(f"{place} brings its own labels; give either them or labels")
     bare = make_dataset(table, place, labelled=False, label=None, target=None, on_error=on_error)
     return from_arrays(
-        bare.images,
+        bare.inputs,
         labels,
         splits=bare.splits,
         groups=bare.groups,

@@ -99,7 +99,7 @@ def _find_rows(parts: Sequence[Model], dataset: Dataset, run: Run) -> np.ndarray
     """Return the rows of a model's backbones, side by side, if the cache has all of them."""
     rows: list[np.ndarray] = []
     for one in parts:
-        found = find_cached_rows(dataset.images, one.space, run.cache)
+        found = find_cached_rows(dataset.inputs, one.space, run.cache)
         if found is None:
             return None
         rows.append(found)

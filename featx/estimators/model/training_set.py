@@ -115,7 +115,7 @@ def gather_images(
         dataset = _keep_read(dataset, sets[0])
         require_labelled(dataset)
     notes = [note for one in sets for note in check_rows(one.embeddings, one.ids, dataset.name)]
-    return TrainingSet(sets, nets, dataset.images, [dataset.name] * len(sets), list(dict.fromkeys(notes)))
+    return TrainingSet(sets, nets, dataset.inputs, [dataset.name] * len(sets), list(dict.fromkeys(notes)))
 
 
 def _keep_read(dataset: Dataset, features: Features) -> Dataset:

@@ -60,6 +60,7 @@ class Preprocessing:
 
     kind = "image"
     stages = ("decode", "preprocess")
+    in_pieces = False
     reference_version = reference_images.VERSION
 
     resize: int | tuple[int, int] | None = 256
@@ -171,6 +172,10 @@ class Preprocessing:
     def collate(self, prepared: Sequence[np.ndarray]) -> np.ndarray:
         """Stack prepared images into a batch, uint8 (b, h, w, 3)."""
         return np.stack(prepared)
+
+    def join(self, rows: np.ndarray, prepared: np.ndarray) -> np.ndarray:
+        """Return the one row of an image."""
+        return rows[0]
 
     def reference_batch(self, count: int) -> np.ndarray:
         """Return `featx.inputs.image.reference_images` of this size, uint8 (count, h, w, 3)."""

@@ -99,6 +99,7 @@ class FileImage:
     path: str
     check_suffix: bool = field(default=False, kw_only=True)
     tree: str | None = field(default=None, compare=False, kw_only=True)
+    kind = "image"
     is_file = True
 
     def __post_init__(self) -> None:
@@ -146,6 +147,7 @@ class EncodedImage:
 
     id: str
     data: bytes = field(repr=False)
+    kind = "image"
     is_file = False
 
     def read(self) -> ImageContent:
@@ -168,6 +170,7 @@ class PixelImage:
 
     id: str
     pixels: np.ndarray | Image.Image = field(repr=False)
+    kind = "image"
     is_file = False
 
     def __post_init__(self) -> None:
@@ -197,6 +200,7 @@ class LazyImage:
 
     id: str
     load: Callable[[], object] = field(repr=False)
+    kind = "image"
     is_file = False
 
     def read(self) -> ImageContent:

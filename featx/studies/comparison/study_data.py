@@ -223,7 +223,7 @@ def load_study_data(
         dataset = dataset.subset([i for i, id in enumerate(dataset.ids) if id not in bad])
         _check(dataset, test_size, seed)
     shrunk = pixel_embedder()
-    pixels = embed(dataset.images, shrunk, **run.embedding).embeddings
+    pixels = embed(dataset.inputs, shrunk, **run.embedding).embeddings
     return StudyData(
         dataset.name,
         sets,

@@ -39,7 +39,7 @@ def tuning_setups(data: StudyData, options: TaskOptions, costs: dict[str, Any]) 
         known: dict[str, Costs] = costs.setdefault(name, {})
         found[name] = TuningSetup(
             net,
-            data.dataset.images,
+            data.dataset.inputs,
             options.device,
             options.epochs,
             costs=known,

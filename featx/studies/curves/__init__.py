@@ -274,7 +274,7 @@ def _methods(
     if modes:
         assert data.dataset is not None  # checked by `_check_task`
         net = next(iter(data.nets.values()))
-        setup = TuningSetup(net, data.dataset.images, device, epochs, augment, NO_VALIDATION)
+        setup = TuningSetup(net, data.dataset.inputs, device, epochs, augment, NO_VALIDATION)
         found += [FineTuning.of(mode, setup) for mode in modes]
     return found
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -105,10 +105,30 @@ def _without(content: Mapping[str, Any], left_out: Collection[str] = ()) -> dict
     }
 
 
-def require_size(config: Any, tensors: int | None, nbytes: int | None, name: str) -> None:
+def takes_texts(content: Mapping[str, Any], name: str) -> bool:
+    """Return whether the network of a ``config.json`` takes tokens of texts, and no images.
+
+    False where it is not known: building the network says what is wrong with it.
+    """
+    model_type = content.get("model_type")
+    if not isinstance(model_type, str) or model_type in TOWERS or model_type in _TOWER_TYPES:
+        return False
+    with quiet() as transformers:
+        auto = transformers.models.auto
+        if model_type not in auto.configuration_auto.CONFIG_MAPPING_NAMES:
+            return False
+        config = auto.configuration_auto.CONFIG_MAPPING[model_type]
+        kind = auto.modeling_auto.MODEL_MAPPING.get(config, None)
+    return getattr(kind, "main_input_name", "") == "input_ids"
+
+
+def require_size(
+    config: Any, tensors: int | None, nbytes: int | None, name: str, build: Callable[[], nn.Module]
+) -> None:
     """Refuse a configuration that asks for more than its weights hold, before memory is taken for it.
 
-    `tensors` and `nbytes` say how many tensors and bytes the weights have; None where there are none.
+    `tensors` and `nbytes` say how many tensors and bytes the weights have; None where there are none. `build`
+    builds the network.
     """
     images = getattr(config, "vision_config", config)
     depths = getattr(images, "depths", None) or [getattr(images, "num_hidden_layers", 0)]
@@ -117,7 +137,7 @@ def require_size(config: Any, tensors: int | None, nbytes: int | None, name: str
     if layers > most:
         raise InputError(f"{name}: its config asks for {layers} layers, and its weights hold {most} tensors")
     with torch.device("meta"):
-        values = sum(parameter.numel() for parameter in build_network(config, None, name).parameters())
+        values = sum(parameter.numel() for parameter in build().parameters())
     # A value has a byte or more, and a pooler may be in the network that is not in the file.
     if values > 4 * (_MOST_BYTES if nbytes is None else nbytes):
         raise InputError(f"{name}: its config asks for {values} values, and its weights hold {nbytes} bytes")

@@ -1,0 +1,65 @@
+"""Text networks of transformers, as ``hf:NAME`` or ``hf:FOLDER``: BERT, RoBERTa, GPT-2 and others."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from functools import cached_property
+from typing import Any, ClassVar
+
+from torch import nn
+
+from featx.backbones.architectures import Pretrained
+from featx.backbones.network_input import NetworkInput
+from featx.backbones.sources.hf.architecture import HfArchitecture
+from featx.backbones.sources.hf.text_networks import TextLayerRules, build_text_network
+from featx.backbones.sources.hf.tokenizer import HfTokenizer
+from featx.backbones.text_input import TextInput
+from featx.errors import InputError
+from featx.inputs.text import TextPreparation
+
+#: Longest length where neither the tokenizer nor the configuration states one.
+_LENGTH = 512
+
+
+class HfTextArchitecture(HfArchitecture):
+    """The text network of one folder, or of one repository of the Hugging Face hub."""
+
+    input_type: ClassVar[Any] = TextInput
+    rules = TextLayerRules()
+
+    @cached_property
+    def tokenizer(self) -> HfTokenizer:
+        """The tokenizer of the repository."""
+        return HfTokenizer(self.repository, f"hf:{self.name}")
+
+    def prepare_inputs(
+        self, pretrained: Pretrained | None, given: Any, image_size: int | None, name: str
+    ) -> TextPreparation:
+        """Return the preparation of texts, with the settings that are given."""
+        if image_size is not None:
+            raise InputError(f"{name} takes texts, and image_size is for images; leave it out")
+        stated = TextPreparation(self.tokenizer, self._max_length())
+        if given is None:
+            return stated
+        if isinstance(given, TextPreparation):
+            return stated.changed(given.to_dict())
+        if not isinstance(given, Mapping):
+            raise InputError(
+                f"{name}: preprocessing of texts must be a dict such as {{'max_length': 128}}, got "
+                f"{type(given).__name__}"
+            )
+        return stated.changed(given)
+
+    def build_for(
+        self, inputs: NetworkInput | None, pretrained: Pretrained | None, *, pretrained_style: bool
+    ) -> nn.Module:
+        """Build the network, with initial values; it takes texts of any length up to its own."""
+        return self._build(self._checked_config(), None)
+
+    def _build(self, config: Any, tensors: Collection[str] | None) -> nn.Module:
+        return build_text_network(config, f"hf:{self.name}")
+
+    def _max_length(self) -> int:
+        """Return the most tokens that the network takes."""
+        stated = self.config.get("max_position_embeddings") or self.config.get("n_positions") or _LENGTH
+        return int(min(stated, _LENGTH))

@@ -1,0 +1,16 @@
+"""Texts as a kind of input: where they come from, and how they become tokens for a network."""
+
+from featx.inputs.text.preparation import PADDING, TextPreparation, Tokenizer
+from featx.inputs.text.source import SOURCES, FileText, LazyText, StringText, TextContent, as_source
+
+__all__ = [
+    "PADDING",
+    "SOURCES",
+    "FileText",
+    "LazyText",
+    "StringText",
+    "TextContent",
+    "TextPreparation",
+    "Tokenizer",
+    "as_source",
+]

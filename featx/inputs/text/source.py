@@ -1,0 +1,151 @@
+"""Sources of texts: strings in memory, text files, and functions that return a string.
+
+Each implements `featx.inputs.Source`. The digest is that of the text's UTF-8 bytes, wherever it comes from.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from featx.cache.identity import digest_bytes
+from featx.durable import read_regular
+from featx.errors import DatasetError, TextError, reason_of
+from featx.inputs import Source
+
+#: Most bytes of a text file that is read: a long novel has two million.
+MAX_FILE_BYTES = 2**26
+
+
+@dataclass(frozen=True, slots=True)
+class TextContent:
+    """A text that was read (`featx.inputs.Content`).
+
+    Attributes
+    ----------
+    digest : bytes
+        32 bytes of BLAKE2b of its UTF-8 bytes.
+    id : str
+    text : str
+    """
+
+    digest: bytes
+    id: str
+    text: str = field(repr=False)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that it holds, about."""
+        return 2 * len(self.text)
+
+    @classmethod
+    def of(cls, text: object, id: str) -> TextContent:
+        """Return the content of a string; `TextError` for an empty one, and for what is no valid text."""
+        if not isinstance(text, str):
+            raise TextError(id, f"expected a text, got {type(text).__name__}")
+        if not text.strip():
+            raise TextError(id, "an empty text")
+        try:
+            data = text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise TextError(
+                id, f"character {error.start} is half of a pair (a lone surrogate), so this is no valid text"
+            ) from error
+        return cls(digest_bytes(data), id, text)
+
+
+@dataclass(frozen=True, slots=True)
+class StringText:
+    """A text in memory."""
+
+    id: str
+    text: str = field(repr=False)
+    kind = "text"
+    is_file = False
+
+    def read(self) -> TextContent:
+        """Return the text with its digest."""
+        return TextContent.of(self.text, self.id)
+
+    def stat_key(self) -> None:
+        """Return None: there is no file."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class FileText:
+    """A text file on disk: UTF-8, with or without a byte order mark."""
+
+    id: str
+    path: str
+    kind = "text"
+    is_file = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", os.fspath(self.path))
+
+    def read(self) -> TextContent:
+        """Read the file; `TextError` where it cannot be read, is not UTF-8 or is empty."""
+        try:
+            data = read_regular(self.path, at_most=MAX_FILE_BYTES)
+        except FileNotFoundError as error:
+            raise TextError(self.id, f"no such file: {self.path}") from error
+        except (OSError, ValueError, MemoryError) as error:  # ValueError: a null byte in the path
+            raise TextError(self.id, f"cannot be read ({reason_of(error)}): {self.path}") from error
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            raise TextError(self.id, f"not UTF-8 text (line {line}); save the file as UTF-8") from error
+        if "\0" in text:
+            raise TextError(self.id, "holds null bytes, so it is no text")
+        return TextContent.of(text, self.id)
+
+    def stat_key(self) -> tuple[str, int, int, int] | None:
+        """Return (absolute path, size, mtime in ns, ctime in ns), or None where there is no regular file."""
+        try:
+            seen = os.stat(self.path)
+        except (OSError, ValueError):
+            return None
+        if not stat.S_ISREG(seen.st_mode):
+            return None
+        return os.path.abspath(self.path), seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LazyText:
+    """A text that a function returns when it is needed, such as a row of a dataset."""
+
+    id: str
+    load: Callable[[], object] = field(repr=False)
+    kind = "text"
+    is_file = False
+
+    def read(self) -> TextContent:
+        """Call `load`; `TextError` when it gives no text."""
+        return TextContent.of(self.load(), self.id)
+
+    def stat_key(self) -> None:
+        """Return None: there is no file."""
+        return None
+
+
+#: All sources of texts.
+SOURCES = (StringText, FileText, LazyText)
+
+
+def as_source(obj: object, id: str) -> Source:
+    """Make the source of a string or of the path of a text file; rename what is a source already.
+
+    `DatasetError` for any other object. A string is a text, never a path.
+    """
+    if isinstance(obj, SOURCES):
+        return obj if obj.id == id else replace(obj, id=id)
+    if isinstance(obj, str):
+        return StringText(id, str(obj))
+    if isinstance(obj, Path):
+        return FileText(id, os.fspath(obj.expanduser()))
+    raise DatasetError(f"{id}: expected a text, got {type(obj).__name__}")
