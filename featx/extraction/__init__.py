@@ -20,7 +20,7 @@ from featx.extraction.pixel_reference import pixel_embedder
 from featx.extraction.profile import Profile, profile_table
 from featx.extraction.reuse import forget_reused, loaded_already, reuse_backbone
 from featx.extraction.run import embed, embed_together
-from featx.options import OPTIONS, ColumnOptions, Network, Reading, Run, checked, is_module
+from featx.options import OPTIONS, ColumnOptions, Network, Reading, Run, backbone_for, checked, is_module
 from featx.terminal import printable, tell
 
 __all__ = [
@@ -53,7 +53,7 @@ def extract(
     data: Any,
     labels: Any = None,
     *,
-    backbone: Any = "mobilenet_v2",
+    backbone: Any = "auto",
     dtype: str = "float32",
     target: str | Sequence[str] | None = None,
     **options: Unpack[ColumnOptions],
@@ -69,7 +69,7 @@ def extract(
         (h, w, 3) or (h, w).
     labels : array-like of shape (n_images,) or (n_images, k), DataFrame or dict of columns, optional
         Labels, where `data` is a sequence of images; several columns are several tasks.
-    backbone : str, torch.nn.Module or Backbone, default="mobilenet_v2"
+    backbone : str, torch.nn.Module or Backbone, default="auto"
         A name of ``featx backbones``, ``timm:NAME``, a network of your own, or what `featx.load_backbone`
         returned. Your own network needs `preprocessing`; `featx.load_backbone` says which layer is taken, and
         how its values and code identify its embeddings in the cache.
@@ -115,17 +115,18 @@ def extract(
     dataset = load_dataset(
         data, labels, labelled=False, on_error=run.on_error, verbose=run.verbose, **vars(reading)
     )
-    return extract_features(dataset, network_embedder(backbone_of(backbone, network), run), run)
+    return extract_features(dataset, network_embedder(backbone_of(backbone, network, dataset.kind), run), run)
 
 
-def backbone_of(backbone: Any, network: Network) -> Any:
+def backbone_of(backbone: Any, network: Network, kind: str = "image") -> Any:
     """Load the backbone of that name or module with the options `network`; return `backbone` if it is loaded.
 
-    Equal modules share one, which must not be changed. `InputError` for options of a backbone that is loaded
-    already.
+    ``"auto"`` is the default backbone for inputs of that `kind`. Equal modules share one, which must not be
+    changed. `InputError` for options of a backbone that is loaded already.
     """
     from featx.backbones import load_backbone
 
+    backbone = backbone_for(backbone, kind)
     if isinstance(backbone, str):
         return load_backbone(backbone, **vars(network))
     if is_module(backbone):

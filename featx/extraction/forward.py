@@ -122,7 +122,7 @@ def _run_batches(engine: Any, prepared: Prepared, preparation: Preparation) -> n
     """Return the rows of prepared inputs, computed one batch at a time."""
     size = engine.batch_size
     if varies(preparation):
-        pieces = Pieces(prepared, preparation, size)
+        pieces = Pieces(list(prepared), preparation, size)
         found = pieces.join([engine(batch) for batch in pieces.batches])
     else:
         rows = [engine(prepared[i : i + size]) for i in range(0, len(prepared), size)]

@@ -10,7 +10,7 @@ from featx.inputs.text import TextPreparation
 from featx.kinds import kind_of
 
 #: The class of each kind.
-PREPARATIONS = {"image": Preprocessing, "text": TextPreparation}
+PREPARATIONS: dict[str, Any] = {"image": Preprocessing, "text": TextPreparation}
 
 
 def settings_of(identity: Mapping[str, Any]) -> dict[str, Any]:

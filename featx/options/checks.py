@@ -56,6 +56,11 @@ def listed(backbones: Any) -> list[Any]:
     return [backbones] if single or not _is_list(backbones) else list(backbones)
 
 
+def backbone_for(backbone: Any, kind: str) -> Any:
+    """Return the name of the default backbone for a kind of input in place of ``"auto"``."""
+    return DEFAULT_BACKBONES[kind] if isinstance(backbone, str) and backbone == "auto" else backbone
+
+
 def is_module(value: Any) -> bool:
     """Return whether a value is a network of the user's: a `torch.nn.Module`. Does not import torch."""
     torch = sys.modules.get("torch")

@@ -63,10 +63,13 @@ _ALL = (
            "``'none'``, the classes"),
     Option("labelled", "whether every image must have a label", checks.check_truth, True),
     # The frozen network.
-    Option("backbone", "see featx backbones (default: mobilenet_v2)", checks.check_backbone, "mobilenet_v2",
+    Option("backbone", "see featx backbones (default: mobilenet_v2 for images, all-MiniLM-L6-v2 for texts)",
+           checks.check_backbone, "auto",
            metavar="B", table="network"),
-    Option("backbones", "one or several backbones (default: mobilenet_v2)", checks.check_backbones,
-           ("mobilenet_v2",), form="names", metavar="B", table="network"),
+    Option("backbones", "one or several backbones (default: mobilenet_v2 for images, "
+           "all-MiniLM-L6-v2 for texts)",
+           checks.check_backbones,
+           ("auto",), form="names", metavar="B", table="network"),
     Option("weights", "another weights name, the path of a checkpoint, or 'random' for random weights",
            checks.check_weights, "default", metavar="W", table="network",
            python="the published weights, others by name, the path of a checkpoint, or None for random ones"),

@@ -63,7 +63,7 @@ def embed_collections(
             require_labelled(dataset)
         return dataset.name, dataset
 
-    net = cache(lambda: backbone_of(backbone, network))
+    net = cache(lambda: backbone_of(backbone, network, given[-1].kind))
 
     def embedded(given: Features | Dataset, run: Run) -> Features:
         if isinstance(given, Features):

@@ -16,7 +16,16 @@ from featx.data.features import Failure, check_rows
 from featx.data.rows import has_rows, take_features
 from featx.errors import DatasetError, FeaturesError, InputError
 from featx.extraction import embed_dataset, network_embedder, require_loaded_as_it_is
-from featx.options import Network, Reading, Run, SimilarityOptions, checked, is_module, require_no_network
+from featx.options import (
+    Network,
+    Reading,
+    Run,
+    SimilarityOptions,
+    backbone_for,
+    checked,
+    is_module,
+    require_no_network,
+)
 from featx.results import NOT_STORED, describe_environment
 from featx.results.methods import ALPHA
 from featx.results.similarity import CHANCE_DRAWS, MEASURES, SimilarityResult
@@ -63,7 +72,7 @@ def similarity(
     a: Any,
     b: Any,
     *,
-    backbone: Any = "mobilenet_v2",
+    backbone: Any = "auto",
     most: int = 2000,
     n_permutations: int = 1000,
     top: int = 12,
@@ -82,7 +91,7 @@ def similarity(
     a, b : str, path, Features, Dataset or sequence of images
         The reference, and the set to compare with it: either both images, as `featx.extract` takes them, or
         both a features file or a `Features`, in one space. Labels are ignored.
-    backbone : str, torch.nn.Module or Backbone, default="mobilenet_v2"
+    backbone : str, torch.nn.Module or Backbone, default="auto"
         As in `featx.extract`, for images. The class profiles come from the same forward pass.
     most : int, default=2000
         The most images of a set that are compared; from a larger set, a random sample is taken: of groups,
@@ -336,6 +345,7 @@ def _from_images(dataset: Dataset, backbone: Any, network: Network, run: Run, mo
 
     sample = _sample(len(dataset), most, seed, dataset.groups)
     total, dataset = len(dataset), dataset.subset(sample)
+    backbone = backbone_for(backbone, dataset.kind)
     if isinstance(backbone, str) or is_module(backbone):
         members = load_layers(backbone, [network.layer], **network.besides_layer)
     else:

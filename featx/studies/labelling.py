@@ -119,7 +119,7 @@ class LabelPool:
         *,
         strategy: str = "auto",
         model: Any = None,
-        backbone: Any = "mobilenet_v2",
+        backbone: Any = "auto",
         network: Network,
         run: Run,
         seed: int = 0,
@@ -157,7 +157,7 @@ class LabelPool:
             require_no_network(network, run, backbone=backbone)
             features, names = self.images, self.names
         else:
-            embedder = network_embedder(backbone_of(backbone, network), run)
+            embedder = network_embedder(backbone_of(backbone, network, self.images.kind), run)
             features = extract_features(self.images, embedder, run)
             names = [self.names[at[id]] for id in features.ids]
         check_rows(features.embeddings, features.ids, self.place)

@@ -25,7 +25,7 @@ from featx.data.splits import Split, make_split
 from featx.errors import DatasetError
 from featx.extraction import all_cached, embed_dataset, network_embedder, require_loaded_as_it_is
 from featx.metrics import proportion_interval
-from featx.options import Network, RankOptions, Reading, Run, checked, is_module, listed
+from featx.options import Network, RankOptions, Reading, Run, backbone_for, checked, is_module, listed
 from featx.results import describe_environment
 from featx.results.ranking import SCORES, Candidate, RankingResult
 from featx.studies.collections import describe_failures, find_pictures, open_dataset, shrink_images
@@ -48,7 +48,7 @@ def rank(
     data: Any,
     labels: Any = None,
     *,
-    backbones: str | Sequence[Any] = ("mobilenet_v2",),
+    backbones: str | Sequence[Any] = ("auto",),
     layers: str | Sequence[str] | None = None,
     probe: bool = True,
     seed: int = 0,
@@ -67,7 +67,7 @@ def rank(
     ----------
     data, labels
         As in `featx.extract`; labelled by class.
-    backbones : str, torch.nn.Module, Backbone or sequence of them, default=("mobilenet_v2",)
+    backbones : str, torch.nn.Module, Backbone or sequence of them, default=("auto",)
         One or several backbones, as in `featx.compare`.
     layers : "all" or sequence of str, optional
         Layers of each backbone (``featx backbones NAME --layers`` lists them); default: its default layer.
@@ -101,7 +101,7 @@ def rank(
     network, reading, run = Network.of(options), Reading.of(options), Run.of(options)
     dataset = open_dataset(data, labels, reading=reading, run=run, seed=seed)
     require_labelled(dataset)
-    names = listed(backbones)
+    names = [backbone_for(backbone, dataset.kind) for backbone in listed(backbones)]
     loaded = [_load_members(name, layers, network) for name in names]
 
     result = Ranking({}, [], seed=seed, environment=describe_environment())
@@ -163,7 +163,7 @@ def layer_ablation(
     data: Any,
     labels: Any = None,
     *,
-    backbone: Any = "mobilenet_v2",
+    backbone: Any = "auto",
     layers: str | Sequence[str] = "all",
     **options: Any,
 ) -> Ranking:
@@ -173,7 +173,7 @@ def layer_ablation(
     ----------
     data, labels
         As in `rank`.
-    backbone : str, torch.nn.Module or Backbone, default="mobilenet_v2"
+    backbone : str, torch.nn.Module or Backbone, default="auto"
         The backbone.
     layers : "all" or sequence of str, default="all"
         Its layers.

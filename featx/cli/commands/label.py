@@ -93,7 +93,7 @@ def run(args: Namespace) -> None:
     _print([(row.path if pool.has_pictures else row.id, row) for row in choice.rows[: choice.n]])
     list_failures(choice.failures)
     if table is not None:
-        _write(args, pool.inputs, choice, table, page)
+        _write(args, pool.images, choice, table, page)
 
 
 def _print(rows: list[tuple[str, LabelRow]]) -> None:

@@ -19,7 +19,7 @@ def add(parser: ArgumentParser) -> None:
     )
     add_data(parser)
     add_output(parser, "DIR", "folder for results.json, results.csv, report.html", required=False)
-    add_flag(parser, "backbones", default=["mobilenet_v2"], help="see featx backbones")
+    add_flag(parser, "backbones", default=["auto"], help="see featx backbones")
     add_flag(parser, "layers")
     add_flag(parser, "probe", action=BooleanOptionalAction)
     add_flag(parser, "seed", help="of folds and subsets (default: 0)")

@@ -30,7 +30,8 @@ def add(parser: ArgumentParser) -> None:
     add_flag(parser, "label", metavar="C", nargs=None, help="the column of classes (default: label)")
     add_output(parser, "MODEL", "the model file to write")
     add_flag(parser, "classifier")
-    several = "see featx backbones (default: mobilenet_v2); several for ensemble"
+    default = "mobilenet_v2 for images, all-MiniLM-L6-v2 for texts"
+    several = f"see featx backbones (default: {default}); several for ensemble"
     add_flag(parser, "backbone", nargs="+", help=several)
     add_flag(parser, "epochs", help="epochs of finetune-last, -gradual and -full (default: the recipe's)")
     add_flag(parser, "seed", help=None)

@@ -21,7 +21,7 @@ def train(
     labels: Any = None,
     *,
     classifier: str = "logreg",
-    backbone: Any = "mobilenet_v2",
+    backbone: Any = "auto",
     epochs: int | None = None,
     seed: int = 0,
     sure: float | None = 0.95,
@@ -48,7 +48,7 @@ def train(
           rate and epoch; the training is then repeated on all images. The file holds the whole network;
         - ``"ensemble"``: of each backbone the probe that does best in cross-validation, averaged with weights
           from out-of-fold probabilities.
-    backbone : str, torch.nn.Module, Backbone or sequence of them, default="mobilenet_v2"
+    backbone : str, torch.nn.Module, Backbone or sequence of them, default="auto"
         As in `featx.extract`; several for ``"ensemble"``. Fine-tuning trains a copy.
     epochs : int, optional
         Epochs of the modes that train the network; default: the recipe's.

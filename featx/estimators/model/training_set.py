@@ -105,7 +105,7 @@ def gather_images(
         dataset = dataset.subset(np.flatnonzero(dataset.splits != "test"))
     dataset = _of_one_task(dataset, dataset.name)
     require_labelled(dataset)
-    nets = [backbone_of(backbone, network) for backbone in backbones]
+    nets = [backbone_of(backbone, network, dataset.kind) for backbone in backbones]
     if mode is not None:
         from featx.methods.finetune import require_trainable
 

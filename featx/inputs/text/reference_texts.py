@@ -42,7 +42,7 @@ _TEXTS = (
     "Press the red button to stop the machine; do not open the cover while the blade turns.",
     "In the old town every house has a name, and nobody knows why the one with the blue door is called "
     "the Whale. Some say that a captain lived there, others that its roof once leaked so badly that the "
-    "family sailed through the kitchen in a bathtub. The present owner, a dentist, has painted a small fish beside "
+    "family sailed through the kitchen in a bathtub. The owner, a dentist, has painted a small fish beside "
     "the bell, which the children of the street touch for luck before their examinations.",
     "Not bad at all.",
     "The dataset has 9,613 sentences, each with one of two labels.",

@@ -11,7 +11,7 @@ from typing import Any, Unpack
 from featx.data.tasks import Task
 from featx.energy import Meter
 from featx.errors import InputError, UnknownName
-from featx.options import CheckedOptions, Network, Reading, Run, checked, listed, modes_in
+from featx.options import CheckedOptions, Network, Reading, Run, backbone_for, checked, listed, modes_in
 from featx.results.next_command import training_arguments
 from featx.studies.checkpoints import Checkpoints
 from featx.studies.comparison.anomaly import AnomalyComparison, compare_detectors
@@ -54,7 +54,7 @@ def compare(
     data: Any,
     labels: Any = None,
     *,
-    backbones: str | Sequence[Any] = ("mobilenet_v2",),
+    backbones: str | Sequence[Any] = ("auto",),
     classifiers: str | Sequence[str] | None = None,
     regressors: str | Sequence[str] | None = None,
     baseline: str | Sequence[str] | None = "finetune",
@@ -75,7 +75,7 @@ def compare(
     data, labels
         As in `featx.extract`; also the path of a features file or a `Features`: the probes are then compared
         without the images, and there is neither a raw-pixel reference nor a fine-tuned baseline.
-    backbones : str, torch.nn.Module, Backbone or sequence of them, default=("mobilenet_v2",)
+    backbones : str, torch.nn.Module, Backbone or sequence of them, default=("auto",)
         One or several backbones: names, networks of your own, or what `featx.load_backbone` returned. Options
         of the network are for all of them; ``load_backbone(module, name=..., preprocessing=...)`` gives a
         network its own, and a name in the results. Fine-tuning trains a copy.
@@ -243,7 +243,10 @@ def compare(
             options_given = vars(network) | vars(reading) | vars(run) | {"seed": seed, "epochs": epochs}
             if study.several:
                 options_given["label"] = name
-            asked_for = dict(zip(study.nets, listed(backbones), strict=True)) if study.nets else {}
+            asked_for = {}
+            if study.nets and study.dataset is not None:
+                asked = [backbone_for(backbone, study.dataset.kind) for backbone in listed(backbones)]
+                asked_for = dict(zip(study.nets, asked, strict=True))
             results[name].training = training_arguments(pick, data, labels, asked_for, options_given)
     next(iter(results.values())).warnings[:0] = study.notes
     if not study.several:

@@ -42,7 +42,7 @@ def compare_detectors(
     normal: str | Sequence[str] | None = None,
     detectors: str | Sequence[str] | None = None,
     contamination: float = 0.05,
-    backbone: Any = "mobilenet_v2",
+    backbone: Any = "auto",
     test_size: float = 0.25,
     seed: int = 0,
     n_boot: int = 1000,
@@ -65,7 +65,7 @@ def compare_detectors(
     contamination : float, default=0.05
         Share of new normal images that a detector's threshold is to flag; AUROC and FPR95 do not depend
         on it.
-    backbone : str, torch.nn.Module or Backbone, default="mobilenet_v2"
+    backbone : str, torch.nn.Module or Backbone, default="auto"
         One backbone, as in `featx.extract`.
     test_size, seed, n_boot
         As in `featx.compare`.

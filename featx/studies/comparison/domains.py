@@ -37,7 +37,7 @@ def compare_domains(
     source: Any,
     target: Any,
     *,
-    backbone: Any = "mobilenet_v2",
+    backbone: Any = "auto",
     classifier: str = "logreg",
     adaptations: str | Sequence[str] | None = None,
     test_size: float = 0.25,
@@ -53,7 +53,7 @@ def compare_domains(
         Two collections with the same classes (the target may lack some); also features files, or
         `Features`, of one space. Each keeps its own split, or gets a drawn one. If both show the same
         photographs, give both the same split: otherwise test images of one are trained on in the other.
-    backbone : str, torch.nn.Module or Backbone, default="mobilenet_v2"
+    backbone : str, torch.nn.Module or Backbone, default="auto"
         One backbone, as in `featx.extract`.
     classifier : str, default="logreg"
         The probe in every method; its settings are selected for each on the rows that it is trained on.

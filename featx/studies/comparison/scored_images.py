@@ -52,7 +52,7 @@ def find_anomalies(
     *,
     detector: str = "knn",
     contamination: float = 0.05,
-    backbone: Any = "mobilenet_v2",
+    backbone: Any = "auto",
     seed: int = 0,
     **options: Unpack[StudyOptions],
 ) -> ScoredImages:
@@ -68,7 +68,7 @@ def find_anomalies(
     contamination : float, default=0.05
         Share of new normal images that the threshold is to flag. It is set by scores of normal images that
         the detector was not fitted on; images of a group and equal embeddings are held out together.
-    backbone : str, torch.nn.Module or Backbone, default="mobilenet_v2"
+    backbone : str, torch.nn.Module or Backbone, default="auto"
         One backbone, as in `featx.extract`.
     seed : int, default=0
         Seed of detectors that use random numbers.

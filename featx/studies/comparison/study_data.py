@@ -207,7 +207,7 @@ def load_study_data(
     _check(dataset, test_size, seed)
     if check_methods is not None:
         check_methods(dataset.tasks, True)
-    nets = _by_name([backbone_of(backbone, network) for backbone in listed(backbones)])
+    nets = _by_name([backbone_of(backbone, network, dataset.kind) for backbone in listed(backbones)])
     if check_networks is not None:
         check_networks(nets)
     embedders = {name: network_embedder(net, run) for name, net in nets.items()}

@@ -80,7 +80,7 @@ def learning_curve(
     classifiers: str | Sequence[str] | None = None,
     baseline: str | Sequence[str] | None = "none",
     protocol: str | None = None,
-    backbones: str | Sequence[Any] = ("mobilenet_v2",),
+    backbones: str | Sequence[Any] = ("auto",),
     test_size: float = 0.25,
     seed: int = 0,
     epochs: int | None = None,
@@ -113,7 +113,7 @@ def learning_curve(
     protocol : str, optional
         A few-shot protocol of the literature, a name in `PROTOCOLS`: it sets `shots`, `seeds` and
         `classifiers` where they are not given.
-    backbones : str, torch.nn.Module, Backbone or sequence of them, default=("mobilenet_v2",)
+    backbones : str, torch.nn.Module, Backbone or sequence of them, default=("auto",)
         One or several backbones, as in `featx.compare`.
     test_size : float, default=0.25
         Share of test images where the data has no split of its own.

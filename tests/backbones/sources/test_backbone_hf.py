@@ -240,7 +240,7 @@ class TestIdentity:
             "names code of its own .auto_map.",
         ),
         ({"model_type": "dinov9"}, "unknown model_type .* 'dinov9'; did you mean dinov2"),
-        ({"model_type": "bert"}, "type 'bert' takes input_ids, not images"),
+        ({"model_type": "bert"}, "no tokenizer is with it"),
         ({}, "model_type in the config of hf:.* must be a name"),
     ],
 )

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from featx.backbones.architectures import Architecture, Pretrained, hash_settings
 from featx.backbones.checkpoint import Checkpoint
+from featx.backbones.layers.rules import LayerRules
 from featx.backbones.network_input import NetworkInput
 from featx.backbones.sources.hf.networks import (
     TOWERS,
@@ -43,7 +44,7 @@ class HfArchitecture(Architecture):
     """The network of one folder, or of one repository of the Hugging Face hub."""
 
     source = "hf"
-    rules = HfLayerRules()
+    rules: ClassVar[LayerRules] = HfLayerRules()
     _checked = False
 
     @cached_property

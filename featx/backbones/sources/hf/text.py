@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from featx.backbones.architectures import Pretrained
+from featx.backbones.layers.rules import LayerRules
 from featx.backbones.network_input import NetworkInput
 from featx.backbones.sources.hf.architecture import HfArchitecture
 from featx.backbones.sources.hf.text_networks import TextLayerRules, build_text_network
@@ -25,7 +26,7 @@ class HfTextArchitecture(HfArchitecture):
     """The text network of one folder, or of one repository of the Hugging Face hub."""
 
     input_type: ClassVar[Any] = TextInput
-    rules = TextLayerRules()
+    rules: ClassVar[LayerRules] = TextLayerRules()
 
     @cached_property
     def tokenizer(self) -> HfTokenizer:
