@@ -366,7 +366,7 @@ def test_what_holds_data_names_the_part_that_does_not_fit():
     images = featx.load_dataset([np.zeros((8, 8, 3), np.uint8)] * 4, [0, 1, 0, 1])
     own = {"name": "d", "images": images.images, "labels": images.labels, "classes": images.classes}
     made = [(Features, given, name) for name in (*given, "splits", "groups", "targets")]
-    made += [(featx.Dataset, own, name) for name in ("images", "labels", "splits", "groups", "targets")]
+    made += [(featx.Dataset, own, name) for name in ("inputs", "labels", "splits", "groups", "targets")]
     made += [(featx.Preprocessing, {}, name) for name in ("interpolation", "std")]
     wrong = []
     for kind, parts, name in made:

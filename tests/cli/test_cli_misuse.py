@@ -106,7 +106,7 @@ featx extract photos -o F2.h5 --backbone foo:bar        | foo
 featx extract photos -o F2.h5 --backbone hf:            | hf
 featx extract photos -o F2.h5 --backbone onnx:no.onnx   | no.onnx
 featx extract photos -o F2.h5 --layer layer9            | layer9
-featx extract photos -o F2.h5 --pooling mean            | mean; avg
+featx extract photos -o F2.h5 --pooling median          | median; avg
 featx extract photos -o F2.h5 --pooling cls             | cls
 featx extract photos -o F2.h5 --weights IMAGENET        | IMAGENET
 featx extract photos -o F2.h5 --weights no.pth          | no.pth

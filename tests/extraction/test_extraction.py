@@ -264,6 +264,8 @@ def test_memory_ahead_of_the_network_is_bounded(photos, monkeypatch):
     read, done, most = [0], [0], [0]
 
     class Counting:
+        kind = "image"
+
         def __init__(self, source):
             self.source, self.id = source, source.id
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import PurePath
 from typing import Any
 
 from featx.data.labels import is_missing
 from featx.errors import DatasetError
 from featx.inputs import Source
-from featx.inputs.image import SUFFIXES
+from featx.inputs.image import is_image_file
 from featx.inputs.text import SOURCES, LazyText, as_source
 
 
@@ -30,7 +29,7 @@ def are_texts(rows: Sequence[Any]) -> bool:
 def _may_be_path(text: str) -> bool:
     if len(text) > 4096 or "\n" in text or "\0" in text:
         return False
-    return PurePath(text).suffix.lower() in SUFFIXES or os.path.isfile(os.path.expanduser(text))
+    return is_image_file(text) or os.path.isfile(os.path.expanduser(text))
 
 
 def make_text_sources(

@@ -245,8 +245,8 @@ def compare(
                 options_given["label"] = name
             asked_for = {}
             if study.nets and study.dataset is not None:
-                asked = [backbone_for(backbone, study.dataset.kind) for backbone in listed(backbones)]
-                asked_for = dict(zip(study.nets, asked, strict=True))
+                given = [backbone_for(backbone, study.dataset.kind) for backbone in listed(backbones)]
+                asked_for = dict(zip(study.nets, given, strict=True))
             results[name].training = training_arguments(pick, data, labels, asked_for, options_given)
     next(iter(results.values())).warnings[:0] = study.notes
     if not study.several:

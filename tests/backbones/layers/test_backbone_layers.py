@@ -162,7 +162,7 @@ def test_an_unknown_layer_names_the_nearest(net, layer):
 
 
 def test_an_unknown_pooling_is_named(net):
-    with pytest.raises(UnknownName, match="unknown pooling 'mean'"):
+    with pytest.raises(UnknownName, match="unknown pooling of images 'mean'"):
         cut(net, images(8, 8), name="net", layer="conv", pooling="mean")
 
 
