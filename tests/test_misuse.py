@@ -31,7 +31,7 @@ JUNK: dict[str, tuple] = {
     "preprocessing": (5, True, [], object(), "", "imagenet"),
     "layer": WORD,
     "layers": (5, True, [], [5], {}, object(), "", iter(["x"])),
-    "pooling": (*WORD, "mean"),
+    "pooling": (*WORD, "median"),
     "split_by": (*WORD, "class"),
     "image_size": (*COUNT, 1, 1_000_000),
     "trust_code": ("yes", 1, None, []),
@@ -364,7 +364,7 @@ def test_what_holds_data_names_the_part_that_does_not_fit():
         "classes": ("a", "b"),
     }
     images = featx.load_dataset([np.zeros((8, 8, 3), np.uint8)] * 4, [0, 1, 0, 1])
-    own = {"name": "d", "images": images.images, "labels": images.labels, "classes": images.classes}
+    own = {"name": "d", "inputs": images.inputs, "labels": images.labels, "classes": images.classes}
     made = [(Features, given, name) for name in (*given, "splits", "groups", "targets")]
     made += [(featx.Dataset, own, name) for name in ("inputs", "labels", "splits", "groups", "targets")]
     made += [(featx.Preprocessing, {}, name) for name in ("interpolation", "std")]
