@@ -129,7 +129,7 @@ class Model(Shown):
         """
         if isinstance(images, Features):
             raise InputError("these are embeddings, and predict takes images; predict_proba takes both")
-        dataset, rows = self._embed(images, Run.of(options), weights, trust_code)
+        dataset, rows = self._embed(images, options, weights, trust_code)
         probabilities = self._probabilities(rows.embeddings)
         ids, rule = dataset.ids, self.unsure
         reasons = [""] * len(rows.kept) if rule is None else rule.reasons(rows.embeddings, probabilities)
@@ -179,7 +179,7 @@ class Model(Shown):
         """
         rows = rows_in(images)
         if rows is None:
-            found = self._embed(images, Run.of(options), weights, trust_code)[1]
+            found = self._embed(images, options, weights, trust_code)[1]
             return self._probabilities(found.embeddings)
         for name, value in {"weights": weights, "trust_code": trust_code, **options}.items():
             require_no_effect(name, value, None if name == "weights" else OPTIONS[name].default, _ROWS_GIVEN)
@@ -187,10 +187,13 @@ class Model(Shown):
             check_same_space(images, self.space, "the model")
         return self._probabilities(rows)
 
-    def _embed(self, images: Any, run: Run, weights: Any, trust_code: bool) -> tuple[Dataset, ModelRows]:
+    def _embed(
+        self, images: Any, options: PredictOptions, weights: Any, trust_code: bool
+    ) -> tuple[Dataset, ModelRows]:
         """Return the dataset of images, and their rows; note failures and times."""
+        run, text = Run.of(options), options.get("text")
         # Labels are ignored, so top folders are neither classes nor splits.
-        dataset = load_dataset(images, labelled=False, split_by="none", on_error=run.on_error)
+        dataset = load_dataset(images, labelled=False, text=text, split_by="none", on_error=run.on_error)
         rows = embed_for_model(self, dataset, run, weights=weights, trust_code=trust_code)
         self.failures, self.extraction = rows.failures, rows.profile
         return dataset, rows
