@@ -7,7 +7,7 @@ describes a dataset in a few lines, and `features` holds embeddings in memory an
 
 from featx.data.dataset import Dataset, require_labelled
 from featx.data.loading import load_dataset
-from featx.data.read_report import SKIP_HINT, LeftOut, ReadReport
+from featx.data.read_report import SKIP_HINT, LeftOut, ReadReport, skip_hint
 from featx.data.readers.arrays import from_arrays, from_torch
 from featx.data.readers.folder import read_folder
 from featx.data.readers.folder_listing import exclude_folder, list_images
@@ -42,6 +42,7 @@ __all__ = [
     "read_records",
     "read_table",
     "require_labelled",
+    "skip_hint",
     "study_notes",
     "suffix_notes",
     "summary_lines",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Unpack
 
-from featx.data import SKIP_HINT, Dataset, load_dataset, suffix_notes
+from featx.data import Dataset, load_dataset, skip_hint, suffix_notes
 from featx.data.features import Failure, Features
 from featx.errors import DatasetError, SourceError
 from featx.extraction.cached import all_cached, find_cached_rows
@@ -58,17 +58,19 @@ def extract(
     target: str | Sequence[str] | None = None,
     **options: Unpack[ColumnOptions],
 ) -> Features:
-    """Return the embeddings that a frozen, pretrained network gives for a collection of images.
+    """Return the embeddings that a frozen, pretrained network gives for a collection of images or texts.
 
     Parameters
     ----------
     data : str, path, Dataset, sequence, array or torch Dataset
-        A folder with one subfolder per class (optionally below ``train/`` and ``test/`` or ``val/``), a
-        ``.csv`` or ``.parquet`` table, a data frame with the columns of one, the name of a dataset, a
-        dataset of torch or Hugging Face, or images themselves: a list of paths, PIL images, bytes or arrays
-        (h, w, 3) or (h, w).
+        A folder with one subfolder of images or ``.txt`` files per class (optionally below ``train/`` and
+        ``test/`` or ``val/``), a ``.csv``, ``.tsv``, ``.parquet`` or ``.jsonl`` table, a folder of tables
+        called ``train``, ``val`` (or ``dev``) and ``test``, a data frame with the columns of a table, the
+        name of a dataset, a dataset of torch or Hugging Face, or inputs themselves: a list of paths, PIL
+        images, bytes or arrays (h, w, 3) or (h, w), or a list, column or array of strings, each a text. See
+        `featx.load_dataset`.
     labels : array-like of shape (n_images,) or (n_images, k), DataFrame or dict of columns, optional
-        Labels, where `data` is a sequence of images; several columns are several tasks.
+        Labels, where `data` is a sequence of inputs; several columns are several tasks.
     backbone : str, torch.nn.Module or Backbone, default="auto"
         A name of ``featx backbones``, ``timm:NAME``, a network of your own, or what `featx.load_backbone`
         returned. Your own network needs `preprocessing`; `featx.load_backbone` says which layer is taken, and
@@ -156,7 +158,7 @@ def embed_dataset_together(dataset: Dataset, embedders: Sequence[Embedder], run:
     try:
         found = embed_together(dataset.inputs, embedders, **run.embedding)
     except SourceError as error:
-        raise type(error)(error.id, f"{error.reason}; {SKIP_HINT}") from error
+        raise type(error)(error.id, f"{error.reason}; {skip_hint(dataset.kind)}") from error
     unlisted = [Failure(e.id, e.reason) for e in dataset.reading.failures]
     for rows in found:
         rows.failures = [*unlisted, *rows.failures]

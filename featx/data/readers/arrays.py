@@ -18,8 +18,10 @@ from featx.data.readers.naming import name_of_object
 from featx.data.readers.texts import make_text_sources, texts_in
 from featx.data.tasks import LABEL, check_not_empty, make_task, make_tasks
 from featx.errors import DatasetError
+from featx.inputs import Source
 from featx.inputs.image import SOURCES, LazyImage
 from featx.inputs.text import SOURCES as TEXT_SOURCES
+from featx.inputs.text import LazyText
 from featx.kinds import KINDS
 from featx.options.checks import one_of
 
@@ -102,13 +104,14 @@ def from_arrays(
 
 
 def from_torch(dataset: Any, name: str | None = None) -> Dataset:
-    """Make a dataset of a map-style torch Dataset; images are fetched when they are read.
+    """Make a dataset of a map-style torch Dataset; inputs are fetched when they are read.
 
     Parameters
     ----------
     dataset : object with ``__len__`` and ``__getitem__``
-        Its items are ``(image, label)`` or images: a PIL image, a uint8 array, or a tensor (CHW; uint8, or
-        floating in [0, 1]). The dataset's own transform should neither be random nor normalise. Labels
+        Its items are ``(input, label)`` or inputs: a PIL image, a uint8 array, a tensor (CHW; uint8, or
+        floating in [0, 1]), or a text; a string is the path of an image if the first one ends like an image
+        or is a file. The dataset's own transform should neither be random nor normalise. Labels
         come from ``.targets``, ``.labels`` or ``._labels`` (also through ``torch.utils.data.Subset``), else
         from all items; class names from ``.classes``.
     name : str, optional
@@ -130,19 +133,22 @@ def from_torch(dataset: Any, name: str | None = None) -> Dataset:
         if labels is None or len(labels) != n:
             labels = [_item_label(dataset[i], i, name) for i in range(n)]
     width = len(str(n - 1))
-    images = [
-        LazyImage(f"{i:0{width}d}", functools.partial(_item_image, dataset, i, f"{i:0{width}d}"))
-        for i in range(n)
-    ]
+    ids = [f"{i:0{width}d}" for i in range(n)]
+    texts = texts_in([_input_of(first)])
+    inputs: list[Source]
+    if texts and isinstance(texts[0], str):
+        inputs = [LazyText(id, functools.partial(_item_text, dataset, i)) for i, id in enumerate(ids)]
+    else:
+        inputs = [LazyImage(id, functools.partial(_item_image, dataset, i, id)) for i, id in enumerate(ids)]
     if labels is None:
-        return Dataset(name, list(images))
+        return Dataset(name, inputs)
     labels = [label.item() if hasattr(label, "item") else label for label in labels]
     classes = _classes(dataset)
     indices = all(isinstance(label, int) and not isinstance(label, bool) for label in labels)
     if classes and indices and min(labels) >= 0 and max(labels) < len(classes):
-        return Dataset(name, list(images), *merge_classes(np.array(labels, np.int64), classes))
+        return Dataset(name, inputs, *merge_classes(np.array(labels, np.int64), classes))
     encoded, names = encode_labels(labels, n)
-    return Dataset(name, list(images), encoded, names)
+    return Dataset(name, inputs, encoded, names)
 
 
 def _label_error(i: int, problem: str) -> DatasetError:
@@ -164,14 +170,21 @@ def _ids(images: list, texts: bool) -> list[str]:
     return [f"{name}#{i}" if counts[name] > 1 else name for i, name in enumerate(names)]
 
 
+def _input_of(item: Any) -> Any:
+    return item[0] if isinstance(item, (tuple, list)) else item
+
+
 def _item_image(dataset: Any, i: int, id: str) -> object:
-    item = dataset[i]
-    return fetch_image(item[0] if isinstance(item, (tuple, list)) else item, id)
+    return fetch_image(_input_of(dataset[i]), id)
+
+
+def _item_text(dataset: Any, i: int) -> object:
+    return _input_of(dataset[i])
 
 
 def _item_label(item: Any, i: int, name: str) -> Any:
     if not isinstance(item, (tuple, list)) or len(item) < 2:
-        raise DatasetError(f"{name}: item {i} is not (image, label)")
+        raise DatasetError(f"{name}: item {i} is not (input, label)")
     return item[1]
 
 

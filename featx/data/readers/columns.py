@@ -27,8 +27,8 @@ from featx.terminal import shortened
 
 #: The most columns that a message names (a table of embeddings has a thousand), and letters of each.
 _NAMED, _LETTERS = 20, 40
-# A name of a column has at most this number of words.
-_WORDS_OF_NAMES = 5
+# A name of a column rarely has more words.
+_WORDS_OF_NAMES = 3
 _FRACTION = re.compile(r"[+-]?[0-9]*\.[0-9]*[1-9][0-9]*")
 
 
@@ -152,12 +152,13 @@ def _check_columns(table: Table, labelled: bool, asked: list[str]) -> list[str]:
 
 def _hint_at_inputs(table: Table) -> str:
     """Return a hint at what a table without images and texts may lack."""
-    hints = [f"rename {name!r} to path" for name in table.found if name.lower() in IMAGE_KEYS][:1]
-    if texts := text_candidates(table.all_columns()):
-        hints.append(texts)
     if any(len(name.split()) > _WORDS_OF_NAMES for name in table.found):
-        hints.append("if the first row is no header, write one above it, as in text,label")
-    return "; ".join(hints)
+        return (
+            "its first row is read as the header: if it is none, write one above it, such as text,label; "
+            "else text (--text) names the column of texts"
+        )
+    hints = [f"rename {name!r} to path" for name in table.found if name.lower() in IMAGE_KEYS][:1]
+    return "; ".join(filter(None, [*hints, text_candidates(table.all_columns())]))
 
 
 def _texts(table: Table, on_error: str) -> tuple[list[Any], list[SourceError]]:

@@ -13,6 +13,7 @@ from featx.data.labels import encode
 from featx.data.read_report import ReadReport
 from featx.data.readers.folder_layout import Layout, inner_folder_notes, is_unlabelled, read_layout
 from featx.data.readers.folder_listing import Listing, Parts, PathFinder, list_inputs
+from featx.data.readers.table import SUFFIXES
 from featx.data.tasks import LABEL, Task
 from featx.errors import DatasetError
 from featx.inputs import Source
@@ -79,8 +80,12 @@ def read_folder(
     if not listed.files:
         found = f"; left out: {listed.left_out}" if listed.left_out else ""
         failed = f"; failed: {listed.failures[0]}" if listed.failures else ""
-        documents = _DOCUMENTS.intersection(listed.left_out.suffixes)
-        hint = f"; {', '.join(sorted(documents))}: save each text as a .txt file" if documents else ""
+        documents, tables = (
+            ", ".join(sorted(known & listed.left_out.suffixes.keys()))
+            for known in (_DOCUMENTS, set(SUFFIXES))
+        )
+        hint = f"; {documents}: save each text as a .txt file" if documents else ""
+        hint += f"; {tables}: give the table itself" if tables else ""
         raise DatasetError(
             f"{root}: no images in this folder (or below it), and no texts (.txt){found}{failed}{hint}"
         )

@@ -112,6 +112,8 @@ def read_records(
     asked = check_asked_columns(place, label, target) if labels is None else []
     images = [name for name in names if kinds.get(name) == "Image"]
     image = None if text else _chosen(place, names, images, IMAGE_KEYS, "image")
+    if image is None and place == "images":  # what data without a name is called
+        place = "texts"
     source = _text_column(place, rows, text, asked) if image is None else image
     columns: dict[str, list[Any]] = (
         {str(source): _column(rows, source, n)} if image is None else {"image": _images(rows, image, n)}

@@ -136,5 +136,5 @@ def _left_out(folder: Path, used: Sequence[str]) -> LeftOut:
     first = {"": files[0]} if files else {}
     others = {"folder": len(folders)} if folders else {}
     return LeftOut(
-        dict(suffixes), {}, others, first | ({"folder": folders[0]} if folders else {}), "table of a split"
+        dict(suffixes), {}, others, first | ({"folder": folders[0]} if folders else {}), "split table"
     )

@@ -19,6 +19,7 @@ from featx.data.dataset import Dataset
 from featx.data.labels import same_form
 from featx.data.readers.columns import Table, check_asked_columns, make_dataset
 from featx.data.readers.text_column import COLUMNS, columns_without_header, find_text_column, has_known_name
+from featx.data.readers.texts import ESCAPED
 from featx.durable import read_regular
 from featx.errors import DatasetError, MissingExtra, as_one_error, reason_of
 from featx.options.checks import short
@@ -34,6 +35,7 @@ _FREE_BYTES = 10**6
 _LOOKED_AT = 10_000
 # A larger text file is refused.
 _MOST_BYTES = 2**32
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 # A cell as CSV quotes it, with every quote inside it twice.
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
@@ -129,13 +131,18 @@ def read_csv_text(file: Path, on_error: str = "raise") -> tuple[str, str]:
 def _read_text(file: Path, on_error: str) -> str:
     try:
         data = read_regular(file, at_most=_MOST_BYTES)
-        return data.decode("utf-8-sig", "surrogateescape" if on_error == "skip" else "strict")
+        if on_error == "skip" and not data.startswith(_UTF_16):
+            return data.decode("utf-8-sig", "surrogateescape")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        kind = {".csv": "CSV UTF-8"}.get(file.suffix.lower(), "UTF-8")
-        raise DatasetError(f"{file}, row {line}: not UTF-8 text; save the table as {kind}") from error
+        raise _not_utf_8(file, error.object.count(b"\n", 0, error.start) + 1) from error
     except OSError as error:
         raise DatasetError(f"{file}: cannot be read ({error.strerror or error})") from error
+
+
+def _not_utf_8(file: Path, line: int) -> DatasetError:
+    kind = "CSV UTF-8" if file.suffix.lower() == ".csv" else "UTF-8"
+    return DatasetError(f"{file}, row {line}: not UTF-8 text; save the table as {kind}")
 
 
 def _read_csv(file: Path, text: str | None, asked: list[str], on_error: str) -> Table:
@@ -149,11 +156,15 @@ def _read_csv(file: Path, text: str | None, asked: list[str], on_error: str) -> 
         given = columns_without_header([header, *(record for _, record in rest)])
         if given is not None:
             names, rest = given, [(first, header), *rest]
-            places = [f"column {names.index(name) + 1} is read as {name}" for name in ("text", "label")]
-            notes.append(f"{file.name}: no header; {', '.join(places)}")
+            text_at, label_at = names.index("text") + 1, names.index("label") + 1
+            notes.append(
+                f"{file.name}: no header; column {text_at} is read as text, column {label_at} as label"
+            )
         records = iter(rest)
     column = find_text_column(str(file), names, text, asked)
     where = _positions(file, names, [*asked, *([column] if column else [])])
+    # Texts that are not UTF-8 are left out later; no other cell may be.
+    broken = ESCAPED.search(content) is not None
     rows: list[int] = []
     columns: dict[str, list[Any]] = {name: [] for name in where}
     for line, record in records:
@@ -165,6 +176,8 @@ def _read_csv(file: Path, text: str | None, asked: list[str], on_error: str) -> 
         rows.append(line)
         for name, position in where.items():
             cell = record[position]
+            if broken and name != column and ESCAPED.search(cell):
+                raise _not_utf_8(file, line)
             columns[name].append(cell if name == column else original_cell(cell.strip()))
 
     def all_columns() -> dict[str, list[Any]]:

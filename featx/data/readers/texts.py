@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ from featx.options.checks import short
 
 #: Names of the column or key of texts in rows with several; the first that exists is taken.
 TEXT_KEYS = ("text", "sentence", "review", "document", "content", "comment", "message", "body", "title")
+#: A byte that is not UTF-8, as ``surrogateescape`` decodes it.
+ESCAPED = re.compile("[\udc80-\udcff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 # How many strings are looked up on the disk, spread over all of them.
 _LOOKED_UP = 200
 # A longer string is no path on any system.
@@ -129,8 +133,9 @@ def problem_of(row: Any) -> str:
         return "an empty text"
     if "\0" in row:
         return "holds null bytes, so it is no text"
-    if not row.isascii() and not row.isprintable():
-        half = next((k for k, letter in enumerate(row) if "\ud800" <= letter <= "\udfff"), None)
-        if half is not None:
-            return f"character {half} is half of a pair (a lone surrogate), so this is no valid text"
-    return ""
+    if row.isascii() or row.isprintable():
+        return ""
+    if ESCAPED.search(row):
+        return "not UTF-8 text"
+    half = _SURROGATE.search(row)
+    return f"character {half.start()} is half of a pair (a lone surrogate)" if half else ""

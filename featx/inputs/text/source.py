@@ -55,6 +55,8 @@ class TextContent:
             raise TextError(id, f"expected a text, got {type(text).__name__}")
         if not text.strip():
             raise TextError(id, "an empty text")
+        if "\0" in text:
+            raise TextError(id, "holds null bytes, so it is no text")
         try:
             data = text.encode("utf-8")
         except UnicodeEncodeError as error:
@@ -107,8 +109,6 @@ class FileText:
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
             raise TextError(self.id, f"not UTF-8 text (line {line}); save the file as UTF-8") from error
-        if "\0" in text:
-            raise TextError(self.id, "holds null bytes, so it is no text")
         return TextContent.of(text, self.id)
 
     def stat_key(self) -> tuple[str, int, int, int] | None:

@@ -254,7 +254,7 @@ def test_what_is_no_map_style_dataset_is_refused():
         def __getitem__(self, i):
             return (BATCH[i], 0) if i == 0 else (BATCH[i],)
 
-    with pytest.raises(DatasetError, match=r"Uneven: item 1 is not \(image, label\)"):
+    with pytest.raises(DatasetError, match=r"Uneven: item 1 is not \(input, label\)"):
         from_torch(Uneven())
 
 

@@ -143,7 +143,8 @@ class ClassLabel:
 
 
 class Value:
-    pass
+    def __init__(self, dtype=None):
+        self.dtype = dtype
 
 
 Picture = type("Image", (), {})
@@ -275,3 +276,53 @@ def test_a_torch_dataset_of_dicts():
     dataset = load_dataset(Items())
     assert same(dataset)
     assert (dataset.classes, dataset.labels.tolist()) == (("0", "1"), [0, 1, 0, 1])
+
+
+# Texts
+
+
+def declared(**columns):
+    """Columns of strings, and the label with names."""
+    made = Hub(**columns, label=[1, 0, 1, 0])
+    made.features = {name: Value("string") for name in columns} | {"label": ClassLabel(["neg", "pos"])}
+    return made
+
+
+SAID = ["a good film", "a bad film", "it is fine", "no, thanks"]
+
+
+@pytest.mark.parametrize("name", ["text", "sentence", "premise"])
+def test_a_declared_column_of_strings_holds_the_texts(name):
+    dataset = load_dataset(declared(**{name: SAID}))
+    assert (dataset.kind, dataset.classes, dataset.labels.tolist()) == ("text", ("neg", "pos"), [1, 0, 1, 0])
+    assert [source.read().text for source in dataset.inputs] == SAID
+
+
+def test_of_several_columns_of_strings_one_must_be_named():
+    rows = declared(premise=SAID, hypothesis=SAID[::-1])
+    with pytest.raises(DatasetError, match=r"no image and no text; .*'premise' or 'hypothesis' would do"):
+        load_dataset(rows)
+    assert load_dataset(rows, text="hypothesis").inputs[0].read().text == SAID[-1]
+
+
+def test_dicts_with_a_text_are_read():
+    rows = [{"Review": text, "label": label} for text, label in zip(SAID, "abab", strict=True)]
+    dataset = load_dataset(rows)
+    assert (dataset.kind, dataset.name, dataset.classes) == ("text", "texts", ("a", "b"))
+    assert load_dataset([{"text": text} for text in SAID], list("abab")).classes == ("a", "b")
+    with pytest.raises(DatasetError, match="row 1, column text: no text"):
+        load_dataset([{"text": "x y", "label": 1}, {"text": None, "label": 0}])
+
+
+def test_a_frame_with_a_column_of_texts():
+    frame = pd.DataFrame({"Review": SAID, "stars": [1.5, 2, 3, 4], "label": list("abab"), "split": "train"})
+    dataset = load_dataset(frame, target="stars")
+    assert (dataset.kind, dataset.ids, list(dataset.tasks)) == ("text", list("0123"), ["stars"])
+    assert load_dataset(frame.rename(columns={"Review": "said"}), text="said").classes == ("a", "b")
+    frame.loc[2, "Review"] = None
+    with pytest.raises(DatasetError, match=r"data frame, row 2, column Review: no text.*such texts"):
+        load_dataset(frame)
+    kept = load_dataset(frame, on_error="skip")
+    assert (kept.ids, [failure.id for failure in kept.reading.failures]) == (["0", "1", "3"], ["2"])
+    with pytest.raises(DatasetError, match="column text holds numbers"):
+        load_dataset(pd.DataFrame({"text": [1, 2], "label": ["a", "b"]}))
