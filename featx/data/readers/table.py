@@ -178,7 +178,11 @@ def _read_csv(file: Path, text: str | None, asked: list[str], on_error: str) -> 
             cell = record[position]
             if broken and name != column and ESCAPED.search(cell):
                 raise _not_utf_8(file, line)
-            columns[name].append(cell if name == column else original_cell(cell.strip()))
+            if name != column:
+                cell = original_cell(cell.strip())
+            elif delimiter != "\t":  # texts keep their spaces; featx writes its own tables as .csv
+                cell = original_cell(cell)
+            columns[name].append(cell)
 
     def all_columns() -> dict[str, list[Any]]:
         cells = [record for _, record in csv_records(file, content, delimiter)][1:]
