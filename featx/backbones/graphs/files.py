@@ -26,6 +26,7 @@ from featx.backbones.checkpoint import Checkpoint
 from featx.backbones.graphs.network import Graph, GraphInput, GraphLayerRules, GraphNetwork
 from featx.backbones.graphs.texts import TextGraphInput, TextGraphRules, read_text_preparation
 from featx.backbones.image_input import ImageInput
+from featx.backbones.input_settings import InputSettings
 from featx.backbones.layers.rules import LayerRules
 from featx.backbones.network_input import NetworkInput
 from featx.backbones.text_input import TextInput
@@ -137,15 +138,12 @@ class GraphArchitecture(Architecture):
         """What is known of its layers."""
         return TextGraphRules(self.pooling) if self.takes_texts else GraphLayerRules()
 
-    def prepare_inputs(
-        self, pretrained: Pretrained | None, given: Any, image_size: int | None, name: str
-    ) -> Any:
+    def prepare_inputs(self, pretrained: Pretrained | None, settings: InputSettings, name: str) -> Any:
         """Return the preparation of the graph's inputs."""
         if not self.takes_texts:
-            return super().prepare_inputs(pretrained, given, image_size, name)
-        if image_size is not None:
-            raise InputError(f"{name} takes texts, and image_size is for images; leave it out")
-        prepare, self.pooling = read_text_preparation(self.path, read_sidecar(self.path), given, name)
+            return super().prepare_inputs(pretrained, settings, name)
+        settings.require("text", name)
+        prepare, self.pooling = read_text_preparation(self.path, read_sidecar(self.path), settings, name)
         return prepare
 
     def open_file(self, path: Path, described: Mapping[str, Any] | None) -> GraphFile:

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
+from featx.backbones.input_settings import InputSettings
 from featx.backbones.layers.pooling import Tap
 from featx.backbones.sources.hf.repository import Repository
 from featx.backbones.sources.hf.text_networks import TextLayerRules
@@ -89,13 +90,14 @@ def text_graph_input(
 
 
 def read_text_preparation(
-    path: Path, described: Mapping[str, Any] | None, given: Any, name: str
+    path: Path, described: Mapping[str, Any] | None, settings: InputSettings, name: str
 ) -> tuple[TextPreparation, str | None]:
     """Return the preparation of texts for a graph file, and the pooling that is stated for it.
 
-    `described` is the JSON file beside the graph, None where there is none; `given` is the option
-    `preprocessing`, with the same fields.
+    `described` is the JSON file beside the graph, None where there is none; the option `preprocessing` may
+    hold the same fields.
     """
+    given = settings.preprocessing
     if isinstance(given, TextPreparation):
         given = given.to_dict()
     if given is not None and not isinstance(given, Mapping):
@@ -109,7 +111,7 @@ def read_text_preparation(
         raise InputError(f"{name}: pooling {pooling!r}; expected one of {', '.join(POOLINGS_OF['text'])}")
     tokenizer = HfTokenizer(_find_tokenizer(path, fields.pop("tokenizer", None), name), name)
     stated = TextPreparation(tokenizer, _LENGTH)
-    return stated.changed(fields), pooling
+    return stated.changed(fields).changed(settings.of_texts), pooling
 
 
 def _find_tokenizer(path: Path, stated: Any, name: str) -> Repository:
