@@ -22,6 +22,7 @@ from featx.studies.collections import open_dataset
 from featx.studies.comparison.tasks import name_folders
 from featx.studies.comparison.zero_shot import ZeroShotReferences
 from featx.studies.evaluation import FineTuning, LabelledRows, Method, Outcome
+from featx.studies.fingerprints import Fingerprints, take_fingerprints
 
 #: The fewest images with a number: two to train on and two to test on.
 FEWEST_NUMBERS = 4
@@ -74,6 +75,15 @@ class StudyData:
         if self.pixels is not None:
             found["pixels"] = labelled(self.pixels)
         return found | {name: labelled(features.embeddings) for name, features in self.sets.items()}
+
+    @cached_property
+    def fingerprints(self) -> Fingerprints | None:
+        """The fingerprints of the inputs, by which copies are found; None for embeddings from a file."""
+        if self.pixels is not None:
+            return Fingerprints("image", self.pixels)
+        if self.dataset is None or self.dataset.kind == "image":
+            return None
+        return take_fingerprints(self.dataset.inputs, DEFAULT_RUN)
 
     @cached_property
     def zero_shot(self) -> ZeroShotReferences:
