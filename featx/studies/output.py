@@ -33,7 +33,9 @@ class Reported:
 
 def thumbnails_of(dataset: Dataset, ids: set[str]) -> dict[str, bytes]:
     """Return small JPEGs of the images with these ids, for the report."""
-    thumbnails = {}
+    thumbnails: dict[str, bytes] = {}
+    if dataset.kind != "image":
+        return thumbnails
     for id, source in zip(dataset.ids, dataset.inputs, strict=True):
         if id in ids:
             image = source.read().image()
