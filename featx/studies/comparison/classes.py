@@ -42,7 +42,7 @@ from featx.studies.comparison.repeats import repeat_over_splits
 from featx.studies.comparison.result import Comparison
 from featx.studies.comparison.study_data import StudyData
 from featx.studies.evaluation import Outcome
-from featx.studies.output import thumbnails_of
+from featx.studies.output import samples_of
 from featx.studies.units import UNCHECKED, count_groups, find_copies, find_units
 from featx.terminal import tell
 
@@ -106,6 +106,7 @@ def compare_classes(data: StudyData, options: TaskOptions) -> Comparison:
         n_units=described["units"],
         fine_tuning=tests.fine_tuning,
         optimism=tests.selection["optimism"],
+        kind=data.facts.get("kind", "image"),
     )
     result = Comparison(
         dataset=describe_classes(data, split) | ({"task": data.task.name} if data.several else {}),
@@ -124,7 +125,7 @@ def compare_classes(data: StudyData, options: TaskOptions) -> Comparison:
     )
     if dataset is not None:
         mistaken = {mistake.id for method in methods for mistake in method.mistakes}
-        result.thumbnails = thumbnails_of(dataset, mistaken | shown_ids(checks))
+        result.samples = samples_of(dataset, mistaken | shown_ids(checks))
     result.seconds_total = time.perf_counter() - started
     return result
 

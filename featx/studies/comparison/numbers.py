@@ -31,7 +31,7 @@ from featx.studies.comparison.paired_tests import compare_methods
 from featx.studies.comparison.repeats import repeat_over_splits
 from featx.studies.comparison.result import RegressionComparison
 from featx.studies.comparison.study_data import StudyData
-from featx.studies.output import thumbnails_of
+from featx.studies.output import samples_of
 from featx.studies.units import MOST_IMAGES, UNCHECKED, find_copies, find_units
 
 #: How many of the largest errors the report shows with their images.
@@ -110,7 +110,14 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
             "split": split.origin,
         },
         methods=methods,
-        advice=advise_numbers(methods, len(split.test), repeats, n_units=n_units, optimism=optimism),
+        advice=advise_numbers(
+            methods,
+            len(split.test),
+            repeats,
+            n_units=n_units,
+            optimism=optimism,
+            kind=data.facts.get("kind", "image"),
+        ),
         seed=options.seed,
         repeats=repeats,
         selection=tests.selection,
@@ -126,7 +133,7 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
     )
     if data.dataset is not None:
         worst = np.argsort(-errors[at], kind="stable")[:SHOWN]
-        result.thumbnails = thumbnails_of(data.dataset, {ids[i] for i in worst})
+        result.samples = samples_of(data.dataset, {ids[i] for i in worst})
     result.seconds_total = time.perf_counter() - started
     return result
 
