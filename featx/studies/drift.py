@@ -37,7 +37,7 @@ from featx.studies.collections import (
     require_one_kind,
 )
 from featx.studies.fingerprints import Fingerprints, take_fingerprints
-from featx.studies.output import Reported, thumbnails_of
+from featx.studies.output import Reported, samples_of
 from featx.studies.units import Units, find_units
 
 #: The fewest inputs of a set: a domain classifier in 5 folds needs more than one in each fold.
@@ -48,7 +48,7 @@ FEWEST = 10
 class Similarity(Reported, SimilarityResult):
     """A comparison of two sets that can be saved; see `featx.results.similarity` for its fields."""
 
-    thumbnails: dict[tuple[str, str], bytes] = field(default_factory=dict, metadata=NOT_STORED)
+    samples: dict[tuple[str, str], bytes | str] = field(default_factory=dict, metadata=NOT_STORED)
 
 
 @dataclass
@@ -247,7 +247,7 @@ def _compare_sides(
         environment=describe_environment(),
         notes=notes,
     )
-    result.thumbnails = _thumbnails(first, second, result.most_different)
+    result.samples = _samples(first, second, result.most_different)
     return result
 
 
@@ -314,12 +314,12 @@ def _find_most_different(
     return found
 
 
-def _thumbnails(first: _Side, second: _Side, named: list[dict[str, Any]]) -> dict[tuple[str, str], bytes]:
-    found: dict[tuple[str, str], bytes] = {}
+def _samples(first: _Side, second: _Side, named: list[dict[str, Any]]) -> dict[tuple[str, str], bytes | str]:
+    found: dict[tuple[str, str], bytes | str] = {}
     for side in (first, second):
         if side.dataset is not None:
             ids = {str(m["id"]) for m in named if m["set"] == side.name}
-            found |= {(side.name, id): data for id, data in thumbnails_of(side.dataset, ids).items()}
+            found |= {(side.name, id): data for id, data in samples_of(side.dataset, ids).items()}
     return found
 
 

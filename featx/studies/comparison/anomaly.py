@@ -155,7 +155,7 @@ def compare_detectors(
         normal=wanted or list(classes),
         detectors=results,
         contamination=contamination,
-        advice=advise_detectors(results),
+        advice=advise_detectors(results, sets[0].kind),
         units=units.describe(tested),
         seed=seed,
         seconds_total=time.perf_counter() - started,

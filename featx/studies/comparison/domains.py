@@ -167,7 +167,7 @@ def compare_domains(
         classifier=probe.name,
         methods=methods,
         selection=None if optimism is None else {"methods": len(adapted), "optimism": optimism},
-        advice=advise_domains(at_home["top1"], methods, optimism),
+        advice=advise_domains(at_home["top1"], methods, optimism, sets[0].kind),
         units=units[1].describe(local[1]),
         seed=seed,
         seconds_total=time.perf_counter() - started,

@@ -18,14 +18,14 @@ from featx.results import NOT_STORED, ScoresResult
 from featx.results.scores import advise_on_scores, warn_of_threshold
 from featx.studies.collections import describe_embeddings, embed_collections, find_copies_among
 from featx.studies.comparison.anomaly import require_rows
-from featx.studies.output import Reported, thumbnails_of
+from featx.studies.output import Reported, samples_of
 from featx.studies.units import find_units
 
 #: Images that the report shows: the most anomalous ones, and those nearest to the threshold on either side.
 SHOWN_ANOMALIES, SHOWN_EACH_SIDE = 24, 6
 #: Normal images that the report shows as the least like the others.
 SHOWN_DOUBTFUL = 6
-#: The two sets, in keys of thumbnails.
+#: The two sets, in keys of samples.
 _NORMAL, _NEW = "normal", "new"
 
 
@@ -37,12 +37,12 @@ class ScoredImages(Reported, ScoresResult):
     ----------
     failures : list of Failure
         Images that could not be read.
-    thumbnails : dict of (str, str) to bytes
-        JPEGs of the images that the report shows, by ``"normal"`` or ``"new"`` and id.
+    samples : dict of (str, str) to bytes or str
+        What the report shows of inputs, by ``"normal"`` or ``"new"`` and id: the JPEG of an image, or a text.
     """
 
     failures: list[Any] = field(default_factory=list, kw_only=True)
-    thumbnails: dict[tuple[str, str], bytes] = field(default_factory=dict, metadata=NOT_STORED)
+    samples: dict[tuple[str, str], bytes | str] = field(default_factory=dict, metadata=NOT_STORED)
 
 
 @checked(normal="data", images="data")
@@ -130,7 +130,7 @@ def find_anomalies(
         flagged = int(result.anomalous.sum())
         result.chance = flagged_by_chance(flagged, len(judged), result.n_units, contamination)
     result.advice, result.warnings = advise_on_scores(result), warn_of_threshold(result)
-    result.thumbnails = _thumbnails(opened, result)
+    result.samples = _samples(opened, result)
     result.seconds_total = time.perf_counter() - started
     return result
 
@@ -157,11 +157,11 @@ def _choose_shown(result: ScoredImages, known: Features, rows: np.ndarray) -> li
     ]
 
 
-def _thumbnails(opened: Sequence[Dataset | None], result: ScoredImages) -> dict[tuple[str, str], bytes]:
+def _samples(opened: Sequence[Dataset | None], result: ScoredImages) -> dict[tuple[str, str], bytes | str]:
     normal = {one["normal"] for one in result.shown} | {one["id"] for one in result.doubtful}
     wanted = ((_NORMAL, normal), (_NEW, {one["id"] for one in result.shown}))
-    found: dict[tuple[str, str], bytes] = {}
+    found: dict[tuple[str, str], bytes | str] = {}
     for dataset, (side, ids) in zip(opened, wanted, strict=True):
         if dataset is not None:
-            found |= {(side, id): image for id, image in thumbnails_of(dataset, ids).items()}
+            found |= {(side, id): image for id, image in samples_of(dataset, ids).items()}
     return found
