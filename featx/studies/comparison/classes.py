@@ -36,6 +36,7 @@ from featx.studies.comparison.evaluate import (
     note_earlier_runs,
     note_unused_share,
 )
+from featx.studies.comparison.input_rows import MISSING
 from featx.studies.comparison.paired_tests import MethodTests, compare_methods
 from featx.studies.comparison.repeats import repeat_over_splits
 from featx.studies.comparison.result import Comparison
@@ -94,7 +95,8 @@ def compare_classes(data: StudyData, options: TaskOptions) -> Comparison:
     warnings += note_earlier_runs(options.checkpoints, methods, repeats)
     if dataset is None:
         warnings.append(
-            "compared from a features file: no raw-pixel reference and no fine-tuned baseline without images"
+            f"compared from a features file: {MISSING[data.kind]} and no fine-tuned baseline without "
+            f"{data.kind}s"
         )
     described = units.describe(split.test) | {"groups_per_class": per_class}
     advice = advise(

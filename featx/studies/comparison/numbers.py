@@ -7,6 +7,7 @@ import time
 import numpy as np
 
 from featx.data.splits import Split
+from featx.kinds import count_of
 from featx.results import (
     NO_FINE_TUNING,
     MethodResult,
@@ -25,6 +26,7 @@ from featx.studies.comparison.evaluate import (
     note_earlier_runs,
     note_unused_share,
 )
+from featx.studies.comparison.input_rows import MISSING
 from featx.studies.comparison.paired_tests import compare_methods
 from featx.studies.comparison.repeats import repeat_over_splits
 from featx.studies.comparison.result import RegressionComparison
@@ -90,12 +92,13 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
         warnings.append(UNCHECKED)
     elif copies is None:
         warnings.append(
-            f"more than {MOST_IMAGES:,} images: copies among them were not looked for, and count as "
-            "different images"
+            f"more than {count_of(MOST_IMAGES, data.kind)}: copies among them were not looked for, and count "
+            f"as different {data.kind}s"
         )
     warnings += note_earlier_runs(options.checkpoints, methods, repeats)
     if data.dataset is None:
-        warnings.append("compared from a features file: no raw-pixel reference without the images")
+        missing = f"{MISSING[data.kind]} without the {data.kind}s"
+        warnings.append(f"compared from a features file: {missing}")
     ids, described = [data.first.ids[i] for i in split.test], units.describe(split.test)
     optimism, n_units = tests.selection["optimism"], described["units"]
     result = RegressionComparison(

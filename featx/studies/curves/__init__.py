@@ -19,6 +19,7 @@ from featx.studies.checkpoints import Checkpoints
 from featx.studies.collections import find_pictures
 from featx.studies.comparison.classes import describe_classes
 from featx.studies.comparison.evaluate import describe_run, note_unused_share
+from featx.studies.comparison.input_rows import MISSING
 from featx.studies.comparison.study_data import StudyData, load_study_data
 from featx.studies.curves.drawing import (
     DEFAULT_SHOTS,
@@ -181,9 +182,10 @@ def learning_curve(
     first, split = study.first, study.split(test_size, seed)
     y, classes = np.asarray(first.labels), first.classes or ()
     found, notes = find_levels(wanted, np.bincount(y[split.train], minlength=len(classes)))
-    if study.pixels is None:
+    if study.dataset is None:
         notes.append(
-            "from a features file: no raw-pixel reference and no fine-tuned baseline without the images"
+            f"from a features file: {MISSING[study.kind]} and no fine-tuned baseline without the "
+            f"{study.kind}s"
         )
     methods = _methods(study, names, modes, device=run.device, epochs=epochs, augment=augment)
     drawn = [
@@ -269,7 +271,7 @@ def _methods(
     epochs: int | None,
     augment: bool,
 ) -> list[Method]:
-    found: list[Method] = [] if data.pixels is None else [probe_method("pixels")]
+    found: list[Method] = [probe_method(name) for name in data.references]
     found += [probe_method(name, backbone) for backbone in data.sets for name in names]
     if modes:
         assert data.dataset is not None  # checked by `_check_task`
