@@ -42,7 +42,7 @@ from featx.studies.comparison.repeats import repeat_over_splits
 from featx.studies.comparison.result import Comparison
 from featx.studies.comparison.study_data import StudyData
 from featx.studies.evaluation import Outcome
-from featx.studies.output import samples_of
+from featx.studies.output import samples_of, texts_of
 from featx.studies.units import count_groups, find_copies, find_units, unchecked
 from featx.terminal import tell
 
@@ -224,15 +224,17 @@ def _describe_methods(
 def _predictions(
     data: StudyData, split: Split, methods: Sequence[MethodResult], outcomes: Sequence[Outcome]
 ) -> TestPredictions:
-    """Return what every method predicted for the test images."""
+    """Return what every method predicted for the test inputs."""
     classes = np.array(data.first.classes or (), dtype=object)
+    ids = [data.first.ids[i] for i in split.test]
     return TestPredictions(
-        [data.first.ids[i] for i in split.test],
+        ids,
         classes[np.asarray(data.first.labels)[split.test]],
         {
             name: Predicted(classes[outcome.labels], outcome.answers.sure)
             for name, outcome in zip(column_names(methods), outcomes, strict=True)
         },
+        texts_of(data.dataset, ids),
     )
 
 

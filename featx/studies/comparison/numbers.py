@@ -31,7 +31,7 @@ from featx.studies.comparison.paired_tests import compare_methods
 from featx.studies.comparison.repeats import repeat_over_splits
 from featx.studies.comparison.result import RegressionComparison
 from featx.studies.comparison.study_data import StudyData
-from featx.studies.output import samples_of
+from featx.studies.output import samples_of, texts_of
 from featx.studies.units import MOST_IMAGES, find_copies, find_units, unchecked
 
 #: How many of the largest errors the report shows with their images.
@@ -126,7 +126,10 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
         predictions=predictions[at].tolist(),
         ids=ids,
         test_predictions=TestPredictions(
-            ids, truth, dict(zip(column_names(methods), map(Predicted, predictions), strict=True))
+            ids,
+            truth,
+            dict(zip(column_names(methods), map(Predicted, predictions), strict=True)),
+            texts_of(data.dataset, ids),
         ),
         **describe_run(data, options.meter),
     )

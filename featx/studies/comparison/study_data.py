@@ -19,14 +19,13 @@ from featx.energy import Meter
 from featx.errors import DatasetError, InputError
 from featx.extraction import Embedder, backbone_of, extract_features, network_embedder
 from featx.options import DEFAULT_RUN, Network, Reading, Run, listed, require_no_network
-from featx.kinds import count_of
 from featx.studies.collections import open_dataset
 from featx.studies.comparison.input_rows import rows_of_inputs
 from featx.studies.comparison.tasks import name_folders
 from featx.studies.comparison.zero_shot import ZeroShotReferences
 from featx.studies.evaluation import FineTuning, LabelledRows, Method, Outcome
-from featx.studies.fingerprints import Fingerprints, take_fingerprints
 from featx.studies.evaluation.text_rows import TextRows
+from featx.studies.fingerprints import Fingerprints, take_fingerprints
 
 #: The fewest inputs with a number: two to train on and two to test on.
 FEWEST_NUMBERS = 4
