@@ -19,13 +19,13 @@ from featx.energy import Meter
 from featx.errors import DatasetError, InputError
 from featx.extraction import Embedder, backbone_of, extract_features, network_embedder
 from featx.options import DEFAULT_RUN, Network, Reading, Run, listed, require_no_network
-from featx.kinds import count_of
 from featx.studies.collections import open_dataset
 from featx.studies.comparison.input_rows import rows_of_inputs
 from featx.studies.comparison.tasks import name_folders
 from featx.studies.comparison.zero_shot import ZeroShotReferences
 from featx.studies.evaluation import FineTuning, LabelledRows, Method, Outcome
 from featx.studies.evaluation.text_rows import TextRows
+from featx.studies.fingerprints import Fingerprints, take_fingerprints
 
 #: The fewest inputs with a number: two to train on and two to test on.
 FEWEST_NUMBERS = 4
@@ -91,6 +91,15 @@ class StudyData:
         found = {"mean" if numbers else "majority": nothing}
         found |= {name: labelled(x) for name, x in self.references.items()}
         return found | {name: labelled(features.embeddings) for name, features in self.sets.items()}
+
+    @cached_property
+    def fingerprints(self) -> Fingerprints | None:
+        """The fingerprints of the inputs, by which copies are found; None for embeddings from a file."""
+        if self.pixels is not None:
+            return Fingerprints("image", self.pixels)
+        if self.dataset is None or self.dataset.kind == "image":
+            return None
+        return take_fingerprints(self.dataset.inputs, DEFAULT_RUN)
 
     @cached_property
     def zero_shot(self) -> ZeroShotReferences:
