@@ -272,8 +272,8 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
             )
         if self.precision == "int8":
             raise InputError(
-                "FeatureExtractor: precision 'int8' depends on the inputs that it was calibrated on, and a "
-                "pipeline meets others later; use 'bf16' or 'fp32'"
+                f"FeatureExtractor: precision 'int8' depends on the {backbones[0].kind}s that it was calibrated "
+                "on, and a pipeline meets others later; use 'bf16' or 'fp32'"
             )
         run = Run.of(self.get_params(deep=False))
         return [network_embedder(backbone, run) for backbone in backbones]
