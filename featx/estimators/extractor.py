@@ -299,8 +299,8 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
             takes_texts = backbones[0].kind == "text"
             if takes_texts and fitted.partition(".")[0] == here.partition(".")[0]:
                 raise ModelMismatch(
-                    f"FeatureExtractor: the tokenizer of {name} has changed since fit; give the same one, or "
-                    "fit again"
+                    f"FeatureExtractor: the tokenizer or the pooling of {name} has changed since fit; give the "
+                    "same one, or fit again"
                 )
             if "." in fitted and not takes_texts:
                 raise ModelMismatch(
