@@ -27,6 +27,7 @@ def add(parser: ArgumentParser) -> None:
     )
     more = "; images of a test split are left out. Also an .h5 file of featx extract; for ensemble, several"
     parser.add_argument("data", nargs="+", metavar="DATA", help=DATA_HELP + more)
+    add_flag(parser, "text")
     add_flag(parser, "split_by")
     add_flag(parser, "label", metavar="C", nargs=None, help="the column of classes (default: label)")
     add_output(parser, "MODEL", "the model file to write")

@@ -42,8 +42,7 @@ def read_inputs(data: Any, kind: str, text: str | None, on_error: str) -> Datase
                 f"{data!r:.80} is no file and no folder; if it is a text, put it into a list: predict([text])"
             )
         # Labels are ignored, so top folders are neither classes nor splits.
-        columns = {} if text is None else {"text": text}
-        dataset = load_dataset(data, labelled=False, split_by="none", on_error=on_error, **columns)
+        dataset = load_dataset(data, text=text, labelled=False, split_by="none", on_error=on_error)
     if dataset.kind != kind:
         first = text_of(dataset.inputs[0])
         shown = "" if first is None else f" such as {first!r:.60}, which is the name of no file"
