@@ -240,6 +240,9 @@ class Architecture:
         """Load the text tower, and encode texts into the space of the layer ``"projection"``."""
         raise NotImplementedError
 
+    def check_values(self, network: nn.Module) -> None:
+        """Refuse a network, whose values have been filled in, that cannot be used; by default none."""
+
     def rename(self, key: str) -> str:
         """Return the name that the network gives to a tensor called `key` in a file, which may be older."""
         return key
