@@ -9,12 +9,14 @@ from typing import Any, ClassVar
 from torch import nn
 
 from featx.backbones.architectures import Pretrained
+from featx.backbones.input_settings import InputSettings
 from featx.backbones.layers.rules import LayerRules
 from featx.backbones.network_input import NetworkInput
 from featx.backbones.sources.hf.architecture import HfArchitecture
 from featx.backbones.sources.hf.text_networks import TextLayerRules, build_text_network
 from featx.backbones.sources.hf.tokenizer import HfTokenizer
 from featx.backbones.text_input import TextInput
+from featx.durable import file_stamp
 from featx.errors import InputError
 from featx.inputs.text import TextPreparation
 
@@ -34,22 +36,24 @@ class HfTextArchitecture(HfArchitecture):
         return HfTokenizer(self.repository, f"hf:{self.name}")
 
     def prepare_inputs(
-        self, pretrained: Pretrained | None, given: Any, image_size: int | None, name: str
+        self, pretrained: Pretrained | None, settings: InputSettings, name: str
     ) -> TextPreparation:
         """Return the preparation of texts, with the settings that are given."""
-        if image_size is not None:
-            raise InputError(f"{name} takes texts, and image_size is for images; leave it out")
+        settings.require(self.input_type.kind, name)
         stated = TextPreparation(self.tokenizer, self._max_length())
-        if given is None:
-            return stated
+        given = settings.preprocessing
         if isinstance(given, TextPreparation):
-            return stated.changed(given.to_dict())
-        if not isinstance(given, Mapping):
+            given = given.to_dict()
+        if given is not None and not isinstance(given, Mapping):
             raise InputError(
                 f"{name}: preprocessing of texts must be a dict such as {{'max_length': 128}}, got "
                 f"{type(given).__name__}"
             )
-        return stated.changed(given)
+        return stated.changed({**(given or {}), **settings.of_texts})
+
+    def stamp(self) -> Any:
+        """Return sizes, times and inodes of the tokenizer's files."""
+        return [file_stamp(file) for file in self.tokenizer.files]
 
     def build_for(
         self, inputs: NetworkInput | None, pretrained: Pretrained | None, *, pretrained_style: bool
