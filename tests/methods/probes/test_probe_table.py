@@ -46,7 +46,9 @@ def test_a_grid_fits_its_estimator_and_the_default_lies_within_it(name, size, im
     assert not weighted or imbalanced
 
 
-@pytest.mark.parametrize("name", ["logreg", "svm", "rbf-svm", "lda", "ridge", "naive-bayes", "pixels", "tfidf"])
+@pytest.mark.parametrize(
+    "name", ["logreg", "svm", "rbf-svm", "lda", "ridge", "naive-bayes", "pixels", "tfidf"]
+)
 def test_weights_are_a_setting_where_classes_are_imbalanced(name):
     _, grid = CLASSIFIERS[name].build(Problem(100, 3, 24, imbalanced=True))
     assert any("class_weight" in key or "priors" in key for key in grid)
