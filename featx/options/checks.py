@@ -27,6 +27,8 @@ POOLINGS_OF = {
 POOLINGS = tuple(dict.fromkeys(pooling for one in POOLINGS_OF.values() for pooling in one))
 #: The backbone where none is named, for each kind of input.
 DEFAULT_BACKBONES = {"image": "mobilenet_v2", "text": "hf:sentence-transformers/all-MiniLM-L6-v2"}
+#: Most tokens of a text: no network takes more.
+MOST_TOKENS = 2**20
 DEVICES = ("auto", "cpu", "cuda", "mps")
 #: Largest seed. Repeated splits use the next seeds too, and every random generator must accept them.
 MOST_SEED = 2**31 - 1
@@ -172,6 +174,11 @@ def check_verbose(name: str, value: Any) -> None:
 def check_optional_text(name: str, value: Any) -> None:
     if value is not None:
         check_text(name, value)
+
+
+def check_prefix(name: str, value: Any) -> None:
+    if value is not None and (not isinstance(value, str) or "\0" in value):
+        raise InputError(f"{name} must be a text, got {shown(value)}")
 
 
 def check_names(name: str, value: Any) -> None:

@@ -19,12 +19,14 @@ MODEL_FILE = "model.featx"
 _SHARED = (
     *("label", "split_by", "limit", "on_error"),
     *("weights", "layer", "pooling", "preprocessing", "image_size", "precision", "trust_code"),
+    *("max_length", "long", "prefix"),
     *("engine", "device", "batch_size", "cache", "seed"),
 )
 _PATHS = "weights", "cache"
 #: Options of the command line that another study of the same images needs again; the last takes no value.
 _AGAIN = (
     *("--split-by", "--limit", "--on-error", "--label", "--weights", "--pooling", "--image-size"),
+    *("--max-length", "--long", "--prefix"),
     *("--precision", "--engine", "--device", "--batch-size", "--cache", "--trust-code"),
 )
 

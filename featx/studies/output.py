@@ -6,7 +6,7 @@ import contextlib
 import functools
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -35,6 +35,14 @@ class Reported:
 def samples_of(dataset: Dataset, ids: set[str]) -> dict[str, bytes | str]:
     """Return small JPEGs of the images, or the texts, with these ids, for the report."""
     return {source.id: _sample_of(source) for source in dataset.inputs if source.id in ids}
+
+
+def texts_of(dataset: Dataset | None, ids: Sequence[str]) -> list[str] | None:
+    """Return the texts with these ids, in this order; None where there are no texts at hand."""
+    if dataset is None or dataset.kind != "text":
+        return None
+    sources = {source.id: source for source in dataset.inputs}
+    return [str(sources[id].read().text) for id in ids]
 
 
 def _sample_of(source: Source) -> bytes | str:

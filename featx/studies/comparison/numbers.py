@@ -31,8 +31,8 @@ from featx.studies.comparison.paired_tests import compare_methods
 from featx.studies.comparison.repeats import repeat_over_splits
 from featx.studies.comparison.result import RegressionComparison
 from featx.studies.comparison.study_data import StudyData
-from featx.studies.output import samples_of
-from featx.studies.units import MOST_IMAGES, UNCHECKED, find_copies, find_units
+from featx.studies.output import samples_of, texts_of
+from featx.studies.units import MOST_IMAGES, find_copies, find_units, unchecked
 
 #: How many of the largest errors the report shows with their images.
 SHOWN = 12
@@ -49,8 +49,7 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
     copies = (
         find_copies(
             data.sets[found.tuned_backbone].embeddings,
-            pixels=data.pixels,
-            pixel_size=data.pixel_size,
+            fingerprints=data.fingerprints,
             kept=options.kept_checks,
         ).outcome
         if options.checks
@@ -89,7 +88,7 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
     repeats = repeat_over_splits((split, methods), again, options.all_seeds, "mae", options.verbose)
     warnings = [NO_FINE_TUNING, *note_unused_share(split, options.test_size)]
     if not options.checks:
-        warnings.append(UNCHECKED)
+        warnings.append(unchecked(data.kind))
     elif copies is None:
         warnings.append(
             f"more than {count_of(MOST_IMAGES, data.kind)}: copies among them were not looked for, and count "
@@ -127,7 +126,10 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
         predictions=predictions[at].tolist(),
         ids=ids,
         test_predictions=TestPredictions(
-            ids, truth, dict(zip(column_names(methods), map(Predicted, predictions), strict=True))
+            ids,
+            truth,
+            dict(zip(column_names(methods), map(Predicted, predictions), strict=True)),
+            texts_of(data.dataset, ids),
         ),
         **describe_run(data, options.meter),
     )

@@ -1,4 +1,4 @@
-"""Score images with an anomaly detector that was fitted on normal images; no image needs a label."""
+"""Score images or texts with an anomaly detector fitted on normal ones; none of them needs a label."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from featx.metrics import flagged_by_chance
 from featx.options import Network, Reading, Run, StudyOptions, checked
 from featx.results import NOT_STORED, ScoresResult
 from featx.results.scores import advise_on_scores, warn_of_threshold
-from featx.studies.collections import describe_embeddings, embed_collections, find_pictures
+from featx.studies.collections import describe_embeddings, embed_collections, find_copies_among
 from featx.studies.comparison.anomaly import require_rows
 from featx.studies.output import Reported, samples_of
 from featx.studies.units import find_units
@@ -56,18 +56,18 @@ def find_anomalies(
     seed: int = 0,
     **options: Unpack[StudyOptions],
 ) -> ScoredImages:
-    """Fit a detector on normal images and score other images.
+    """Fit a detector on normal images or texts and score others.
 
     Parameters
     ----------
     normal, images : as in `featx.extract`
-        Normal images to train on, all of them (labels and splits are ignored), and images to score; also
-        features.
+        Normal images or texts to train on, all of them (labels and splits are ignored), and those to score,
+        of the same kind; also features.
     detector : str, default="knn"
         A name of `featx.methods.detectors.DETECTORS`.
     contamination : float, default=0.05
-        Share of new normal images that the threshold is to flag. It is set by scores of normal images that
-        the detector was not fitted on; images of a group and equal embeddings are held out together.
+        Share of new normal inputs that the threshold is to flag. It is set by scores of normal inputs that
+        the detector was not fitted on; those of a group and equal embeddings are held out together.
     backbone : str, torch.nn.Module or Backbone, default="auto"
         One backbone, as in `featx.extract`.
     seed : int, default=0
@@ -84,9 +84,9 @@ def find_anomalies(
     Raises
     ------
     DatasetError
-        Fewer than two normal images.
-    InputError, UnknownName, WeightsError, ImageError, CacheError
-        See `featx.errors`.
+        Fewer than two normal inputs.
+    InputError, UnknownName, WeightsError, ImageError, TextError, CacheError
+        See `featx.errors`; `InputError` also for images and texts.
     """
     from featx.methods.detectors import get_detector
 
@@ -98,10 +98,10 @@ def find_anomalies(
         [normal, images], backbone, network=network, reading=reading, run=run, seed=seed, labelled=False
     )
     known, judged = sets
-    require_rows(len(known), names[0])
+    require_rows(len(known), names[0], known.kind)
     for name, features in zip(names, sets, strict=True):
         check_rows(features.embeddings, features.ids, name)
-    units = find_units(known.groups, find_pictures(known.embeddings, None, run), len(known))
+    units = find_units(known.groups, find_copies_among(known.embeddings, None, run), len(known))
     everything = np.arange(len(known))
     model = wanted.build(len(known), known.dim, contamination, seed)
     model.fit(known.embeddings, groups=units.of)

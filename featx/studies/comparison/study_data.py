@@ -26,6 +26,7 @@ from featx.studies.comparison.tasks import name_folders
 from featx.studies.comparison.zero_shot import ZeroShotReferences
 from featx.studies.evaluation import FineTuning, LabelledRows, Method, Outcome
 from featx.studies.evaluation.text_rows import TextRows
+from featx.studies.fingerprints import Fingerprints, take_fingerprints
 
 #: The fewest inputs with a number: two to train on and two to test on.
 FEWEST_NUMBERS = 4
@@ -63,11 +64,6 @@ class StudyData:
         return self.references.get("pixels")
 
     @property
-    def pixel_size(self) -> int:
-        """Their side."""
-        return 0 if self.pixels is None else math.isqrt(self.pixels.shape[1] // 3)
-
-    @property
     def task(self) -> Task:
         """The only task."""
         (task,) = self.tasks.values()
@@ -91,6 +87,15 @@ class StudyData:
         found = {"mean" if numbers else "majority": nothing}
         found |= {name: labelled(x) for name, x in self.references.items()}
         return found | {name: labelled(features.embeddings) for name, features in self.sets.items()}
+
+    @cached_property
+    def fingerprints(self) -> Fingerprints | None:
+        """The fingerprints of the inputs, by which copies are found; None for embeddings from a file."""
+        if self.pixels is not None:
+            return Fingerprints("image", self.pixels)
+        if self.dataset is None or self.dataset.kind == "image":
+            return None
+        return take_fingerprints(self.dataset.inputs, DEFAULT_RUN)
 
     @cached_property
     def zero_shot(self) -> ZeroShotReferences:

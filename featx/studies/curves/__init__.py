@@ -16,7 +16,7 @@ from featx.errors import InputError, UnknownName
 from featx.options import CheckedOptions, Network, Reading, Run, checked, modes_in
 from featx.results import CurveDraw, CurveLevel, CurveMethod, CurveResult
 from featx.studies.checkpoints import Checkpoints
-from featx.studies.collections import find_pictures
+from featx.studies.collections import find_copies_among
 from featx.studies.comparison.classes import describe_classes
 from featx.studies.comparison.evaluate import describe_run, note_unused_share
 from featx.studies.comparison.input_rows import MISSING
@@ -52,7 +52,7 @@ from featx.studies.evaluation import (
     run_cells_in_parallel,
 )
 from featx.studies.output import Reported, prepare_output, removes_unused_folder
-from featx.studies.units import UNCHECKED, find_units
+from featx.studies.units import find_units, unchecked
 
 __all__ = [
     "CHECKPOINT_FILE",
@@ -206,7 +206,7 @@ def learning_curve(
         for method, level, d in grid
     ]
     outcomes = run_cells_in_parallel(cells, checkpoints, n_jobs=run.n_jobs, verbose=run.verbose)
-    copies = find_pictures(first.embeddings, study.pixels, run) if run.checks else None
+    copies = find_copies_among(first.embeddings, study.fingerprints, run) if run.checks else None
     units = find_units(first.groups, copies, len(y))
     pool = measure_pool(y, drawn, found, units.of, len(classes))
     shape = (len(methods), len(found), n_draws)
@@ -226,7 +226,7 @@ def learning_curve(
         for (method, level, d), outcome, metrics in zip(grid, outcomes, scores.draws, strict=True)
     ]
     if not run.checks:
-        notes.append(UNCHECKED)
+        notes.append(unchecked(first.kind))
     tuned = [m for m in methods if isinstance(m, FineTuning)]
     result = LearningCurve(
         dataset=describe_classes(study, split),

@@ -3,8 +3,8 @@
 At each level the reference is compared with the best probe of that level, by mean top-1. The probe is chosen
 on half of the draws and test inputs and scored on the others; the interval of the difference is over draws
 and test inputs together: both as for the crossings of fine-tuning (`featx.studies.curves.crossing`). Levels
-are tested one by one at 5 %. The reference keeps up from the level on that follows the last one at which it is
-shown to be worse.
+are tested one by one at 5 %. The reference keeps up from the level on that follows the last one at which it
+is shown to be worse.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from featx.backbones.architectures import Pretrained
+from featx.backbones.input_settings import InputSettings
 from featx.backbones.layers.rules import LayerRules
 from featx.backbones.network_input import NetworkInput
 from featx.backbones.sources.hf.architecture import HfArchitecture
@@ -34,22 +35,20 @@ class HfTextArchitecture(HfArchitecture):
         return HfTokenizer(self.repository, f"hf:{self.name}")
 
     def prepare_inputs(
-        self, pretrained: Pretrained | None, given: Any, image_size: int | None, name: str
+        self, pretrained: Pretrained | None, settings: InputSettings, name: str
     ) -> TextPreparation:
         """Return the preparation of texts, with the settings that are given."""
-        if image_size is not None:
-            raise InputError(f"{name} takes texts, and image_size is for images; leave it out")
+        settings.require(self.input_type.kind, name)
         stated = TextPreparation(self.tokenizer, self._max_length())
-        if given is None:
-            return stated
+        given = settings.preprocessing
         if isinstance(given, TextPreparation):
-            return stated.changed(given.to_dict())
-        if not isinstance(given, Mapping):
+            given = given.to_dict()
+        if given is not None and not isinstance(given, Mapping):
             raise InputError(
                 f"{name}: preprocessing of texts must be a dict such as {{'max_length': 128}}, got "
                 f"{type(given).__name__}"
             )
-        return stated.changed(given)
+        return stated.changed({**(given or {}), **settings.of_texts})
 
     def build_for(
         self, inputs: NetworkInput | None, pretrained: Pretrained | None, *, pretrained_style: bool
