@@ -7,9 +7,23 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from featx.terminal import in_lines, is_on_screen, printable, say, tell_always, terminal_width
+from featx.terminal import (
+    in_lines,
+    is_on_screen,
+    printable,
+    say,
+    shortened,
+    tell_always,
+    terminal_width,
+)
+
+if TYPE_CHECKING:
+    from featx.results.tables import Lines
+
+#: Width of a line with a text where standard output is no terminal, and the fewest characters of a text.
+PLAIN_WIDTH, NARROWEST = 160, 24
 
 
 def command_line() -> str:
@@ -41,8 +55,20 @@ def show_profile(profile: dict[str, Any], name: str = "") -> None:
     tell_always((f"{name}: " if name else "") + profile_table(profile))
 
 
+def fit_first_column(lines: Lines) -> Lines:
+    """Return a table whose first column, of texts, is cut so that a line fits into the terminal."""
+    rest = [2 + max(len(printable(cell)) for cell in column) for column in list(zip(*lines, strict=True))[1:]]
+    return [[text_in_line(first, sum(rest)), *cells] for first, *cells in lines]
+
+
+def text_in_line(text: str, taken: int = 0) -> str:
+    """Return a text on one line, cut to what is left of the terminal's width beside `taken` characters."""
+    width = terminal_width() or PLAIN_WIDTH
+    return shortened(printable(" ".join(text.split())), max(width - taken, NARROWEST))
+
+
 def list_failures(failures: list[Any]) -> None:
-    """Print on standard error the images that could not be read."""
+    """Print on standard error the inputs that could not be read."""
     if not failures:
         return
     n = len(failures)
