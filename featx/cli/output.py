@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from featx.kinds import count_of
 from featx.terminal import (
     in_lines,
     is_on_screen,
@@ -67,12 +68,12 @@ def text_in_line(text: str, taken: int = 0) -> str:
     return shortened(printable(" ".join(text.split())), max(width - taken, NARROWEST))
 
 
-def list_failures(failures: list[Any]) -> None:
+def list_failures(failures: list[Any], kind: str = "image") -> None:
     """Print on standard error the inputs that could not be read."""
     if not failures:
         return
-    n = len(failures)
-    tell_always(f"{n} image{'s' * (n > 1)} could not be read and {'were' if n > 1 else 'was'} skipped:")
+    n, was = len(failures), "was" if len(failures) == 1 else "were"
+    tell_always(f"{count_of(n, kind)} could not be read and {was} skipped:")
     for failure in failures[:20]:
         about = failure if isinstance(failure, dict) else vars(failure)
         tell_always(f"  {printable(about['id'])}: {printable(about['reason'])}")
@@ -89,7 +90,7 @@ def show_experiment(args: Namespace, found: tuple[Any, Path | None]) -> None:
     say_notes(result.table(terminal_width()), notes, result.verdict())
     for line in result.next_steps:
         say(f"next: {printable(line)}")  # a folder may have a line end in its name
-    list_failures(result.failures)
+    list_failures(result.failures, result.input_kind)
     if report is not None:
         say(f"report: {report}")
     if args.profile:

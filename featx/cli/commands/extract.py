@@ -38,6 +38,6 @@ def run(args: Namespace) -> None:
         f"{args.output}: {len(features)} embeddings of {features.dim} values "
         f"({run.get('forward_passes', 0)} forward passes, {run['seconds']['total']:.1f} s)"
     )
-    list_failures(features.failures)
+    list_failures(features.failures, features.kind)
     if args.profile:
         show_profile(run["profile"])

@@ -17,6 +17,7 @@ from featx.terminal import printable, say
 
 if TYPE_CHECKING:
     from featx.results import ComparisonResult, TestPredictions
+    from featx.results.tables import Lines
 
 HELP = "list the test images or texts that a comparison got wrong"
 
@@ -24,8 +25,8 @@ HELP = "list the test images or texts that a comparison got wrong"
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
-        "Lists the test images or texts that a method got wrong, the most confident mistake first (of numbers, the "
-        "largest error first). The predictions of every method are in predictions.csv."
+        "Lists the test images or texts that a method got wrong, the most confident mistake first (of "
+        "numbers, the largest error first). The predictions of every method are in predictions.csv."
     )
     parser.add_argument("results", metavar="DIR", help="a folder of results of featx compare")
     parser.add_argument("--method", metavar="NAME", help="default: the recommended method, else the best one")
@@ -53,7 +54,7 @@ def run(args: Namespace) -> None:
     else:
         say(f"{said}: {len(mistakes)} of {tests} are wrong, the most confident mistake first\n")
     path_of = _path_finder(folder)
-    lines = []
+    lines: Lines = []
     for mistake in mistakes[: args.limit]:
         cells = {name: f"{x:.4g}" if isinstance(x, float) else x for name, x in mistake.items()}
         if kind == "text":  # in front, where a column is aligned left
