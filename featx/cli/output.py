@@ -90,7 +90,7 @@ def show_experiment(args: Namespace, found: tuple[Any, Path | None]) -> None:
     say_notes(result.table(terminal_width()), notes, result.verdict())
     for line in result.next_steps:
         say(f"next: {printable(line)}")  # a folder may have a line end in its name
-    list_failures(result.failures, result.input_kind)
+    list_failures(result.failures, getattr(result, "input_kind", "image"))
     if report is not None:
         say(f"report: {report}")
     if args.profile:

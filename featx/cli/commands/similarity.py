@@ -14,8 +14,8 @@ def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
         "Compares two sets of images or texts by their embeddings: a permutation test of the maximum mean "
-        "discrepancy decides, the other distances say how much. A and B are data as for the other commands, or "
-        "two .h5 files of featx extract from the same network."
+        "discrepancy decides, the other distances say how much. A and B are data as for other commands, or "
+        "two .h5 files of featx extract by one network."
     )
     parser.add_argument("a", metavar="A", help="the reference: a folder, table, named dataset or .h5 file")
     parser.add_argument("b", metavar="B", help="the set to compare with A")
