@@ -319,8 +319,8 @@ def _notes(
         notes.append(f"{' and '.join(doubts)}: see “Leaks and labels” in the report")
     if errors and not errors["predictable"]:
         notes.append(
-            f"the embeddings are not shown to predict the labels: models that had not seen {one_of(kind)} agree "
-            f"with {100 * errors['agreement']:.1f} % of the labels, the largest class alone with "
+            f"the embeddings are not shown to predict the labels: models that had not seen {one_of(kind)} "
+            f"agree with {100 * errors['agreement']:.1f} % of the labels, the largest class alone with "
             f"{100 * errors['chance']:.1f} % ({p_in_text(errors['p_value'])}); so no label is called wrong"
         )
     return notes
