@@ -85,7 +85,8 @@ def confusion_plot(method: MethodResult, classes: Sequence[str], kind: str = "im
         return None
     counts = Confusion.of(method.confusion)
     names = [shorten(c) for c in classes]
-    cell = 29.0 if n <= 15 else 20.0 if n <= NUMBERED else 14.0 if n <= 60 else 9.5 if n <= NAMED else 900 / n
+    # Few classes get large cells: the page widens a small figure, and its letters with it.
+    cell = max(29.0, min(130.0, 340 / n)) if n <= 15 else 20.0 if n <= NUMBERED else 14.0 if n <= 60 else 9.5 if n <= NAMED else 900 / n
     text = min(11.0, 0.95 * cell)
     longest = max(map(len, names)) if n <= NAMED else 0
     margin, side = 26 + 0.54 * text * longest, n * cell

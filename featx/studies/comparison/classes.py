@@ -107,7 +107,7 @@ def compare_classes(data: StudyData, options: TaskOptions) -> Comparison:
         n_units=described["units"],
         fine_tuning=tests.fine_tuning,
         optimism=tests.selection["optimism"],
-        kind=data.facts.get("kind", "image"),
+        kind=data.kind,
     )
     result = Comparison(
         dataset=describe_classes(data, split) | ({"task": data.task.name} if data.several else {}),

@@ -115,7 +115,7 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
             repeats,
             n_units=n_units,
             optimism=optimism,
-            kind=data.facts.get("kind", "image"),
+            kind=data.kind,
         ),
         seed=options.seed,
         repeats=repeats,

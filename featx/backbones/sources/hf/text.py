@@ -16,6 +16,7 @@ from featx.backbones.sources.hf.architecture import HfArchitecture
 from featx.backbones.sources.hf.text_networks import TextLayerRules, build_text_network
 from featx.backbones.sources.hf.tokenizer import HfTokenizer
 from featx.backbones.text_input import TextInput
+from featx.durable import file_stamp
 from featx.errors import InputError
 from featx.inputs.text import TextPreparation
 
@@ -49,6 +50,10 @@ class HfTextArchitecture(HfArchitecture):
                 f"{type(given).__name__}"
             )
         return stated.changed({**(given or {}), **settings.of_texts})
+
+    def stamp(self) -> Any:
+        """Return sizes, times and inodes of the tokenizer's files."""
+        return [file_stamp(file) for file in self.tokenizer.files]
 
     def build_for(
         self, inputs: NetworkInput | None, pretrained: Pretrained | None, *, pretrained_style: bool

@@ -33,14 +33,16 @@ class HfTokenizer:
     ----------
     sha256 : str
         Hash of the names and contents of its files, and of the length of its special tokens.
+    files : list of Path
+        Its files.
     """
 
     def __init__(self, repository: Repository, name: str):
         folder = _fetch(repository, name)
         self.name, self.folder = name, folder
-        files = [folder / file for file in sorted({*VOCABULARIES, *BESIDE}) if (folder / file).is_file()]
+        self.files = [folder / file for file in sorted({*VOCABULARIES, *BESIDE}) if (folder / file).is_file()]
         digest = hashlib.sha256()
-        for file in files:
+        for file in self.files:
             data = file.read_bytes()
             digest.update(f"{file.name} {len(data)}\n".encode())
             digest.update(data)
