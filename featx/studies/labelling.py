@@ -13,11 +13,11 @@ from featx.data import Dataset
 from featx.data.features import Failure, Features, check_rows
 from featx.data.label_table import LabelTable
 from featx.data.labels import class_name, encode
-from featx.data.readers.texts import is_text_file
 from featx.data.rows import has_rows, take_features
 from featx.data.tasks import Task, choose_tasks
 from featx.errors import DatasetError, InputError, SourceError, UnknownName
 from featx.extraction import backbone_of, extract_features, network_embedder
+from featx.inputs.text import is_text_file
 from featx.options import Network, Reading, Run, require_no_network
 from featx.options.checks import short
 from featx.studies.collections import open_dataset
