@@ -330,8 +330,9 @@ def test_a_network_below_what_needs_none_is_not_worth_its_cost():
     tfidf = method("tfidf", 0.96, "floor", p=1.0, best=0.95, cost=1.2)
     methods = [against(method("svm", 0.95), tfidf=0.9), tfidf]
     assert recommended(methods) is None
-    assert "That needs no network and was trained in 1.2 s, so a network is not worth its cost here." in advise(
-        methods, 200, kind="text"
+    assert (
+        "That needs no network and was trained in 1.2 s, so a network is not worth its cost here."
+        in advise(methods, 200, kind="text")
     )
 
 
