@@ -9,8 +9,8 @@ import zipfile
 import numpy as np
 import pandas
 import pytest
-from pictures import picture
 from pictures import QUICK as QUICK_IMAGES
+from pictures import picture
 from texts import QUICK, reviews, write_bert
 
 from featx import extract, load_features, load_model, train
@@ -64,7 +64,12 @@ def test_every_string_of_a_list_or_column_is_a_text(model, saved):
     assert np.mean([p.label == label for p, label in zip(predicted, labels, strict=True)]) > 0.8
     assert [p.text for p in predicted] == texts
     assert prediction_rows(predicted)[3]["text"] == texts[3]
-    columns = (np.array(texts), pandas.Series(texts), pandas.DataFrame({"said": texts}), pandas.DataFrame({"n": range(16), "review": texts}))
+    columns = (
+        np.array(texts),
+        pandas.Series(texts),
+        pandas.DataFrame({"said": texts}),
+        pandas.DataFrame({"n": range(16), "review": texts}),
+    )
     for form in columns:
         found = model.predict_proba(form, cache=saved / "cache")
         np.testing.assert_array_equal(found, [list(p.probabilities.values()) for p in predicted])
@@ -74,7 +79,9 @@ def test_every_string_of_a_list_or_column_is_a_text(model, saved):
 
 
 def test_cached_texts_load_no_network(model, saved, monkeypatch):
-    monkeypatch.setattr("featx.estimators.model.embedding.matching_embedder", lambda *a, **k: pytest.fail("loaded"))
+    monkeypatch.setattr(
+        "featx.estimators.model.embedding.matching_embedder", lambda *a, **k: pytest.fail("loaded")
+    )
     texts, _ = reviews(8)
     assert len(model.predict(texts, cache=saved / "cache")) == 16
     with pytest.raises(pytest.fail.Exception, match="loaded"):
@@ -130,7 +137,11 @@ def test_the_file_of_a_model_of_texts_has_version_4(model, saved, tmp_path):
             load_model(tmp_path / "m")
 
 
-def test_a_network_that_moved_is_given_and_one_that_changed_is_refused(saved, bert, tmp_path):
+def test_a_network_that_moved_is_given_and_one_that_changed_is_refused(saved, bert, tmp_path, monkeypatch):
+    def offline(repository, names, make_error):
+        raise make_error("no connection")
+
+    monkeypatch.setattr("featx.backbones.sources.hf.repository.fetch_from_hub", offline)
     moved = tmp_path / "elsewhere"
     shutil.copytree(bert, moved)
     by_features = train(load_features(saved / "f.h5"))
@@ -151,7 +162,10 @@ def test_other_classifiers_keep_their_answers_in_the_file(classifier, bert, tmp_
     texts, labels = reviews(6)
     backbone = f"hf:{bert}"
     if classifier == "ensemble":
-        features = [extract(texts, labels, backbone=backbone, layer=layer, **QUICK) for layer in (None, "encoder.layer.0")]
+        features = [
+            extract(texts, labels, backbone=backbone, layer=layer, **QUICK)
+            for layer in (None, "encoder.layer.0")
+        ]
         model = train(features, classifier="ensemble")
     else:
         model = train(texts, labels, classifier=classifier, backbone=backbone, **QUICK)

@@ -90,7 +90,9 @@ def _image_paths(args: Namespace) -> tuple[list[str], list[Any]]:
     from featx.data import SKIP_HINT, list_images
 
     if "-" in args.images:
-        raise DatasetError("-: standard input is for texts, and this model takes images; give files or folders")
+        raise DatasetError(
+            "-: standard input is for texts, and this model takes images; give files or folders"
+        )
     paths: list[str] = []
     failures: list[Any] = []
     for item in args.images:

@@ -83,9 +83,7 @@ def _when_unsure(rule: UnsureRule | None, kind: str = "image") -> str:
         )
     when += [] if rule.familiarity is None else [f"unlike the training {kind}s"]
     return (
-        f"unsure answers: {', or '.join(when)}"
-        if when
-        else f"no answer is marked as unsure: too few {kind}s"
+        f"unsure answers: {', or '.join(when)}" if when else f"no answer is marked as unsure: too few {kind}s"
     )
 
 

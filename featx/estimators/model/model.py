@@ -144,7 +144,9 @@ class Model(Shown):
         dataset, rows = self._embed(images, options, weights, trust_code)
         probabilities = self._probabilities(rows.embeddings)
         inputs, rule = dataset.inputs, self.unsure
-        reasons = [""] * len(rows.kept) if rule is None else rule.reasons(rows.embeddings, probabilities, self.kind)
+        reasons = (
+            [""] * len(rows.kept) if rule is None else rule.reasons(rows.embeddings, probabilities, self.kind)
+        )
         return [
             Prediction(
                 id=inputs[i].id,

@@ -86,7 +86,9 @@ def test_a_photo_and_a_text_beside_a_number(bert):
     shown = columns.set_output(transform="pandas").transform(frame)
     assert list(shown.columns) == list(names)
     np.testing.assert_array_equal(shown.to_numpy(), rows)
-    other = polars.DataFrame({"photo": images, "review": texts, "price": range(4)}, schema_overrides={"photo": polars.Object})
+    other = polars.DataFrame(
+        {"photo": images, "review": texts, "price": range(4)}, schema_overrides={"photo": polars.Object}
+    )
     np.testing.assert_array_equal(clone(columns).set_output(transform="default").fit_transform(other), rows)
     assert make_pipeline(columns, LogisticRegression()).fit(frame, labels).predict(frame).shape == (4,)
 
