@@ -30,8 +30,8 @@ def add(parser: ArgumentParser) -> None:
         "images",
         nargs="+",
         metavar="INPUTS",
-        help="image files and folders of images; for a model of texts: .txt files and folders of them, tables "
-        "with a column of texts, and - for standard input, one text a line",
+        help="image files and folders of images; for a model of texts: .txt files and folders of them, "
+        "tables with a column of texts, and - for standard input, one text a line",
     )
     add_flag(parser, "text")
     add_output(parser, "FILE", "write here instead of standard output", required=False)

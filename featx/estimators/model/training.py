@@ -109,7 +109,7 @@ def train(
             )
         if labels is not None:
             raise InputError(
-                "labels: features bring their own; labels can be given only with images or texts"
+                "labels: features bring their own; give labels only with images or texts"
             )
         chosen = backbones[0] if len(backbones) == 1 else backbones
         rows = gather_features(given, chosen, network=network, reading=reading, run=run)
