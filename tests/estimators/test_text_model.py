@@ -16,6 +16,7 @@ from texts import QUICK, reviews, write_bert
 from featx import extract, load_features, load_model, train
 from featx.errors import InputError, ModelMismatch
 from featx.estimators.model import prediction_rows
+from featx.estimators.model_file import read_model_file, write_model_file
 
 pytest.importorskip("transformers")
 
@@ -173,3 +174,38 @@ def test_other_classifiers_keep_their_answers_in_the_file(classifier, bert, tmp_
     assert again.kind == "text"
     assert meta_of(tmp_path / "m")["format_version"] == 4
     assert again.predict(texts) == model.predict(texts)
+
+
+def test_a_fine_tuned_network_needs_nothing_but_its_file(bert, tmp_path):
+    folder = tmp_path / "bert"
+    shutil.copytree(bert, folder)
+    texts, labels = reviews(6)
+    model = train(texts, labels, classifier="finetune-last", epochs=1, backbone=f"hf:{folder}", **QUICK)
+    path = model.save(tmp_path / "m")
+    shutil.rmtree(folder)
+    again = load_model(path)
+    assert set(again.files) == {"config.json", "tokenizer.json", "tokenizer_config.json"}
+    assert again.predict(texts, cache=tmp_path / "cache") == model.predict(texts)
+    assert again.save(tmp_path / "again").read_bytes() == path.read_bytes()
+    # A file from elsewhere may hold anything.
+    meta, arrays = read_model_file(path)
+    given = {key: value for key, value in meta.items() if not key.startswith("format")}
+    some = arrays["files.config.json"]
+    odd = (
+        ({"files.../../evil.json": some}, {}, "a file '../../evil.json', which no network has"),
+        ({"files.run.py": some}, {}, "a file 'run.py', which no network has"),
+        ({f"files.{i}.txt": some for i in range(50)}, {}, "files of a network, expected 40 at most"),
+        ({}, {"version": 3}, "before format 4"),
+        ({"files.config.json": some.astype(np.int32)}, {}, "no array of int32 has this name"),
+        ({"classifier.more": some}, {}, "no array of uint8 has this name"),
+    )
+    for change, version, said in odd:
+        write_model_file(tmp_path / "odd", given, arrays | change, **version)
+        with pytest.raises(InputError, match=rf"/odd: .*{said}"):
+            load_model(tmp_path / "odd")
+    changed = some.tobytes().replace(b'"hidden_size"', b'"other_size"')
+    write_model_file(
+        tmp_path / "odd", given, arrays | {"files.config.json": np.frombuffer(changed, np.uint8)}
+    )
+    with pytest.raises(ModelMismatch, match="train the model again|does not fit"):
+        load_model(tmp_path / "odd").predict(["a new text"])

@@ -13,6 +13,7 @@ from featx.backbones.input_settings import InputSettings
 from featx.backbones.layers.rules import LayerRules
 from featx.backbones.network_input import NetworkInput
 from featx.backbones.sources.hf.architecture import HfArchitecture
+from featx.backbones.sources.hf.kept_files import read_files
 from featx.backbones.sources.hf.text_networks import TextLayerRules, build_text_network
 from featx.backbones.sources.hf.tokenizer import HfTokenizer
 from featx.backbones.text_input import TextInput
@@ -50,6 +51,10 @@ class HfTextArchitecture(HfArchitecture):
                 f"{type(given).__name__}"
             )
         return stated.changed({**(given or {}), **settings.of_texts})
+
+    def files(self) -> dict[str, bytes]:
+        """Return the files of its settings and its tokenizer."""
+        return read_files(self.repository)
 
     def stamp(self) -> Any:
         """Return sizes, times and inodes of the tokenizer's files."""
