@@ -19,6 +19,7 @@ from featx.backbones.input_settings import InputSettings
 from featx.backbones.layers.rules import LayerRules
 from featx.backbones.network_input import NetworkInput
 from featx.backbones.sources.hf.architecture import HfArchitecture
+from featx.backbones.sources.hf.kept_files import read_files
 from featx.backbones.sources.hf.networks import read_config
 from featx.backbones.sources.hf.pipeline import (
     PREFIX,
@@ -114,6 +115,10 @@ class HfTextArchitecture(HfArchitecture):
                 "prefix: only the first piece of a text has them; use long='cut' or prefix=''"
             )
         return prepare
+
+    def files(self) -> dict[str, bytes]:
+        """Return the files of its settings and its tokenizer."""
+        return read_files(self.repository)
 
     def stamp(self) -> Any:
         """Return sizes, times and inodes of the tokenizer's files."""
