@@ -68,7 +68,10 @@ def add_columns(parser: Any) -> None:
 def add_network(parser: Any, *, layer: bool = True) -> None:
     """Add the options of the frozen network and of the machine."""
     group = parser.add_argument_group("the frozen network")
-    for name in ("weights", "layer", "pooling", "image_size", "precision"):
+    for name in (
+        *("weights", "layer", "pooling", "image_size", "max_length", "long", "prefix"),
+        "precision",
+    ):
         if layer or name != "layer":
             add_flag(group, name)
     add_trust(group)

@@ -14,6 +14,7 @@
     [network]
     backbones = ["mobilenet_v2"]   # compare, curve and rank; backbone = "..." for the others
     # weights (also "random"), layer, layers, pooling, image_size, precision
+    # of texts: max_length, long ("cut" or "mean"), prefix
 
     [methods]
     classifiers = ["logreg", "lda"]
