@@ -22,7 +22,7 @@ from featx.data.readers.texts import make_text_sources, problem_of
 from featx.data.tasks import LABEL, Task, check_asked, check_not_empty, make_task, names_of
 from featx.errors import DatasetError, ImageError, InputError, SourceError, TextError, UnknownName
 from featx.inputs.image import FileImage
-from featx.inputs.text import FileText, is_text_file
+from featx.inputs.text import FileText, StringText, is_text_file
 from featx.terminal import shortened
 
 #: The most columns that a message names (a table of embeddings has a thousand), and letters of each.
@@ -177,7 +177,7 @@ def _texts(table: Table, on_error: str) -> tuple[list[Any], list[SourceError]]:
     if not kept:
         raise DatasetError(f"{table.place}: no row has a text in column {column}; the first: {failures[0]}")
     table.keep(kept)
-    return make_text_sources([texts[i] for i in kept], table.place, [names[i] for i in kept]), failures
+    return [StringText(names[i], str(texts[i])) for i in kept], failures
 
 
 def _files(table: Table, on_error: str) -> tuple[list[Any], list[SourceError]]:

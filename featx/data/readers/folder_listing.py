@@ -97,8 +97,8 @@ class _Walk:
 
     def __init__(self, root: str, kind: str) -> None:
         self.root, self.real = root, os.path.realpath(root)
+        self.kind = kind
         self._is_input = is_image_file if kind == "image" else is_text_file
-        self._error: type[SourceError] = ImageError if kind == "image" else TextError
         self.files: list[Parts] = []
         self.folders: set[Parts] = set()
         self.failures: list[SourceError] = []
@@ -170,14 +170,14 @@ class _Walk:
 
     def _take_file(self, entry: os.DirEntry[str], parts: Parts) -> None:
         if self._is_input(entry.name):
-            if self._error is TextError and entry.name.lower().startswith(_ABOUT):
+            if self.kind == "text" and entry.name.lower().startswith(_ABOUT):
                 self._leave_out("file (about the data, by its name)", parts)
             else:
                 self._add(parts)
             return
         suffix = PurePath(entry.name).suffix.lower()
         # A file without a suffix is read if it holds an image: crawlers name files by their hash.
-        looked = not suffix or self.suffixes[suffix] < _LOOKED_INTO
+        looked = self.kind == "image" and (not suffix or self.suffixes[suffix] < _LOOKED_INTO)
         format = format_of_file(entry.path) if looked else None
         if format is not None and not suffix:
             self._add(parts)
@@ -200,7 +200,8 @@ class _Walk:
 
     def _fail(self, parts: Parts, reason: str) -> None:
         id = "/".join(parts).encode("utf-8", "backslashreplace").decode()
-        self.failures.append(self._error(id or ".", reason))
+        error = ImageError if self.kind == "image" else TextError
+        self.failures.append(error(id or ".", reason))
 
     def _leave_out(self, kind: str, parts: Parts) -> None:
         self.others[kind] += 1

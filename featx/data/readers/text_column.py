@@ -9,9 +9,8 @@ from typing import Any
 
 from featx.data.labels import is_missing, same_form
 from featx.data.readers.images import IMAGE_KEYS
-from featx.data.readers.texts import TEXT_KEYS
+from featx.data.readers.texts import TEXT_KEYS, is_image_path
 from featx.errors import DatasetError, UnknownName
-from featx.inputs.image import is_image_file
 from featx.inputs.text import is_text_file
 from featx.terminal import shortened
 
@@ -89,7 +88,7 @@ def holds_texts(values: Sequence[Any]) -> bool:
 
 
 def _is_prose(value: str) -> bool:
-    return len(value.split(None, 1)) > 1 and not is_image_file(value) and not is_text_file(value)
+    return len(value.split(None, 1)) > 1 and not is_image_path(value) and not is_text_file(value)
 
 
 def refuse_numbers(place: str, column: str, values: Sequence[Any], hint: str = "") -> None:

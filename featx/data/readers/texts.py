@@ -24,6 +24,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _LOOKED_UP = 200
 # A longer string is no path on any system.
 _LONGEST_PATH = 4096
+# A suffix, with what crawlers append to it, is hardly longer.
+_LONGEST_SUFFIX = 100
 
 
 def text_in(row: Mapping[str, Any]) -> str | None:
@@ -62,7 +64,7 @@ def texts_in(rows: Sequence[Any], kind: str | None = None) -> list[Any] | None:
     names = [os.fspath(row) for row in given if isinstance(row, (str, Path))]
     if 2 * len(names) <= len(given):
         return None
-    of_texts, of_images = sum(map(_is_text_path, names)), sum(map(_is_image_path, names))
+    of_texts, of_images = sum(map(_is_text_path, names)), sum(map(is_image_path, names))
     if 2 * (of_texts + of_images) <= len(names) and not _are_files(names):
         if all(isinstance(row, Path) for row in given):
             return None  # files without a known suffix, as images may be
@@ -79,8 +81,10 @@ def _is_text_path(text: str) -> bool:
     return is_text_file(text) and _may_be_path(text)
 
 
-def _is_image_path(text: str) -> bool:
-    return is_image_file(text) and _may_be_path(text)
+def is_image_path(text: str) -> bool:
+    """Whether a string ends like the name of an image file; quick for sentences."""
+    ending = text[-_LONGEST_SUFFIX:].rpartition(".")[2]
+    return len(ending.split()) == 1 and _may_be_path(text) and is_image_file(text)
 
 
 def _are_files(names: Sequence[str]) -> bool:
@@ -95,7 +99,7 @@ def _exists(name: str) -> bool:
 
 def _refuse_images(rows: Sequence[Any]) -> None:
     for i, row in enumerate(rows):
-        if isinstance(row, str) and _is_image_path(row) and _exists(row):
+        if isinstance(row, str) and is_image_path(row) and _exists(row):
             raise DatasetError(
                 f"row {i}: {short(row)} is the path of an image among texts; give images and texts apart"
             )
