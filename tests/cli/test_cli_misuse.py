@@ -85,6 +85,14 @@ featx compare reviews.tsv -o out --text label           | label; --text
 featx compare reviews.tsv -o out --text reviews         | reviews; text; label
 featx compare tweets.csv -o out                         | tweets.csv; --text said
 featx compare tweets.csv -o out --text said             | tweets.csv; --label felt
+featx extract tweets.csv -o F2.h5 --text says           | says; said
+featx train tweets.csv -o m.featx --text says           | says; said
+featx curve tweets.csv -o out --text says               | says; said
+featx rank tweets.csv --text says                       | says; said
+featx label tweets.csv --text says                      | says; said
+featx anomaly tweets.csv -o out --text says             | says; said
+featx similarity tweets.csv tweets.csv --text says      | says; said
+featx run tweets.toml                                   | says; said
 featx compare gap.tsv -o out                            | gap.tsv, row 4, column text; empty; skip
 featx compare latin.tsv -o out                          | latin.tsv, row 2; UTF-8
 featx compare ages.csv -o out                           | ages.csv; column text; numbers
@@ -362,6 +370,7 @@ def home(tmp_path_factory):
         "kind": experiment.format("comparison", 'source = "photos"', ""),
         "lacking": experiment.format("compare", "", ""),
         "scores": experiment.format("scores", 'source = "photos"', ""),
+        "tweets": experiment.format("compare", 'source = "tweets.csv"\ntext = "says"', ""),
         "rank": experiment.format("rank", 'source = "photos"', "[draws]\nseeds = 3"),
         "anomaly": experiment.format("anomaly", 'source = "photos"', 'detectors = ["knnn"]'),
         "similarity": experiment.format("similarity", 'b = "photos"', ""),

@@ -82,9 +82,14 @@ def test_any_bytes_in_a_table(tmp_path, thorough, counted):
     frame = pandas.DataFrame(columns)
     frame.to_csv(tmp_path / "t.csv", index=False)
     frame.to_parquet(tmp_path / "t.parquet")
-    for suffix in (".csv", ".parquet"):
-        whole = (tmp_path / f"t{suffix}").read_bytes()
-        for i in range(1500 if thorough else 60):
+    frame = frame.rename(columns={"path": "text"}).assign(text=[f'the "größer" film {i}' for i in range(6)])
+    frame.to_csv(tmp_path / "text.csv", index=False)
+    frame.to_csv(tmp_path / "text.tsv", index=False, sep="\t", header=False)
+    frame.to_json(tmp_path / "text.jsonl", orient="records", lines=True, force_ascii=False)
+    frame.to_parquet(tmp_path / "text.parquet")
+    for file in sorted(tmp_path.glob("t*.*")):
+        suffix, whole = file.suffix, file.read_bytes()
+        for i in range(1500 if thorough else 30):
             data = bytearray(whole)
             for _ in range(rng.randint(1, 4)):
                 at, kind = rng.randrange(len(data)), rng.random()
