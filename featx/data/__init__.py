@@ -1,4 +1,4 @@
-"""Datasets: images with labels, splits and groups, from folders, tables, memory, or by name.
+"""Datasets: images or texts with labels, splits and groups, from folders, tables, memory, or by name.
 
 `load_dataset` (`loading`) picks one of the `readers`, which return a `Dataset` (`dataset`). `labels` and
 `tasks` turn values into classes and numbers, `splits` divides rows into training and test, `summary`

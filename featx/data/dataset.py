@@ -17,6 +17,7 @@ from featx.data.tasks import LABEL, Task, check_targets
 from featx.errors import DatasetError, InputError
 from featx.inputs import Source
 from featx.kinds import count_of
+from featx.options.checks import shown
 
 if TYPE_CHECKING:
     import pandas
@@ -78,6 +79,12 @@ class Dataset(Collection):
             if not isinstance(value, (Sequence, np.ndarray)) and not (what == "classes" and value is None):
                 raise DatasetError(f"{self.name}: {what} must be a list, got {type(value).__name__}")
         self.inputs = list(self.inputs)
+        odd = next((one for one in self.inputs if not hasattr(one, "kind")), None)
+        if odd is not None:
+            raise DatasetError(
+                f"{self.name}: inputs must be sources of images or texts, got {shown(odd)}; "
+                "from_arrays and load_dataset make them"
+            )
         for what in ("labels", "splits", "groups"):
             value = getattr(self, what)
             if value is None:

@@ -1,4 +1,4 @@
-"""Load rows that are given in place of images: a features file, or a `Features`."""
+"""Load rows that are given in place of inputs: a features file, or a `Features`."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def make_split(
     y = _label_array(labels)
     g = _group_array(groups, len(y))
     if not 0 < test_size < 1:
-        raise InputError(f"test_size must lie between 0 and 1 (a share of the images), got {test_size!r}")
+        raise InputError(f"test_size must lie between 0 and 1 (a share of all), got {test_size!r}")
     if splits is not None:
         given = _given_split(_split_array(splits, len(y)))
         if given is not None:
@@ -113,7 +113,7 @@ def validation_part(
     y = _label_array(labels)
     g = _group_array(groups, len(y))
     if not 0 < fraction < 1:
-        raise InputError(f"fraction must lie between 0 and 1 (a share of the images), got {fraction!r}")
+        raise InputError(f"fraction must lie between 0 and 1 (a share of all), got {fraction!r}")
     if split.val is not None:
         fit = np.setdiff1d(split.train, split.val)
         if len(np.setdiff1d(y[split.train], y[fit])) == 0:
@@ -235,7 +235,7 @@ def _check_groups(split: Split, groups: np.ndarray | None) -> None:
     both = np.intersect1d(groups[split.train], groups[split.test])
     if len(both):
         raise DatasetError(
-            f"group {str(both[0])!r} has images in the training and in the test rows "
+            f"group {str(both[0])!r} has rows in the training and in the test part "
             f"({len(both)} such group{'s' if len(both) > 1 else ''}); keep each group on one side"
         )
 
@@ -246,17 +246,15 @@ def _check_classes(y: np.ndarray, train: np.ndarray, classes: Sequence[str] | No
         names = ", ".join(_class_name(c, classes) for c in missing[:5]) + (
             ", ..." if len(missing) > 5 else ""
         )
-        raise DatasetError(
-            f"no training image of class {names}: every class that is tested needs at least one training row"
-        )
+        raise DatasetError(f"no training row of class {names}: every class that is tested needs at least one")
 
 
 def _why_nothing_held_out(y: np.ndarray, groups: np.ndarray | None, classes: Sequence[str] | None) -> str:
     if groups is None:
-        return "no test part can be drawn: every class has one image; give at least one class a second one"
+        return "no test part can be drawn: every class has one row; give at least one class a second one"
     n_groups = len(np.unique(groups))
     if n_groups == 1:
-        return f"no test part can be drawn: all {len(y)} images are in one group, {str(groups[0])!r}"
+        return f"no test part can be drawn: all {len(y)} rows are in one group, {str(groups[0])!r}"
     for c in np.unique(y):
         if len(owners := np.unique(groups[y == c])) == 1:
             break

@@ -21,10 +21,10 @@ from featx.terminal import printable, tell
 
 # Classes that are named with their counts; of more, the largest and the smallest.
 _NAMED, _OF_EACH_END = 12, 3
-# A class with fewer images cannot be in each of the five folds by which settings are chosen.
+# A class with fewer inputs cannot be in each of the five folds by which settings are chosen.
 _TINY = 5
 
-# Names, letters only, of folders for images that have no class.
+# Names, letters only, of folders for inputs that have no class.
 _NO_CLASS = re.compile(
     r"unlabell?ed|unlabel|nolabels?|unknown|unsorted|unclassified|unsup|background(google)?|undefined|none|null|"
     r"nan|na|todo|tbd"

@@ -202,7 +202,7 @@ class LabelPool:
             embedder = network_embedder(backbone_of(backbone, network, self.images.kind), run)
             features = extract_features(self.images, embedder, run)
             names = [self.names[at[id]] for id in features.ids]
-        check_rows(features.embeddings, features.ids, self.place)
+        check_rows(features.embeddings, features.ids, self.place, features.kind)
         known = np.array([name is not None for name in names])
         pool = np.flatnonzero(~known)
         if not len(pool):

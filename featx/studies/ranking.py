@@ -243,7 +243,7 @@ def _extract_layers(
         "parity": rows.parity,
     }
     ids = [dataset.ids[i] for i in rows.kept]
-    result.notes += check_rows(rows.embeddings, ids, f"{dataset.name}, {backbone.name}")
+    result.notes += check_rows(rows.embeddings, ids, f"{dataset.name}, {backbone.name}", dataset.kind)
     if rows.failures:
         result.notes.append(describe_failures(rows.failures, dataset.kind))
     probabilities = None

@@ -51,7 +51,7 @@ def test_drawing_leaves_the_global_random_state_alone():
 def test_every_class_trains_and_classes_of_two_or_more_are_tested(counts, test_size, seed):
     labels = np.repeat(np.arange(len(counts)), counts)
     if max(counts) == 1:
-        with pytest.raises(DatasetError, match="every class has one image"):
+        with pytest.raises(DatasetError, match="every class has one row"):
             make_split(labels, test_size=test_size, seed=seed)
         return
     split = make_split(labels, test_size=test_size, seed=seed)
@@ -137,16 +137,16 @@ def test_a_split_is_drawn_where_the_data_names_training_rows_only():
 
 
 def test_a_class_without_training_rows_is_named():
-    with pytest.raises(DatasetError, match=r"no training image of class 'daisy':"):
+    with pytest.raises(DatasetError, match=r"no training row of class 'daisy':"):
         make_split([0, 1, 2], splits=["train", "train", "test"], classes=("a", "b", "daisy"))
-    with pytest.raises(DatasetError, match=r"no training image of class 2:"):
+    with pytest.raises(DatasetError, match=r"no training row of class 2:"):
         make_split([0, 1, 2], splits=["train", "train", "test"])
     with pytest.raises(DatasetError, match=r"class 1, 2, 3, 4, 5, \.\.\."):
         make_split(range(8), splits=["train"] + ["test"] * 7)
 
 
 def test_a_group_on_both_sides_of_a_given_split_is_named():
-    with pytest.raises(DatasetError, match="group 'p7' has images in the training and in the test rows"):
+    with pytest.raises(DatasetError, match="group 'p7' has rows in the training and in the test part"):
         make_split([0, 0, 1], splits=["train", "test", "train"], groups=["p7", "p7", "p8"])
 
 
@@ -161,9 +161,9 @@ def test_a_group_on_both_sides_of_a_given_split_is_named():
         ({"labels": [0, 1], "splits": ["train", "Test"]}, "unknown split 'Test' in row 1"),
         ({"labels": [0, 1], "splits": ["test", "test"]}, "no training rows"),
         ({"labels": [0, 1], "groups": [1]}, r"each of the 2 labels, got shape \(1,\)"),
-        ({"labels": [0, 0, 1, 1], "groups": [1, 1, 1, 1]}, "all 4 images are in one group, '1'"),
+        ({"labels": [0, 0, 1, 1], "groups": [1, 1, 1, 1]}, "all 4 rows are in one group, '1'"),
         ({"labels": [0, 1], "groups": [1, 2]}, r"only one of some class \(class 0 is in group '1' only\)"),
-        ({"labels": [0, 1]}, "every class has one image"),
+        ({"labels": [0, 1]}, "every class has one row"),
     ],
 )
 def test_what_cannot_be_split_is_explained(arguments, message):

@@ -317,7 +317,7 @@ class Features(Collection):
         write_features(self, path)
 
 
-def check_rows(rows: np.ndarray, ids: Sequence[str], place: str) -> list[str]:
+def check_rows(rows: np.ndarray, ids: Sequence[str], place: str, kind: str = "image") -> list[str]:
     """Refuse embeddings (n, d) that no classifier can use; return a note if some rows are zero.
 
     Raises
@@ -334,13 +334,13 @@ def check_rows(rows: np.ndarray, ids: Sequence[str], place: str) -> list[str]:
     if len(rows) > 1 and (rows == rows[0]).all():
         what = "zero" if not rows[0].any() else "the same"
         raise InputError(
-            f"{place}: the embeddings of all {len(rows)} images are {what}, so nothing can be told from "
-            "them; check the weights, the layer and the images"
+            f"{place}: the embeddings of all {len(rows)} {kind}s are {what}, so nothing can be told from "
+            f"them; check the weights, the layer and the {kind}s"
         )
     zero = np.flatnonzero(~rows.any(axis=1))
     if not len(zero):
         return []
     return [
-        f"{place}: the embeddings of {len(zero)} of {len(rows)} images are zero in every value, the first "
+        f"{place}: the embeddings of {len(zero)} of {len(rows)} {kind}s are zero in every value, the first "
         f"that of {ids[zero[0]]}: the network sees nothing in them"
     ]

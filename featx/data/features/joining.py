@@ -13,6 +13,7 @@ from featx.cache.identity import Space
 from featx.data.labels import class_name, is_missing, list_per_input, parse_groups, parse_splits
 from featx.data.tasks import Task, make_tasks
 from featx.errors import DatasetError, FeaturesError, InputError, UnknownName, as_one_error
+from featx.kinds import one_of
 from featx.options import shown
 
 if TYPE_CHECKING:
@@ -115,11 +116,12 @@ def merge_table(features: Features, table: Any, on: str, label: Any, target: Any
     absent = [id for id in features.ids if id not in rows]
     if len(absent) == len(features) and absent:
         raise FeaturesError(
-            f"merge: no {on} of the table ({_some(keys)}) is the id of an image ({_some(absent)})"
+            f"merge: no {on} of the table ({_some(keys)}) is the id of {one_of(features.kind)} "
+            f"({_some(absent)})"
         )
     if strict and unknown:
         raise FeaturesError(
-            f"merge: no image has the {on} {_some(unknown)}; strict=False leaves such rows out"
+            f"merge: no {features.kind} has the {on} {_some(unknown)}; strict=False leaves such rows out"
         )
     if strict and absent:
         raise FeaturesError(f"merge: the table lacks {_some(absent)}; with strict=False they have no value")
@@ -164,7 +166,7 @@ def _columns_of(table: Any, on: str) -> dict[str, list[Any]]:
 def _key(i: int, value: Any, on: str) -> str:
     name = None if is_missing(value) else value if isinstance(value, str) else class_name(value)
     if name is None:
-        raise FeaturesError(f"merge: column {on}, [{i}] is {shown(value)}; expected the id of an image")
+        raise FeaturesError(f"merge: column {on}, [{i}] is {shown(value)}; expected an id")
     return str(name)
 
 

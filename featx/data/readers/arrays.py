@@ -1,4 +1,4 @@
-"""Make datasets of images in memory, of lists of paths, and of torch Datasets."""
+"""Make datasets of images and texts in memory, of lists of paths, and of torch Datasets."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def from_arrays(
         See `inputs_of`.
     labels : array-like of shape (n,) or (n, k), DataFrame or dict of columns, optional
         Class names or whole numbers, None or NaN for an image without a label; with `classes`, indices into
-        them. Each of several columns is a task of the images that have a value in it; a column of floats with
+        them. Each of several columns is a task of the inputs that have a value in it; a column of floats with
         any fraction is numbers, every other one is classes.
     splits : array-like of shape (n,), optional
         "train", "val" or "test".

@@ -114,7 +114,7 @@ def gather_images(
     if sets[0].failures:
         dataset = _keep_read(dataset, sets[0])
         require_labelled(dataset)
-    notes = [note for one in sets for note in check_rows(one.embeddings, one.ids, dataset.name)]
+    notes = [note for one in sets for note in check_rows(one.embeddings, one.ids, dataset.name, one.kind)]
     return TrainingSet(sets, nets, dataset.inputs, [dataset.name] * len(sets), list(dict.fromkeys(notes)))
 
 
@@ -145,7 +145,7 @@ def gather_features(
         if sets:
             features = _in_order_of(sets[0], features, places[0], place)
         _require_classes(features, place)
-        notes += check_rows(features.embeddings, features.ids, place)
+        notes += check_rows(features.embeddings, features.ids, place, features.kind)
         sets.append(features)
         places.append(place)
     return TrainingSet(sets, [], None, places, notes)

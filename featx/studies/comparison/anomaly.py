@@ -124,7 +124,7 @@ def compare_detectors(
         require_rows(len(problem.rows), f"{names[0]}, class {problem.name}", judged.kind)
 
     for place, features in zip(names, sets, strict=True):
-        check_rows(features.embeddings, features.ids, place)
+        check_rows(features.embeddings, features.ids, place, features.kind)
     tested = split.test if test is None else np.arange(len(judged))
     units = units_of(judged, opened[-1], run)
     together = units.of if test is None else find_units(_groups_of(sets), None, len(x)).of

@@ -100,7 +100,9 @@ def compare_domains(
     tables, classes, splits = _join_domains(names, sets, test_size, seed, run.device)
     warnings = []
     for name, features, split in zip(names, sets, splits, strict=True):
-        warnings += check_rows(features.embeddings, features.ids, name) + note_unused_share(split, test_size)
+        warnings += check_rows(features.embeddings, features.ids, name, features.kind) + note_unused_share(
+            split, test_size
+        )
 
     # In the joined tables, the rows of the target follow those of the source.
     own, there = splits

@@ -100,7 +100,7 @@ def find_anomalies(
     known, judged = sets
     require_rows(len(known), names[0], known.kind)
     for name, features in zip(names, sets, strict=True):
-        check_rows(features.embeddings, features.ids, name)
+        check_rows(features.embeddings, features.ids, name, features.kind)
     units = find_units(known.groups, find_copies_among(known.embeddings, None, run), len(known))
     everything = np.arange(len(known))
     model = wanted.build(len(known), known.dim, contamination, seed)

@@ -208,7 +208,7 @@ def load_study_data(
         tasks = _file_tasks(features, place)
         if check_methods is not None:
             check_methods(tasks, False, features.kind)
-        notes = check_rows(features.embeddings, features.ids, place)
+        notes = check_rows(features.embeddings, features.ids, place, features.kind)
         _check_splits(tasks, features.splits, features.groups, test_size, seed)
         architecture = features.space.get("backbone", {}).get("architecture", "features")
         if run.verbose:
@@ -242,7 +242,7 @@ def load_study_data(
     notes = [
         note
         for name, f in sets.items()
-        for note in check_rows(f.embeddings, f.ids, f"{dataset.name}, {name}")
+        for note in check_rows(f.embeddings, f.ids, f"{dataset.name}, {name}", f.kind)
     ]
     first = next(iter(sets.values()))
     if first.failures:
