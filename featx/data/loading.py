@@ -35,6 +35,7 @@ def load_dataset(
     limit: int | None = None,
     labelled: bool = True,
     seed: int = 0,
+    text: str | None = None,
     label: Any = None,
     target: Any = None,
     split_by: str | None = None,
@@ -60,6 +61,8 @@ def load_dataset(
         all are kept, and a table need not have labels.
     seed : int, default=0
         Seed of `limit`.
+    text : str, optional
+        The column of texts of a table, a data frame or rows that are dicts. Default: see `read_table`.
     label, target : str or sequence of str, optional
         Columns of classes and of numbers: in a table (default: ``label``), in `labels`, or among the tasks of
         a Dataset. Each of several columns becomes a task (`Dataset.tasks`) of the images with a value in it.
@@ -81,7 +84,7 @@ def load_dataset(
     DatasetError
         Names the place and what was expected there.
     """
-    columns = {"label": label, "target": target}
+    columns = {"text": text, "label": label, "target": target}
     dataset = _load(data, labels, labelled, columns, split_by, on_error)
     if labelled:
         dataset = dataset.labelled()
@@ -102,11 +105,13 @@ def _load(
         raise InputError(f"split_by divides a folder by the folders in it; got {type(data).__name__}")
     if isinstance(data, Dataset):
         _refuse_labels(labels, data.name)
+        _refuse_text(columns, data.name)
         return data.select(**columns)
     if has_columns(data):
         if labels is None:
             return read_frame(data, labelled=labelled, on_error=on_error, **columns)
-        frame = read_frame(data, labelled=False, on_error=on_error)
+        text = columns.pop("text")
+        frame = read_frame(data, labelled=False, text=text, on_error=on_error)
         _refuse_labels(labels if frame.tasks else None, "the data frame")
         return from_arrays(frame.inputs, labels, splits=frame.splits, groups=frame.groups, **columns)
     if isinstance(data, (bytes, bytearray, memoryview)) or hasattr(data, "getbands"):
@@ -118,8 +123,9 @@ def _load(
     if sequence and (hugging_face or (len(data) and _holds_dicts(data))):
         return read_records(data, labels, on_error=on_error, **columns)
     if isinstance(data, (list, tuple, np.ndarray)) or hasattr(data, "to_numpy") or hasattr(data, "detach"):
+        _refuse_text(columns, type(data).__name__)
         if labels is None:
-            _refuse_columns(columns, "images without labels")
+            _refuse_columns(columns, "inputs without labels")
         return from_arrays(data, labels, on_error=on_error, **columns)
     _refuse_columns(columns, type(data).__name__)
     if sequence:
@@ -189,14 +195,26 @@ def _describe_file(path: Path) -> str:
 def _refuse_labels(labels: Any, what: str) -> None:
     if labels is not None:
         raise DatasetError(
-            f"{what} brings its own labels; give labels only with a list or an array of images"
+            f"{what} brings its own labels; give labels only with a list or an array of images or texts"
+        )
+
+
+def _refuse_text(columns: dict[str, Any], what: str) -> None:
+    """Take `text` out of the columns that are asked for; `DatasetError` if it is given."""
+    text = columns.pop("text", None)
+    if text is not None:
+        raise DatasetError(
+            f"{what}: text (--text) chooses a column of a table, and this is no table; give one of "
+            f"{', '.join(SUFFIXES)} with the column {text}, or leave it out"
         )
 
 
 def _refuse_columns(columns: dict[str, Any], what: str) -> None:
+    _refuse_text(columns, what)
     label, target = columns["label"], columns["target"]
     if label is not None or target is not None:
         raise DatasetError(
             f"{what}: label and target choose columns of a table, and this is no table; "
-            "give a .csv or .parquet with the columns path and " + " and ".join(names_of(label or target))
+            "give a .csv or .parquet with the columns path (or text) and "
+            + " and ".join(names_of(label or target))
         )

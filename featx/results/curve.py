@@ -234,7 +234,7 @@ class CurveResult(AdvisedResult):
         data = self.dataset
         return (
             f"{data.get('name', '')}: {len(data.get('classes') or ())} classes, {data.get('n_test', '?')} "
-            f"test images, {self.n_draws} draw{'' if self.n_draws == 1 else 's'}, mean"
+            f"test {self.input_kind}s, {self.n_draws} draw{'' if self.n_draws == 1 else 's'}, mean"
             + (" and 95 % interval" if self.n_draws > 1 else "")
         )
 
@@ -246,22 +246,24 @@ class CurveResult(AdvisedResult):
         return found
 
     def _describe_intervals(self) -> str:
+        kind = self.input_kind
         if self.intervals == "draws":
             return (
-                "Intervals are over draws, on these test images: other test images could give more or less."
+                f"Intervals are over draws, on these test {kind}s: other test {kind}s could give more or "
+                "less."
             )
-        said = "Intervals hold for other test images"
+        said = f"Intervals hold for other test {kind}s"
         if not self.levels[0].pool_from:
             return (
-                f"{said} only: no number of images tried is at most half of the training images, so nothing "
-                "tells what training images other than these would give."
+                f"{said} only: no number of {kind}s tried is at most half of the training {kind}s, so "
+                f"nothing tells what training {kind}s other than these would give."
             )
         source = next(level for level in self.levels if level.shots == self.levels[-1].pool_from)
-        said += " and other training images"
+        said += f" and other training {kind}s"
         if source is not self.levels[-1]:
             said += (
-                f"; above {source.title} images per class, where draws have too many in common to tell, the "
-                f"share of other training images is that at {source.title}"
+                f"; above {source.title} {kind}s per class, where draws have too many in common to tell, the "
+                f"share of other training {kind}s is that at {source.title}"
             )
         return f"{said}{f'; {self.units_note}' if self.units_note else ''}."
 
@@ -273,7 +275,7 @@ class CurveResult(AdvisedResult):
         return super()._repr_html_().removesuffix("</div>") + f"{notes}</div>"
 
     def lines(self) -> Lines:
-        lines = [["top-1, images per class:", *(level.title for level in self.levels)]]
+        lines = [[f"top-1, {self.input_kind}s per class:", *(level.title for level in self.levels)]]
         for m in self.ranked():
             cells = [_short(self.metric(m, level)) for level in self.levels]
             lines.append([m.in_table(self.methods), *cells])

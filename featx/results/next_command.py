@@ -17,7 +17,7 @@ from featx.results.methods import ENSEMBLE, MethodResult
 MODEL_FILE = "model.featx"
 #: Options of a comparison that `featx.train` has too and that change what is trained, or where.
 _SHARED = (
-    *("label", "split_by", "limit", "on_error"),
+    *("text", "label", "split_by", "limit", "on_error"),
     *("weights", "layer", "pooling", "preprocessing", "image_size", "precision", "trust_code"),
     *("max_length", "long", "prefix"),
     *("engine", "device", "batch_size", "cache", "seed"),
@@ -25,7 +25,7 @@ _SHARED = (
 _PATHS = "weights", "cache"
 #: Options of the command line that another study of the same images needs again; the last takes no value.
 _AGAIN = (
-    *("--split-by", "--limit", "--on-error", "--label", "--weights", "--pooling", "--image-size"),
+    *("--text", "--split-by", "--limit", "--on-error", "--label", "--weights", "--pooling", "--image-size"),
     *("--max-length", "--long", "--prefix"),
     *("--precision", "--engine", "--device", "--batch-size", "--cache", "--trust-code"),
 )

@@ -19,6 +19,7 @@ def add(parser: ArgumentParser) -> None:
     )
     parser.add_argument("a", metavar="A", help="the reference: a folder, table, named dataset or .h5 file")
     parser.add_argument("b", metavar="B", help="the set to compare with A")
+    add_flag(parser, "text")
     add_output(parser, "DIR", "folder for results.json and report.html", required=False)
     add_flag(parser, "backbone", help="(default: %(default)s)")
     add_flag(parser, "n_permutations", "--permutations")

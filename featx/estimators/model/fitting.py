@@ -68,9 +68,9 @@ def fit_network(
             progress=say_epoch if run.verbose and mode != "head" else None,
             watch=watch,
         )
-    what = "accuracy on images that were set aside"
+    what = f"accuracy on {features.kind}s that were set aside"
     if tuned.refit_history:
-        what += ", before the training on all images"
+        what += f", before the training on all {features.kind}s"
     accuracy = tuned.best["val_accuracy"]
     params = tuned.recipe.to_dict() | {"best_epoch": tuned.best_epoch, "precision": tuned.precision}
     info = _info(rows, MODE_PREFIX + mode, params, None, _validation(accuracy, what, len(val)), seed)

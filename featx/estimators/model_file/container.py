@@ -31,9 +31,10 @@ __all__ = ["FORMAT", "FORMAT_VERSION", "NETWORK", "read_model_file", "write_mode
 
 FORMAT = "featx model"
 #: Version 2 has a probe on the rows of one backbone; version 3 also trained heads, values of fine-tuned
-#: networks, ensembles, and the rule for unsure answers. A file has the lowest version that describes it.
-FORMAT_VERSION = 3
-_VERSIONS = (2, FORMAT_VERSION)
+#: networks, ensembles, and the rule for unsure answers; version 4 also networks of texts. A file has the
+#: lowest version that describes it.
+FORMAT_VERSION = 4
+_VERSIONS = (2, 3, FORMAT_VERSION)
 #: Beginning of the names of a network's tensors.
 NETWORK = "network."
 DESCRIPTION = "model.json"
@@ -184,7 +185,7 @@ def _description(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) 
     if version not in _VERSIONS or type(version) is not int:
         raise ModelMismatch(
             f"{path}: model format {version!r:.20}; this featx reads formats "
-            f"{' and '.join(map(str, _VERSIONS))}"
+            f"{', '.join(map(str, _VERSIONS[:-1]))} and {_VERSIONS[-1]}"
         )
     return found
 

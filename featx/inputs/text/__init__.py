@@ -1,5 +1,6 @@
 """Texts as a kind of input: where they come from, and how they become tokens for a network."""
 
+from featx.inputs.text.fingerprint import text_contents, text_hashes, text_words
 from featx.inputs.text.preparation import PADDING, TextPreparation, Tokenizer
 from featx.inputs.text.source import SOURCES, FileText, LazyText, StringText, TextContent, as_source
 
@@ -13,4 +14,7 @@ __all__ = [
     "TextPreparation",
     "Tokenizer",
     "as_source",
+    "text_contents",
+    "text_hashes",
+    "text_words",
 ]

@@ -25,7 +25,8 @@ _BETA2 = 0.999
 _NOT_DECAYED = re.compile(
     r"pos_?emb|position_?emb|positional_?emb|pos_encoding"
     r"|(cls|class|dist|distillation|reg|register|registers|mask)_tokens?\b|class_embedding"
-    r"|relative_position|rel_pos|logit_scale"
+    r"|relative_position|rel_pos|relative_attention_bias|rel_embeddings|logit_scale"
+    r"|(^|\.)(wpe|seg_embed|r_[wrs]_bias)\b"  # GPT-2 and XLNet
     r"|layer_?scale|(^|\.)(gamma|gamma_[0-9]|lambda1|ls[0-9])\b"
 )
 

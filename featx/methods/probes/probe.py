@@ -101,6 +101,9 @@ class Probe:
         Settings to report besides the selected ones.
     on_request : bool
         Whether it is used only when asked for by name.
+    inputs : str or None
+        The kind of input (`featx.kinds`) of which a reference takes rows that no network has made; None: it
+        takes any rows.
     choose : callable or None
         The rule by which a protocol chooses its settings, instead of cross-validation over a grid
         (`catalogue.protocols`).
@@ -119,6 +122,7 @@ class Probe:
     variant: Callable[[Problem], Variant | None] | None = None
     shown: tuple[str, ...] = ()
     on_request: bool = False
+    inputs: str | None = None
     choose: Callable[..., Choice] | None = None
 
     def definition(self, problem: Problem) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from featx.errors import InputError, UnknownName
 from featx.options import CheckedOptions, Network, Reading, Run, checked, modes_in
 from featx.results import CurveDraw, CurveLevel, CurveMethod, CurveResult
 from featx.studies.checkpoints import Checkpoints
-from featx.studies.collections import find_pictures
+from featx.studies.collections import find_copies_among
 from featx.studies.comparison.classes import describe_classes
 from featx.studies.comparison.evaluate import describe_run, note_unused_share
+from featx.studies.comparison.input_rows import MISSING
 from featx.studies.comparison.study_data import StudyData, load_study_data
 from featx.studies.curves.drawing import (
     DEFAULT_SHOTS,
@@ -45,7 +46,7 @@ from featx.studies.evaluation import (
     run_cells_in_parallel,
 )
 from featx.studies.output import Reported, prepare_output, removes_unused_folder
-from featx.studies.units import UNCHECKED, find_units
+from featx.studies.units import find_units, unchecked
 
 __all__ = [
     "CHECKPOINT_FILE",
@@ -181,9 +182,10 @@ def learning_curve(
     first, split = study.first, study.split(test_size, seed)
     y, classes = np.asarray(first.labels), first.classes or ()
     found, notes = find_levels(wanted, np.bincount(y[split.train], minlength=len(classes)))
-    if study.pixels is None:
+    if study.dataset is None:
         notes.append(
-            "from a features file: no raw-pixel reference and no fine-tuned baseline without the images"
+            f"from a features file: {MISSING[study.kind]} and no fine-tuned baseline without the "
+            f"{study.kind}s"
         )
     methods = _methods(study, names, modes, device=run.device, epochs=epochs, augment=augment)
     drawn = [
@@ -195,7 +197,7 @@ def learning_curve(
         for method, level, d in grid
     ]
     outcomes = run_cells_in_parallel(cells, checkpoints, n_jobs=run.n_jobs, verbose=run.verbose)
-    copies = find_pictures(first.embeddings, study.pixels, run) if run.checks else None
+    copies = find_copies_among(first.embeddings, study.fingerprints, run) if run.checks else None
     units = find_units(first.groups, copies, len(y))
     pool = measure_pool(y, drawn, found, units.of, len(classes))
     shape = (len(methods), len(found), n_draws)
@@ -215,7 +217,7 @@ def learning_curve(
         for (method, level, d), outcome, metrics in zip(grid, outcomes, scores.draws, strict=True)
     ]
     if not run.checks:
-        notes.append(UNCHECKED)
+        notes.append(unchecked(first.kind))
     tuned = [m for m in methods if isinstance(m, FineTuning)]
     result = LearningCurve(
         dataset=describe_classes(study, split),
@@ -269,7 +271,7 @@ def _methods(
     epochs: int | None,
     augment: bool,
 ) -> list[Method]:
-    found: list[Method] = [] if data.pixels is None else [probe_method("pixels")]
+    found: list[Method] = [probe_method(name) for name in data.references]
     found += [probe_method(name, backbone) for backbone in data.sets for name in names]
     if modes:
         assert data.dataset is not None  # checked by `_check_task`

@@ -7,7 +7,7 @@ import numpy as np
 from featx.metrics import METRICS, Interval
 from featx.results import Crossing, CurveLeader, CurveLevel, CurvePoint, CurveResult
 from featx.results.formats import format_mean_count
-from featx.results.sentences import on_few_images
+from featx.results.sentences import on_few_tests
 from featx.studies.curves.crossing import describe_crossing, find_crossing
 from featx.studies.curves.leaders import compare_methods
 from featx.studies.curves.scores import CurveScores, is_share
@@ -91,14 +91,14 @@ def advise(result: CurveResult) -> str:
     best = result.best(last)
     if best is None:
         return "Nothing to recommend: no probe and no fine-tuned baseline was measured."
-    said = []
+    said, kind = [], result.input_kind
     for level in [first, last] if len(result.levels) > 1 else [last]:
         winner = result.best(level)
         assert winner is not None
+        shots = f"{format_mean_count(level.per_class)} {kind if level.per_class == 1 else kind + 's'}"
         said.append(
-            f"With {format_mean_count(level.per_class)} image{'' if level.per_class == 1 else 's'} per class "
-            f"{result.named(winner)} has the highest mean top-1, {result.metric(winner, level)}"
-            f"{_describe_lead(result, level)}."
+            f"With {shots} per class {result.named(winner)} has the highest mean top-1, "
+            f"{result.metric(winner, level)}{_describe_lead(result, level)}."
         )
     said += _say_enough(result)
     methods = {m.id: m for m in result.methods}
@@ -108,8 +108,8 @@ def advise(result: CurveResult) -> str:
     if not any(m.trains_network for m in result.methods):
         said.append("No fine-tuned baseline was run, so this does not say where fine-tuning would do better.")
     if result.n_draws < 2:
-        said.append("One draw only: how much the numbers depend on the images drawn is unknown.")
-    said += on_few_images(result.dataset.get("n_test") or 0, result.units.get("units"))
+        said.append(f"One draw only: how much the numbers depend on the {kind}s drawn is unknown.")
+    said += on_few_tests(result.dataset.get("n_test") or 0, result.units.get("units"), kind=kind)
     return " ".join(said)
 
 
@@ -147,5 +147,5 @@ def _say_enough(result: CurveResult) -> list[str]:
         return []
     return [
         f"{result.named(probe)} is within one point of its last value from "
-        f"{format_mean_count(near.per_class)} images per class on."
+        f"{format_mean_count(near.per_class)} {result.input_kind}s per class on."
     ]

@@ -211,7 +211,9 @@ def test_text_that_is_no_csv_is_refused(folder):
 def test_only_tables_are_read(folder):
     with pytest.raises(DatasetError, match="no such file"):
         read_table(folder / "gone.csv")
-    with pytest.raises(DatasetError, match=r"not a table; expected a file ending in .csv or .parquet"):
+    with pytest.raises(
+        DatasetError, match=r"not a table; expected a file ending in .csv, .tsv, .parquet, .jsonl or .json"
+    ):
         read_table(table(folder, "path,label\n", name="t.txt"))
 
 

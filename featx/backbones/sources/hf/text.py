@@ -38,6 +38,7 @@ from featx.backbones.sources.hf.text_networks import (
 )
 from featx.backbones.sources.hf.tokenizer import HfTokenizer
 from featx.backbones.text_input import TextInput
+from featx.durable import file_stamp
 from featx.errors import InputError
 from featx.inputs.text import TextPreparation
 from featx.options.checks import MOST_TOKENS
@@ -113,6 +114,10 @@ class HfTextArchitecture(HfArchitecture):
                 "prefix: only the first piece of a text has them; use long='cut' or prefix=''"
             )
         return prepare
+
+    def stamp(self) -> Any:
+        """Return sizes, times and inodes of the tokenizer's files."""
+        return [file_stamp(file) for file in self.tokenizer.files]
 
     def build_for(
         self, inputs: NetworkInput | None, pretrained: Pretrained | None, *, pretrained_style: bool
