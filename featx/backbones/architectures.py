@@ -188,6 +188,10 @@ class Architecture:
         """Return a value that changes with the files the network is built from; None where there are none."""
         return None
 
+    def files(self) -> dict[str, bytes]:
+        """Return small files that a fine-tuned network needs beside its values, by name."""
+        return {}
+
     def published(self) -> list[Pretrained]:
         """Return all published weights; the first is the default."""
         return []

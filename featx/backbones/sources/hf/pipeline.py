@@ -25,6 +25,7 @@ _SETTINGS = tuple(
     f"sentence_{family}_config.json"
     for family in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
+_CONFIG = "config.json"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 #: The poolings, in the order in which settings that turn each on or off put their rows side by side.
 _POOLINGS = {
@@ -152,7 +153,7 @@ def read_pipeline(repository: Repository, name: str) -> PipelineSettings | None:
     length = settings.get("max_seq_length")
     if length is not None and (isinstance(length, bool) or not isinstance(length, int) or length < 1):
         raise InputError(f"{name}: its max_seq_length is {length!r}, which is no number of tokens")
-    poolings, include_prompt = _poolings(repository.read_json(f"{modules[1][1]}/config.json"), name)
+    poolings, include_prompt = _poolings(repository.read_json(f"{modules[1][1]}/{_CONFIG}"), name)
     return PipelineSettings(
         poolings,
         include_prompt,
@@ -161,6 +162,15 @@ def read_pipeline(repository: Repository, name: str) -> PipelineSettings | None:
         settings.get("do_lower_case") is True,
         _prefix(repository.read_optional_json("config_sentence_transformers.json") or {}, name),
     )
+
+
+def list_settings(repository: Repository) -> list[Path]:
+    """Return the files of a pipeline's settings that are on this machine."""
+    modules = repository.find(MODULES)
+    if modules is None:
+        return []
+    names = (*_SETTINGS, "config_sentence_transformers.json", f"[0-9]*_*/{_CONFIG}")
+    return [modules, *(path for name in names for path in sorted(modules.parent.glob(name)))]
 
 
 def _module(entry: Any, name: str) -> tuple[str, str]:
@@ -196,7 +206,7 @@ def _step(repository: Repository, kind: str, folder: str, name: str) -> Step:
     """Return a step with the settings that change a number; refuse what is not known of it."""
     if kind == "Normalize" and not folder:
         return Step(kind, folder, {})
-    path = f"{folder}/config.json"
+    path = f"{folder}/{_CONFIG}"
     stated = (
         (repository.read_optional_json(path) or {}) if kind == "Normalize" else repository.read_json(path)
     )
