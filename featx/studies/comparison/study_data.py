@@ -17,7 +17,13 @@ from featx.data.splits import Split, make_split
 from featx.data.tasks import Task
 from featx.energy import Meter
 from featx.errors import DatasetError, InputError
-from featx.extraction import Embedder, backbone_of, extract_features, network_embedder
+from featx.extraction import (
+    Embedder,
+    backbone_of,
+    extract_features,
+    network_embedder,
+    notes_on_length,
+)
 from featx.options import DEFAULT_RUN, Network, Reading, Run, listed, require_no_network
 from featx.studies.collections import open_dataset
 from featx.studies.comparison.input_rows import rows_of_inputs
@@ -246,7 +252,13 @@ def load_study_data(
     notes = [
         note
         for name, f in sets.items()
-        for note in check_rows(f.embeddings, f.ids, f"{dataset.name}, {name}")
+        for note in (
+            *check_rows(f.embeddings, f.ids, f"{dataset.name}, {name}"),
+            *(
+                f"{name}: {said}"
+                for said in notes_on_length((f.run or {}).get("profile", {}), f.space["preprocessing"])
+            ),
+        )
     ]
     first = next(iter(sets.values()))
     if first.failures:

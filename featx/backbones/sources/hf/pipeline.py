@@ -207,9 +207,8 @@ def _step(repository: Repository, kind: str, folder: str, name: str) -> Step:
     if kind == "Normalize" and not folder:
         return Step(kind, folder, {})
     path = f"{folder}/{_CONFIG}"
-    stated = (
-        (repository.read_optional_json(path) or {}) if kind == "Normalize" else repository.read_json(path)
-    )
+    has_settings = kind != "Normalize" or repository.find(path) is not None  # older ones have none
+    stated = repository.read_json(path) if has_settings else {}
     for key in ("module_input_name", "module_output_name"):
         if stated.get(key) not in (None, _ROW):
             raise InputError(
