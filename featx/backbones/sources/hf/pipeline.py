@@ -121,17 +121,17 @@ def read_pipeline(repository: Repository, name: str) -> PipelineSettings | None:
             raise InputError(
                 f"{name}: its {MODULES} begins with {kind!r}, and featx takes 'Transformer' alone"
             )
+    if kinds[1:2] != ["Pooling"]:
+        told = repr(kinds[1]) if len(kinds) > 1 else "nothing"
+        raise InputError(
+            f"{name}: its {MODULES} has {told} behind the network, and featx takes 'Pooling' alone"
+        )
     for kind in kinds[2:]:
         if kind not in ("Dense", "LayerNorm", "Normalize"):
             raise InputError(
                 f"{name}: its {MODULES} holds {kind!r}, which featx does not take behind the pooling; only "
                 "Dense, LayerNorm and Normalize"
             )
-    if kinds[1:2] != ["Pooling"]:
-        told = repr(kinds[1]) if len(kinds) > 1 else "nothing"
-        raise InputError(
-            f"{name}: its {MODULES} has {told} behind the network, and featx takes 'Pooling' alone"
-        )
     if modules[0][1]:
         raise InputError(
             f"{name}: its network is in the folder {modules[0][1]!r}; give the files of that folder a place "
@@ -196,7 +196,7 @@ def _poolings(settings: Mapping[str, Any], name: str) -> tuple[tuple[str, ...], 
     unknown = [mode for mode in poolings if mode not in _POOLINGS.values()]
     if unknown or not poolings:
         raise InputError(
-            f"{name}: its pooling {unknown[0] if unknown else asked!r} is not known; expected "
+            f"{name}: its pooling {(unknown or [asked])[0]!r} is not known; expected "
             f"{', '.join(_POOLINGS.values())}"
         )
     return poolings, settings.get("include_prompt", True) is not False
