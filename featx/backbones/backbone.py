@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import fx, nn
 
-from featx.backbones.layers.blocks import group_layers, group_transformer, is_transformer
+from featx.backbones.layers.blocks import add_tables, group_layers, group_transformer, is_transformer
 from featx.backbones.layers.cutting import Cut, cut
 from featx.backbones.layers.hooks import HookedFeatures, modules_before
 from featx.backbones.layers.pooling import Tap
@@ -232,6 +232,8 @@ class Backbone:
             parameter = next(module.parameters())
             inputs = self.inputs.example(1, parameter.device)
             ran = [f"network.{name}" for name in modules_before(module, inputs)]
+        if self.kind == "text":
+            return add_tables(module, group_transformer(module, ran))
         if self.is_transformer:
             return group_transformer(module, ran)
         return group_layers(module, ran)

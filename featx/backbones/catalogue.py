@@ -57,8 +57,8 @@ LIBRARIES = {
 }
 #: What no table lists: how it is named, and what it is.
 UNLISTED = {
-    "hf:OWNER/NAME": "any image network of transformers on the Hugging Face hub",
-    "hf:FOLDER": "the same, in a folder",
+    "hf:OWNER/NAME": "any network of images or texts of transformers on the Hugging Face hub",
+    "hf:FOLDER": "the same, in a folder; of sentence-transformers, its own pipeline",
     "hub:OWNER/REPO:ENTRY": "a network of torch.hub; runs its code (--trust-code)",
     "onnx:FILE": "an ONNX graph (extra: onnx)",
     "openvino:FILE": "a graph of OpenVINO or TFLite (extra: openvino)",

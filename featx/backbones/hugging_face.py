@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import re
+import socket
+import urllib.parse
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +52,35 @@ def fetch_from_hub(hub_id: str, names: Sequence[str], make_error: Callable[[str]
             reason = reason_of(error)
             break
     raise make_error(reason)
+
+
+def may_be_on_hub(hub_id: str, name: str) -> bool:
+    """Return whether it is worth while to ask the hub for a file that a repository need not have.
+
+    It is not where the cache knows that there is none, and where the hub cannot be reached:
+    `huggingface_hub` tries for half a minute.
+    """
+    from huggingface_hub import _CACHED_NO_EXIST, try_to_load_from_cache
+
+    try:
+        return try_to_load_from_cache(hub_id, name) is not _CACHED_NO_EXIST and _has_address()
+    except ValueError:  # no name that the hub may have
+        return False
+
+
+@functools.cache
+def _has_address() -> bool:
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    address = urllib.parse.urlsplit(constants.ENDPOINT)
+    if urllib.request.getproxies():
+        return True
+    try:
+        return bool(socket.getaddrinfo(address.hostname, address.port or address.scheme))
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager

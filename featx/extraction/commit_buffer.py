@@ -36,7 +36,9 @@ class CommitBuffer:
     def add(self, chunk: Chunk) -> None:
         """Take the rows of a chunk, and commit if enough is waiting."""
         self._profile.add(chunk.seconds)
-        self._profile.images += len(chunk.digests) if chunk.rows else 0
+        if chunk.rows:
+            self._profile.images += len(chunk.digests)
+            self._profile.longer += chunk.longer
         self._seen += [(item.key, item.digest) for item in chunk.items if item.key and item.digest]
         for number, (member, (digests, waiting)) in enumerate(zip(self._members, self._waiting, strict=True)):
             found, rows = chunk.rows_of(number)

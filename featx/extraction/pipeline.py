@@ -25,7 +25,7 @@ from featx.extraction.pieces import varies
 from featx.extraction.processes import ProcessPool
 from featx.extraction.row_store import RowStore
 from featx.forks import uninterrupted
-from featx.inputs import Preparation, Source
+from featx.inputs import LONGER, Preparation, Source
 
 #: Bytes of prepared inputs that wait for the network, and of contents that are read ahead.
 PREPARED_AHEAD = 64 * 2**20
@@ -241,7 +241,10 @@ class Pipeline:
 
         def note(stage: str) -> None:
             nonlocal now
-            now = chunk.spend(stage, now)
+            if stage == LONGER:
+                chunk.longer += 1
+            else:
+                now = chunk.spend(stage, now)
 
         for item in chunk.items:
             content, item.content = item.content, None

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from featx.kinds import count_of, kind_of
+
 #: Names of bottlenecks; a stage of preparing has its own name.
 _TITLES = {"read": "reading files", "forward": "the network", "commit": "writing to the cache"}
 
@@ -18,6 +20,8 @@ class Profile:
     ----------
     images : int
         Rows that were computed.
+    longer : int
+        Those of inputs that are longer than the network takes.
     wall : float
         Seconds from the first input to the last commit.
     stages : dict of str to float
@@ -35,6 +39,7 @@ class Profile:
     """
 
     images: int = 0
+    longer: int = 0
     wall: float = 0.0
     stages: dict[str, float] = field(default_factory=lambda: stage_times(()))
     threads: int = 1
@@ -78,7 +83,27 @@ class Profile:
             "threads": self.threads,
             "stages": stages,
             "bottleneck": self.bottleneck,
+            **({"longer": self.longer} if self.longer else {}),
         }
+
+
+def notes_on_length(profile: Mapping[str, Any], preparation: Mapping[str, Any]) -> list[str]:
+    """Return a note that says how many inputs were longer than the network takes, and what became of them.
+
+    `profile` is the result of `Profile.to_dict`: inputs whose rows were in the cache are not counted.
+    `preparation` is the identity of the inputs' preparation.
+    """
+    longer = profile.get("longer", 0)
+    if not longer:
+        return []
+    counted = f"{longer:,} of {count_of(profile['images'], kind_of(preparation))}"
+    told = "was cut; long='mean' (--long mean) averages its pieces"
+    if preparation["long"] == "mean":
+        told = "was split, and the rows of its pieces averaged"
+    if longer > 1:
+        told = told.replace("was", "were").replace("its", "their")
+    verb = "is" if longer == 1 else "are"
+    return [f"{counted} {verb} longer than {preparation['max_length']} tokens and {told}"]
 
 
 def stage_times(preparing: Iterable[str]) -> dict[str, float]:

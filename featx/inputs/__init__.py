@@ -12,6 +12,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+#: What `Preparation.prepare` notes of an input that is longer than the network takes.
+LONGER = "longer"
+
 
 @runtime_checkable
 class Content(Protocol):
@@ -97,7 +100,8 @@ class Preparation(Protocol):
         """Prepare one input, into `out` if it is given and the shape does not vary.
 
         With `in_pieces`, what is returned has one more axis in front, that of the pieces. `note` is called
-        with the name of each of `stages` when it is done. `SourceError` when the content cannot be prepared.
+        with the name of each of `stages` when it is done, and with `LONGER` if the input is longer than the
+        network takes. `SourceError` when the content cannot be prepared.
         """
 
     def collate(self, prepared: Sequence[np.ndarray]) -> np.ndarray:

@@ -48,3 +48,24 @@ def test_rows_are_those_of_the_library_in_any_batch(bert, tmp_path):
 def test_a_network_of_images_takes_no_texts(bert, tmp_path):
     with pytest.raises(featx.errors.InputError, match="takes images, and the data holds texts"):
         featx.extract(reviews(2)[0], backbone="squeezenet1_1", weights=None, cache=tmp_path)
+
+
+def test_texts_longer_than_the_limit_are_counted_and_said(bert, tmp_path, capsys):
+    texts, _ = reviews(6)
+    texts[2] = texts[5] = " and ".join(texts[:4])
+    texts[7] = " and ".join(texts[3:7])
+    for long, told in (
+        (None, "2 of 11 texts are longer than 24 tokens and were cut; long='mean' (--long mean) averages"),
+        ("mean", "2 of 11 texts are longer than 24 tokens and were split, and the rows of their pieces"),
+    ):
+        given = {"max_length": 24, "long": long, "cache": tmp_path, **QUICK}
+        features = featx.extract(texts, backbone=bert, verbose=True, **given)
+        assert f"note: {told}" in capsys.readouterr().err
+        assert features.run["profile"]["longer"] == 2  # one of three is a copy
+        again = featx.extract(texts, backbone=bert, **given)
+        assert "longer" not in again.run["profile"]
+    result = featx.compare(
+        texts, ["a", "b"] * 6, backbones=bert, max_length=16, classifiers="knn", baseline="none",
+        cache=tmp_path / "other", checks=False, **QUICK,
+    )  # fmt: skip
+    assert any("are longer than 16 tokens and were cut" in warning for warning in result.warnings)

@@ -76,6 +76,20 @@ def group_transformer(module: nn.Module, ran: Sequence[str] | None = None) -> li
     return blocks
 
 
+def add_tables(module: nn.Module, blocks: list[list[str]]) -> list[list[str]]:
+    """Add tables of embeddings that are in no block to the first one, in place, and return the blocks.
+
+    A network of texts may read a table (of relative positions) without calling its module.
+    """
+    named = dict(module.named_modules(remove_duplicate=False))
+    parts = [named[name] for block in blocks for name in block if name in named]
+    grouped = {id(parameter) for part in parts for parameter in part.parameters()}
+    for name, part in module.named_modules():
+        if isinstance(part, nn.Embedding) and id(part.weight) not in grouped:
+            blocks[:1] = [[*(blocks[0] if blocks else []), name]]
+    return blocks
+
+
 def _group(
     module: nn.Module, units: Sequence[str], belongs_to_previous: Callable[[nn.Module], bool]
 ) -> list[list[str]]:

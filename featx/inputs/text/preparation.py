@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from featx.errors import InputError, TextError
+from featx.inputs import LONGER
 from featx.inputs.text import reference_texts
 from featx.inputs.text.source import TextContent
 
@@ -123,10 +124,13 @@ class TextPreparation:
         pieces = self.tokenizer.encode(self.prefix + content.text, self.max_length)
         if not pieces or not pieces[0]:
             raise TextError(content.id, "the tokenizer finds no token in this text")
-        prepared = self.collate(
-            [np.array(piece, np.int32) for piece in (pieces if self.long == "mean" else pieces[:1])]
-        )
+        if len(pieces) == 1 or self.long == "cut":
+            prepared = np.array(pieces[:1], np.int32)
+        else:
+            prepared = self.collate([np.array(piece, np.int32) for piece in pieces])
         if note is not None:
+            if len(pieces) > 1:
+                note(LONGER)
             note("tokenize")
         return prepared
 

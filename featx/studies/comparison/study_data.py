@@ -17,6 +17,13 @@ from featx.data.splits import Split, make_split
 from featx.data.tasks import Task
 from featx.energy import Meter
 from featx.errors import DatasetError, InputError
+from featx.extraction import (
+    Embedder,
+    backbone_of,
+    extract_features,
+    network_embedder,
+    notes_on_length,
+)
 from featx.extraction import Embedder, backbone_of, extract_features, network_embedder
 from featx.kinds import count_of
 from featx.options import DEFAULT_RUN, Network, Reading, Run, listed, require_no_network
@@ -242,7 +249,13 @@ def load_study_data(
     notes = [
         note
         for name, f in sets.items()
-        for note in check_rows(f.embeddings, f.ids, f"{dataset.name}, {name}", f.kind)
+        for note in (
+            *check_rows(f.embeddings, f.ids, f"{dataset.name}, {name}", f.kind),
+            *(
+                f"{name}: {said}"
+                for said in notes_on_length((f.run or {}).get("profile", {}), f.space["preprocessing"])
+            ),
+        )
     ]
     first = next(iter(sets.values()))
     if first.failures:

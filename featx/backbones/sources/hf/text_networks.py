@@ -122,10 +122,15 @@ def _run_without_values(network: Any, given: dict[str, Any]) -> Any:
     return network(**{**given, "attention_mask": whole})
 
 
+def _place_of_cls(network: Any) -> int | None:
+    facts = getattr(network, "token_facts", None)  # a graph has none
+    return 0 if facts is None else facts.cls
+
+
 class TextLayerRules(EmbeddingRules):
     """What is known of text networks of transformers: a batch is int64 (n, t), negative behind each text.
 
-    The network has `tokens` (`TokenFacts`) and, of a sentence-transformers folder, a `pipeline`.
+    The network has `token_facts` (`TokenFacts`) and, of a sentence-transformers folder, a `pipeline`.
     """
 
     def run(self, network: Any, x: Tensor) -> Tensor:
@@ -138,7 +143,7 @@ class TextLayerRules(EmbeddingRules):
             places = torch.arange(x.shape[1], device=x.device)
             here = places == (is_token.sum(1, keepdim=True) - 1 if at else 0)
             given["token_type_ids"] = here.expand(x.shape).to(torch.int64) * number
-        given["input_ids"] = torch.where(is_token, x, network.tokens.padding)
+        given["input_ids"] = torch.where(is_token, x, network.token_facts.padding)
         out = _run_without_values(network, given) if x.is_meta else network(**given)
         hidden: Tensor = out[0]
         return hidden
@@ -167,7 +172,7 @@ class TextLayerRules(EmbeddingRules):
             )
         if chosen not in known:
             raise UnknownName(f"pooling of {name}", chosen, known)
-        if chosen == "cls" and network.tokens.cls is None:
+        if chosen == "cls" and _place_of_cls(network) is None:
             raise InputError(
                 f"{name}: its tokenizer puts no class token into a text, as pooling 'cls' needs; use mean, "
                 "last or max"
@@ -178,7 +183,8 @@ class TextLayerRules(EmbeddingRules):
 
     def pool(self, network: Any, tap: Tap, output: Tensor, x: Tensor) -> Tensor:
         """Return one row (n, c) for each text, of hidden states (n, t, c)."""
-        if tap.layer != EMBEDDING and network.config.model_type in _TIME_FIRST and output.dim() == 3:
+        family = getattr(getattr(network, "config", None), "model_type", None)
+        if tap.layer != EMBEDDING and family in _TIME_FIRST and output.dim() == 3:
             output = output.transpose(0, 1)
         if tap.pooling == "identity":
             return output.clone()
@@ -186,6 +192,6 @@ class TextLayerRules(EmbeddingRules):
         if tap.pooling == PIPELINE:
             rows: Tensor = network.pipeline(output, mask)
             return rows
-        if tap.pooling == "cls" and network.tokens.cls == 0:
+        if tap.pooling == "cls" and _place_of_cls(network) == 0:
             return output[:, 0].clone()
         return pool_tokens(output, mask, "lasttoken" if tap.pooling == "cls" else _POOLS[tap.pooling])

@@ -12,7 +12,7 @@ import functools
 import hashlib
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,14 +87,15 @@ class HfTokenizer:
     sha256 : str
         Hash of everything that changes tokens.
     files : list of Path
-        Its files.
+        The files that are read for it.
     """
 
     def __init__(self, repository: Repository, name: str, *, lower_case: bool = False):
         self.name, self.folder, self.lower_case = name, _fetch(repository, name), lower_case
-        names = sorted({*VOCABULARIES, *BESIDE})
-        self.files = [self.folder / file for file in names if (self.folder / file).is_file()]
-        self.sha256 = _hash(self.folder, lower_case)
+        whole = VOCABULARIES[:1] if _has_json(self.folder) else (*VOCABULARIES[1:], "merges.txt")
+        paths = [self.folder / file for file in (*whole, *SETTINGS)]
+        self.files = [path for path in paths if path.is_file()]
+        self.sha256 = _hash(self.files, lower_case)
         self._loaded: Any = None
         self._cutting: dict[int, Any] = {}
 
@@ -188,15 +189,12 @@ def _has_json(folder: Path) -> bool:
     return (folder / VOCABULARIES[0]).is_file()
 
 
-def _hash(folder: Path, lower_case: bool) -> str:
+def _hash(files: Sequence[Path], lower_case: bool) -> str:
     """Return the sha256 of what changes tokens in the files of a tokenizer."""
-    whole = VOCABULARIES[:1] if _has_json(folder) else (*VOCABULARIES[1:], "merges.txt")
     digest = hashlib.sha256()
-    for file in (*whole, *SETTINGS):
-        path = folder / file
-        if path.is_file():
-            seen = path.stat()
-            digest.update(_hash_file(path, seen.st_size, seen.st_mtime_ns).encode())
+    for path in files:
+        seen = path.stat()
+        digest.update(_hash_file(path, seen.st_size, seen.st_mtime_ns).encode())
     if lower_case:
         digest.update(b"lower case\n")
     return digest.hexdigest()
