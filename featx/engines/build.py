@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 
@@ -92,7 +93,8 @@ def _allocate(
     threads: int | None,
 ) -> Allocation:
     """Divide cores and memory; where lengths vary, an automatic batch is counted in positions."""
-    on_cpu, inputs = plan.device == "cpu", backbone.inputs
+    inputs: Any = backbone.inputs
+    on_cpu = plan.device == "cpu"
     in_positions = None in backbone.preparation.shape and batch_size == "auto"
     needed, smallest, usual = bytes_per_input(backbone), 1, 1
     if in_positions:

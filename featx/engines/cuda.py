@@ -69,7 +69,8 @@ class CudaEngine(TorchEngine):
         if compiled:
             self.name = "compile"
         self._copies = torch.cuda.Stream(self._device)
-        self._longest = backbone.inputs.longest.length if self._varies else None
+        inputs: Any = backbone.inputs
+        self._longest: int | None = inputs.longest.length if self._varies else None
         # All graphs share their memory: they run one by one, and the rows of one are copied before the next.
         self.pool = torch.cuda.graph_pool_handle()
         self._slots: list[_Slot] = []

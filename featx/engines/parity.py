@@ -61,8 +61,8 @@ class Parity:
     def __str__(self) -> str:
         return (
             f"{self.engine} {self.precision} on {self.device} against plain fp32 on "
-            f"{count_of(self.images, self.kind)}: relative error {self.relative_error:.2g}, cosine {self.cosine_min:.5f} at least, "
-            f"{self.cosine_mean:.5f} on average"
+            f"{count_of(self.images, self.kind)}: relative error {self.relative_error:.2g}, "
+            f"cosine {self.cosine_min:.5f} at least, {self.cosine_mean:.5f} on average"
         )
 
 
