@@ -37,7 +37,7 @@ class Pieces:
 
     def __init__(self, prepared: Sequence[np.ndarray], preparation: Preparation, engine: Any) -> None:
         self._prepared, self._preparation = prepared, preparation
-        pieces = [piece for one in prepared for piece in (one if preparation.in_pieces else (one,))]
+        pieces = [piece for one in prepared for piece in self._divide(one)]
         lengths = np.array([len(piece) for piece in pieces])
         self._order = np.argsort(-lengths, kind="stable")
         self.batches = []
@@ -47,6 +47,12 @@ class Pieces:
             chosen = self._order[start : start + size]
             self.batches.append(preparation.collate([pieces[i] for i in chosen]))
             start += size
+
+    def _divide(self, one: np.ndarray) -> Sequence[np.ndarray]:
+        """Return the pieces of an input, each of its own length."""
+        if not self._preparation.in_pieces:
+            return (one,)
+        return [self._preparation.collate([piece])[0] for piece in one] if len(one) > 1 else one
 
     def join(self, rows: Sequence[np.ndarray]) -> np.ndarray:
         """Return the rows (n, dim) of the inputs, from the rows (b, dim) of each batch."""
