@@ -15,6 +15,11 @@ def kind_of(identity: Any) -> str:
     return kind if kind in KINDS else "image"
 
 
+def one_of(kind: str) -> str:
+    """Return a kind of input with its article: ``"an image"``, ``"a text"``."""
+    return f"{'an' if kind[0] in 'aeio' else 'a'} {kind}"
+
+
 def count_of(n: int, kind: str = "image") -> str:
     """Return a number of inputs in words, such as ``"1 image"`` or ``"1,200 texts"``."""
     return f"{n:,} {kind if n == 1 else kind + 's'}"

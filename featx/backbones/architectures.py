@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from featx.backbones.checkpoint import Checkpoint, open_checkpoint
 from featx.backbones.given_preprocessing import given_preprocessing
 from featx.backbones.image_input import ImageInput
+from featx.backbones.input_settings import InputSettings
 from featx.backbones.layers.rules import LayerRules
 from featx.backbones.network_input import NetworkInput
 from featx.backbones.weights import download, find_local, hash_in_name, torch_hub_folder
@@ -187,6 +188,10 @@ class Architecture:
         """Return a value that changes with the files the network is built from; None where there are none."""
         return None
 
+    def files(self) -> dict[str, bytes]:
+        """Return small files that a fine-tuned network needs beside its values, by name."""
+        return {}
+
     def published(self) -> list[Pretrained]:
         """Return all published weights; the first is the default."""
         return []
@@ -200,30 +205,27 @@ class Architecture:
         """Return the preprocessing of published weights, or that for a user's own and random ones (None)."""
         return pretrained.preprocessing if pretrained is not None else self.preprocessing()
 
-    def prepare_inputs(
-        self, pretrained: Pretrained | None, given: Any, image_size: int | None, name: str
-    ) -> Any:
-        """Return the preparation of the inputs: the one given, else that of the weights.
+    def prepare_inputs(self, pretrained: Pretrained | None, settings: InputSettings, name: str) -> Any:
+        """Return the preparation of the inputs: that of the weights, with the settings that are given.
 
         Parameters
         ----------
         pretrained : Pretrained or None
             None for a user's own weights and random ones.
-        given : object
-            The option `preprocessing` of `featx.backbones.load_backbone`.
-        image_size : int or None
-            Another size of images.
+        settings : InputSettings
+            `InputError` for one of another kind of input.
         name : str
             Name of the backbone, for messages.
         """
-        prepare = given_preprocessing(given, name)
+        settings.require(self.input_type.kind, name)
+        prepare = given_preprocessing(settings.preprocessing, name)
         if prepare is None:
             prepare = self.preprocessing_of(pretrained)
         if prepare is None:
             raise InputError(
                 f"{name}: its preprocessing is not a central crop of an RGB image; give preprocessing="
             )
-        return prepare if image_size is None else prepare.with_size(image_size)
+        return prepare if settings.image_size is None else prepare.with_size(settings.image_size)
 
     def trained_from(self, pretrained: Pretrained) -> Architecture:
         """Return the architecture for a user's file that was trained from these published weights.
@@ -241,6 +243,9 @@ class Architecture:
     ) -> EncodedTexts:
         """Load the text tower, and encode texts into the space of the layer ``"projection"``."""
         raise NotImplementedError
+
+    def check_values(self, network: nn.Module) -> None:
+        """Refuse a network, whose values have been filled in, that cannot be used; by default none."""
 
     def rename(self, key: str) -> str:
         """Return the name that the network gives to a tensor called `key` in a file, which may be older."""

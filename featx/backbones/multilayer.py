@@ -12,7 +12,7 @@ from torch import fx, nn
 
 from featx.backbones.backbone import Backbone
 from featx.backbones.graphs.network import GraphNetwork, LayerNeeded
-from featx.backbones.layers.blocks import group_layers
+from featx.backbones.layers.blocks import group_layers, group_transformer
 from featx.backbones.layers.cutting import (
     LOGITS,
     cut_several,
@@ -59,6 +59,9 @@ def list_layers(
     weights: Any = "default",
     preprocessing: Any = None,
     image_size: int | None = None,
+    max_length: int | None = None,
+    long: str | None = None,
+    prefix: str | None = None,
     trust_code: bool = False,
 ) -> list[LayerInfo]:
     """List the candidate layers of a backbone: the output of each block, the default layer, the logits.
@@ -69,7 +72,7 @@ def list_layers(
     ----------
     name : str, torch.nn.Module or Backbone
         A name or a network of your own, as for `load_backbone`, or a loaded backbone.
-    weights, preprocessing, image_size, trust_code
+    weights, preprocessing, image_size, max_length, long, prefix, trust_code
         As for `load_backbone`; without effect on a loaded backbone.
 
     Returns
@@ -80,6 +83,7 @@ def list_layers(
         left out because it is not known which axis of their output holds the channels.
     """
     how = {"weights": weights, "preprocessing": preprocessing, "image_size": image_size}
+    how |= {"max_length": max_length, "long": long, "prefix": prefix}
     base, has_default = _load_any_layer(name, **how, trust_code=trust_code)
     rules, network = base.architecture.rules, base.skeleton()
     asked = [*_candidates(base, has_default), *rules.later_layers(network)]
@@ -101,6 +105,9 @@ def load_layers(
     pooling: str | None = None,
     preprocessing: Any = None,
     image_size: int | None = None,
+    max_length: int | None = None,
+    long: str | None = None,
+    prefix: str | None = None,
     trust_code: bool = False,
 ) -> list[Backbone]:
     """Load a backbone cut at each of several layers; `combine_layers` computes them in one forward pass.
@@ -112,7 +119,7 @@ def load_layers(
     layers : "all" or sequence of str or None, default="all"
         ``"all"``: those of `list_layers` without the logits. None stands for the default layer, or for that
         of the loaded backbone.
-    weights, pooling, preprocessing, image_size, trust_code
+    weights, pooling, preprocessing, image_size, max_length, long, prefix, trust_code
         As for `load_backbone`; `pooling` is for layers that have positions.
 
     Returns
@@ -121,6 +128,7 @@ def load_layers(
         In the order asked for; a layer that is named twice is loaded once.
     """
     how = {"weights": weights, "preprocessing": preprocessing, "image_size": image_size}
+    how |= {"max_length": max_length, "long": long, "prefix": prefix}
     base, has_default = _load_any_layer(name, **how, trust_code=trust_code)
     if isinstance(layers, str) and layers == "all":
         asked = _candidates(base, has_default)
@@ -295,7 +303,8 @@ def _candidates(base: Backbone, has_default: bool = True) -> list[str | None]:
         order = {tensor: place for place, tensor in enumerate(network.graph.tensors)}
         return [*(c for c in candidates if order[c] < order[base.layer]), None]
     module = base.cut(network).module
-    blocks = [block[-1] for block in group_layers(module)]
+    grouped = group_transformer(module) if base.kind == "text" else group_layers(module)
+    blocks = [block[-1] for block in grouped]
     if isinstance(module, HookedFeatures):
         parameter = next(network.parameters(), None)
         device = "cpu" if parameter is None else parameter.device

@@ -12,6 +12,7 @@ from torch import nn
 from featx.backbones.architectures import Architecture, BackboneSource, Pretrained
 from featx.backbones.backbone import Backbone
 from featx.backbones.checkpoint import Checkpoint
+from featx.backbones.input_settings import InputSettings
 from featx.backbones.layers.cutting import Cut, cut
 from featx.backbones.layers.pooling import Tap
 from featx.backbones.loading import (
@@ -22,7 +23,7 @@ from featx.backbones.loading import (
     uninitialised_network,
     values_sha256,
 )
-from featx.backbones.own.module import load_module
+from featx.backbones.own.module import class_name, load_module
 from featx.backbones.sources import find_architecture
 from featx.backbones.sources.hub import HubEntry
 from featx.backbones.torch_hub.network import load_hub_network
@@ -44,6 +45,9 @@ def load_backbone(
     pooling: str | None = None,
     preprocessing: Any = None,
     image_size: int | None = None,
+    max_length: int | None = None,
+    long: str | None = None,
+    prefix: str | None = None,
     seed: int = 0,
     trust_code: bool = False,
 ) -> Backbone:
@@ -82,6 +86,13 @@ def load_backbone(
         `featx.Preprocessing`, or ``WEIGHTS.transforms()`` of torchvision's weights.
     image_size : int, optional
         Another resolution: the shortest side is resized to it, then the central square is taken.
+    max_length : int, optional
+        Most tokens of a text, special tokens included; by default as the network states.
+    long : {"cut", "mean"}, optional
+        Texts with more tokens are cut off (the default), or split into pieces whose rows are averaged,
+        weighted by their tokens.
+    prefix : str, optional
+        Stands before every text, such as ``"query: "``; by default as the network states.
     seed : int, default=0
         Of random weights. A network of your own has its own weights; `weights` and `seed` are refused.
     trust_code : bool, default=False
@@ -123,7 +134,9 @@ def load_backbone(
     >>> backbone.name, backbone.layer, backbone.dim
     ('tiny', 'embedding', 8)
     """
+    settings = InputSettings(preprocessing, image_size, max_length, long, prefix)
     if isinstance(backbone, nn.Module):
+        settings.require("image", class_name(backbone) if name is None else name)
         given = [key for key, value in (("weights", weights), ("seed", seed)) if value not in ("default", 0)]
         if given:
             raise InputError(
@@ -145,6 +158,7 @@ def load_backbone(
     name = name if backbone is None else backbone
     source, architecture, tag = _find_architecture(name, weights, trust_code)
     if isinstance(architecture, HubEntry):
+        settings.require("image", f"hub:{architecture.name}")
         return load_hub_network(
             architecture,
             weights=weights,
@@ -161,10 +175,10 @@ def load_backbone(
         tagged = _published_as(tag, architecture, source)
         architecture = architecture.trained_from(tagged)
     name = source.prefix + architecture.name
-    prepare = architecture.prepare_inputs(tagged, preprocessing, image_size, name)
+    prepare = architecture.prepare_inputs(tagged, settings, name)
     inputs = architecture.input_type(prepare)
     facts = source.facts.get(architecture.name)
-    standard = layer is None and pooling is None and preprocessing is None and image_size is None
+    standard = layer is None and pooling is None and settings == InputSettings()
     built: nn.Module | None = None
     part: Cut | None = None
     if checkpoint is None:
@@ -251,7 +265,7 @@ def load_tuned(
     published = {} if weights is None else {known.name: known for known in architecture.published()}
     pretrained = published.get(str(weights))
     name = source.prefix + architecture.name
-    prepare = architecture.prepare_inputs(pretrained, preprocessing, None, name)
+    prepare = architecture.prepare_inputs(pretrained, InputSettings(preprocessing), name)
     inputs = architecture.input_type(prepare)
     pretrained_style = weights is not None
     build = partial(meta_network, architecture, pretrained, pretrained_style=pretrained_style)

@@ -12,6 +12,7 @@ from featx.data.readers.arrays import from_arrays, from_torch
 from featx.data.readers.folder import read_folder
 from featx.data.readers.folder_listing import exclude_folder, list_images
 from featx.data.readers.images import images_of
+from featx.data.readers.inputs import inputs_of
 from featx.data.readers.named import NAMES, data_root, named_dataset
 from featx.data.readers.records import read_frame, read_records
 from featx.data.readers.table import read_table
@@ -31,6 +32,7 @@ __all__ = [
     "from_arrays",
     "from_torch",
     "images_of",
+    "inputs_of",
     "list_images",
     "load_dataset",
     "named_dataset",

@@ -22,17 +22,20 @@ Check = Callable[[str, Any], None]
 #: How a layer with positions becomes one vector, for each kind of input. "identity": it is a vector already.
 POOLINGS_OF = {
     "image": ("avg", "max", "cls", "patches", "cls+patches", "none", "identity"),
-    "text": ("mean", "cls", "last", "max", "identity"),
+    "text": ("mean", "cls", "last", "max", "pipeline", "identity"),
 }
 POOLINGS = tuple(dict.fromkeys(pooling for one in POOLINGS_OF.values() for pooling in one))
 #: The backbone where none is named, for each kind of input.
 DEFAULT_BACKBONES = {"image": "mobilenet_v2", "text": "hf:sentence-transformers/all-MiniLM-L6-v2"}
+#: Most tokens of a text: no network takes more.
+MOST_TOKENS = 2**20
 DEVICES = ("auto", "cpu", "cuda", "mps")
 #: Largest seed. Repeated splits use the next seeds too, and every random generator must accept them.
 MOST_SEED = 2**31 - 1
 #: What can be read as a collection of images.
 DATA = (
-    "a folder, a .csv or .parquet table, an image file, a list or array of images, or the name of a dataset"
+    "a folder, a table (.csv, .tsv, .parquet or .jsonl), an image or .txt file, a list or array of images or "
+    "texts, or the name of a dataset"
 )
 
 
@@ -172,6 +175,11 @@ def check_verbose(name: str, value: Any) -> None:
 def check_optional_text(name: str, value: Any) -> None:
     if value is not None:
         check_text(name, value)
+
+
+def check_prefix(name: str, value: Any) -> None:
+    if value is not None and (not isinstance(value, str) or "\0" in value):
+        raise InputError(f"{name} must be a text, got {shown(value)}")
 
 
 def check_names(name: str, value: Any) -> None:

@@ -19,6 +19,7 @@ from featx.options.table import OPTIONS
 #: Options that have no effect where no network runs.
 OF_NETWORK = (
     *("weights", "layer", "pooling", "preprocessing", "image_size", "trust_code"),
+    *("max_length", "long", "prefix"),
     *("precision", "engine", "device", "batch_size"),
 )
 FROM_A_FILE = "the embeddings come from a features file, and no network runs"
@@ -41,6 +42,9 @@ class Network(_Group):
     pooling: str | None = OPTIONS["pooling"].default
     preprocessing: Any = OPTIONS["preprocessing"].default
     image_size: int | None = OPTIONS["image_size"].default
+    max_length: int | None = OPTIONS["max_length"].default
+    long: str | None = OPTIONS["long"].default
+    prefix: str | None = OPTIONS["prefix"].default
     trust_code: bool = OPTIONS["trust_code"].default
 
     @property
@@ -51,8 +55,9 @@ class Network(_Group):
 
 @dataclass(frozen=True)
 class Reading(_Group):
-    """The images and labels to read from a collection."""
+    """The inputs and labels to read from a collection."""
 
+    text: str | None = OPTIONS["text"].default
     label: Any = OPTIONS["label"].default
     target: Any = OPTIONS["target"].default
     split_by: str | None = OPTIONS["split_by"].default
@@ -87,6 +92,7 @@ DEFAULT_RUN = Run()
 class PredictOptions(TypedDict, total=False):
     """Keywords of `featx.Model.predict`."""
 
+    text: str | None
     engine: Literal["auto", "torch", "openvino", "compile", "eager"] | str
     device: Any
     batch_size: int | Literal["auto"] | str
@@ -103,12 +109,19 @@ class RunOptions(PredictOptions, total=False):
 
 
 class NetworkOptions(TypedDict, total=False):
-    """Keywords for the weights, and for the preparation of images."""
+    """Keywords for the weights, and for the preparation of inputs."""
 
     weights: str | os.PathLike[str] | Enum | None
-    pooling: Literal["avg", "max", "cls", "patches", "cls+patches", "none", "identity"] | str | None
+    pooling: (
+        Literal["avg", "max", "cls", "patches", "cls+patches", "mean", "last", "none", "identity"]
+        | str
+        | None
+    )
     preprocessing: Any
     image_size: int | None
+    max_length: int | None
+    long: Literal["cut", "mean"] | str | None
+    prefix: str | None
     trust_code: bool
 
 

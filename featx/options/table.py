@@ -20,6 +20,7 @@ ON_ERROR = ("raise", "skip")
 SPLIT_BY = ("folder", "none")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 ENGINES = ("auto", "torch", "openvino", "compile", "eager")
+LONG = ("cut", "mean")
 DTYPES = ("float32", "float16")
 #: Smallest and largest side of input images: smaller ones show nothing, larger ones take 200 MB each.
 IMAGE_SIZES = (8, 8192)
@@ -47,6 +48,9 @@ _ALL = (
     Option("data", checks.DATA, checks.check_data),
     Option("label", "columns of classes (default: label)", checks.check_columns,
            form="names", metavar="C", table="data"),
+    Option("text", "column of texts (default: text, sentence, review or the like)",
+           checks.check_optional_text, metavar="C", table="data",
+           python="the column of texts in a table; default: one called text, sentence, review or the like"),
     Option("target", "columns of numbers; an image with a blank in a column is left out of that task",
            checks.check_columns, form="names", metavar="C", table="data"),
     Option("test_size", "share of test images where DATA has no split", checks.check_share, 0.25,
@@ -83,6 +87,12 @@ _ALL = (
            table="network", python="how a layer with positions becomes one vector"),
     Option("image_size", "another input resolution", whole_number(*IMAGE_SIZES, optional=True),
            form="count", metavar="PX", table="network"),
+    Option("max_length", "most tokens of a text, special tokens included (default: as the network states)",
+           whole_number(4, checks.MOST_TOKENS, optional=True), form="count", metavar="N", table="network"),
+    Option("long", "longer texts are cut off (default), or split, and the rows of their pieces averaged",
+           one_of(*LONG, optional=True), choices=LONG, table="network"),
+    Option("prefix", "stands before every text, such as 'query: ' (default: as the network states)",
+           checks.check_prefix, metavar="TEXT", table="network"),
     Option("preprocessing", "how images are prepared, in place of what the weights state; a network of your "
            "own needs it", checks.check_preprocessing),
     # Consent is asked of whoever runs an experiment, never read from a file that may be somebody else's.

@@ -46,26 +46,26 @@ _PAGES: tuple[tuple[type, str, Any], ...] = (
 )
 
 
-def render(result: Any, thumbnails: Mapping[Any, bytes] | None = None) -> str:
+def render(result: Any, samples: Mapping[Any, bytes | str] | None = None) -> str:
     """Lay out the result of any study as a self-contained HTML page.
 
     Parameters
     ----------
     result : ComparisonResult, CurveResult, DomainResult, ...
         What to show.
-    thumbnails : mapping of str to bytes, optional
-        Image id (for two sets: name of the set and id) -> a small JPEG, PNG or WebP file; 160 x 160 pixels
-        are enough. Images without one are listed too.
+    samples : mapping of str to bytes or str, optional
+        Id of an input (for two sets: name of the set and id) -> a small JPEG, PNG or WebP file, for which
+        160 x 160 pixels are enough, or a text. Inputs without one are listed too.
     """
     template, view = next((page, view) for kind, page, view in _PAGES if isinstance(result, kind))
-    return fill_template(template, view(result, thumbnails or {}))
+    return fill_template(template, {"kind": result.input_kind} | view(result, samples or {}))
 
 
 def write_report(
-    path: str | os.PathLike[str], result: Any, thumbnails: Mapping[Any, bytes] | None = None
+    path: str | os.PathLike[str], result: Any, samples: Mapping[Any, bytes | str] | None = None
 ) -> None:
     """Write the page of `render` atomically, or raise `OutputError`."""
-    write_atomically(path, render(result, thumbnails))
+    write_atomically(path, render(result, samples))
 
 
 def write_index(

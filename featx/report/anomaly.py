@@ -21,11 +21,11 @@ from featx.results import AnomalyResult, DetectorResult
 from featx.results.formats import format_seconds
 
 
-def anomaly_view(result: AnomalyResult, thumbnails: Mapping[str, bytes]) -> dict[str, Any]:
+def anomaly_view(result: AnomalyResult, samples: Mapping[str, bytes | str]) -> dict[str, Any]:
     """Show which detector tells anomalies apart, and for which normal class that is hardest."""
     ranked = result.ranked()
     name = str(result.dataset["name"])
-    lead = f"{result.heading()}. Intervals are 95 % intervals over test images."
+    lead = f"{result.heading()}. Intervals are 95 % intervals over test {result.input_kind}s."
     return {
         "title": f"{name}: anomalies",
         "heading": name,
@@ -34,13 +34,13 @@ def anomaly_view(result: AnomalyResult, thumbnails: Mapping[str, bytes]) -> dict
         "warnings": result.warnings,
         "units": capitalized(result.units_note),
         "share": f"{100 * result.contamination:.3g}",
-        "detectors": _detectors(ranked),
+        "detectors": _detectors(result, ranked),
         "by_class": _by_class(result, ranked) if len(ranked[0].problems) > 1 else None,
         "how": how_it_was_done(result, lead, {}, {result.backbone: result.space}),
     }
 
 
-def _detectors(ranked: list[DetectorResult]) -> Table:
+def _detectors(result: AnomalyResult, ranked: list[DetectorResult]) -> Table:
     columns = [
         Column("Detector", lambda d: d.title, style=""),
         drawn_column("AUROC", Scale([d.auroc for d in ranked]), lambda d: d.auroc, _kind),
@@ -50,7 +50,9 @@ def _detectors(ranked: list[DetectorResult]) -> Table:
         number_column("Found at threshold", lambda d: format_three(d.found), "found"),
         number_column("Time", lambda d: format_seconds(d.seconds)),
     ]
-    return make_table(columns, ranked, kind=_kind, caption="All detectors on the same test images")
+    return make_table(
+        columns, ranked, kind=_kind, caption=f"All detectors on the same test {result.input_kind}s"
+    )
 
 
 def _by_class(result: AnomalyResult, ranked: list[DetectorResult]) -> Table:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from featx.kinds import count_of
 from featx.report.data_checks import data_checks_view
 from featx.report.methods import methods_table, regression_table, repeats_table
 from featx.report.mistakes import confident_mistakes, errors_view
@@ -39,12 +40,12 @@ from featx.results import (
 )
 from featx.results.formats import format_joules, format_number, format_points, format_seconds
 
-#: Test images in the gallery of the largest errors of a regressor.
+#: Test inputs in the gallery of the largest errors of a regressor.
 SHOWN_ERRORS = 12
 ADDS = "top-1 of the ensemble - of the ensemble without it, points"
 
 
-def comparison_view(result: ComparisonResult, thumbnails: Mapping[str, bytes]) -> dict[str, Any]:
+def comparison_view(result: ComparisonResult, samples: Mapping[str, bytes | str]) -> dict[str, Any]:
     """Show which classifier to use, how sure that is, what it costs, and where it goes wrong."""
     data = result.dataset
     pick, best = result.recommended(), result.best()
@@ -57,8 +58,8 @@ def comparison_view(result: ComparisonResult, thumbnails: Mapping[str, bytes]) -
         "units": capitalized(result.units_note),
         "n_methods": len(result.methods),
         "shown": None,
-        "advice": result.advice or advise(result.methods, data.get("n_test") or 0),
-        "data_checks": data_checks_view(result, thumbnails),
+        "advice": result.advice or advise(result.methods, data.get("n_test") or 0, kind=result.input_kind),
+        "data_checks": data_checks_view(result, samples),
         "cost_of_checks": result.cost_of_checks(),
         "training": _training_figures(result),
         "how": comparison_provenance(result),
@@ -72,30 +73,35 @@ def comparison_view(result: ComparisonResult, thumbnails: Mapping[str, bytes]) -
         "shown": shown.named(result.methods),
         "verdict": nothing_view(result, best) if pick is None else verdict_view(result, best, pick),
         "next_steps": result.next_steps,
-        "methods": methods_table(result.methods, best, pick),
-        "repeats": _repeats_view(result.repeats),
+        "methods": methods_table(result.methods, best, pick, result.input_kind),
+        "repeats": _repeats_view(result.repeats, result.input_kind),
         "ensemble": _ensemble(result.ensemble),
         "cost": _cost(result, best, shown),
         "errors": errors_view(result, shown),
-        "mistakes": confident_mistakes(shown, other, thumbnails),
+        "mistakes": confident_mistakes(shown, other, samples),
     }
 
 
 def _subtitle(result: ComparisonResult, first: list[str]) -> str:
     """What was compared on what, in one line."""
-    counts = (("n_train", "training images"), ("n_test", "test images"))
-    images = [f"{result.dataset[key]:,} {what}" for key, what in counts if result.dataset.get(key)]
-    return " · ".join(filter(None, [*first, *images, ", ".join(result.networks()), result.created[:10]]))
+    counts = (("n_train", "training"), ("n_test", "test"))
+    sizes = [
+        f"{result.dataset[key]:,} {part} {result.input_kind}s"
+        for key, part in counts
+        if result.dataset.get(key)
+    ]
+    return " · ".join(filter(None, [*first, *sizes, ", ".join(result.networks()), result.created[:10]]))
 
 
-def _repeats_view(repeats: Repeats | None) -> dict[str, Any] | None:
+def _repeats_view(repeats: Repeats | None, kind: str) -> dict[str, Any] | None:
     """Show what several splits say; None where there was one split."""
     if repeats is None:
         return None
-    images = sum(repeats.n_train) + sum(repeats.n_test)
+    inputs = sum(repeats.n_train) + sum(repeats.n_test)
     return {
+        "kind": kind,
         "seeds": repeats.seeds,
-        "share": f"{100 * sum(repeats.n_test) / images:.0f}",
+        "share": f"{100 * sum(repeats.n_test) / inputs:.0f}",
         "classes": repeats.metric == "top1",
         "table": repeats_table(repeats),
     }
@@ -172,7 +178,7 @@ def _training_figures(result: ComparisonResult) -> list[dict[str, Any]]:
     return figures
 
 
-def regression_view(result: RegressionResult, thumbnails: Mapping[str, bytes]) -> dict[str, Any]:
+def regression_view(result: RegressionResult, samples: Mapping[str, bytes | str]) -> dict[str, Any]:
     """Show which regressor to use, how sure that is, and where it is furthest off."""
     best, pick = result.best(), result.recommended()
     task = str(result.dataset.get("task") or "number")
@@ -193,20 +199,20 @@ def regression_view(result: RegressionResult, thumbnails: Mapping[str, bytes]) -
         "alpha": ALPHA,
         "n_methods": len(result.methods),
         "methods": regression_table(result),
-        "repeats": _repeats_view(result.repeats),
+        "repeats": _repeats_view(result.repeats, result.input_kind),
         "scatter": None if drawn is None else draw(scatter_plot(result, drawn, task), "scatter"),
-        "errors": [] if drawn is None else _largest_errors(result, thumbnails),
+        "errors": [] if drawn is None else _largest_errors(result, samples),
         "how": comparison_provenance(result),
     }
 
 
-def _largest_errors(result: RegressionResult, thumbnails: Mapping[str, bytes]) -> list[Tile]:
+def _largest_errors(result: RegressionResult, samples: Mapping[str, bytes | str]) -> list[Tile]:
     truth, predicted = np.asarray(result.truth), np.asarray(result.predictions)
     worst = np.argsort(-np.abs(predicted - truth), kind="stable")[:SHOWN_ERRORS]
     return [
         tile(
             result.ids[i],
-            thumbnails,
+            samples,
             said=format_number(predicted[i]),
             small=f"is {format_number(truth[i])}",
         )
@@ -218,12 +224,15 @@ def index_view(
     tasks: Mapping[str, ComparisonResult], folders: Mapping[str, str], forward_passes: int
 ) -> dict[str, Any]:
     """Show a table a task, with its advice and a link to its own report."""
-    passes = "no image went through a frozen network in this run"
-    if forward_passes:
-        passes = f"{forward_passes:,} images went through a frozen network, once for all tasks"
     first = next(iter(tasks.values()))
+    passes = f"no {first.input_kind} went through a frozen network in this run"
+    if forward_passes:
+        passes = (
+            f"{count_of(forward_passes, first.input_kind)} went through a frozen network, once for all tasks"
+        )
     name = str(first.dataset.get("name") or "comparison")
     return {
+        "kind": first.input_kind,
         "title": f"{name}: {len(tasks)} tasks",
         "heading": name,
         "subtitle": f"{len(tasks)} tasks · {passes} · {first.created[:10]}",
@@ -236,6 +245,7 @@ def _task_view(name: str, result: ComparisonResult, folder: str) -> dict[str, An
     n_classes = len(result.dataset.get("classes") or ())
     return {
         "name": name,
+        "kind": result.input_kind,
         "what": "a number" if isinstance(result, RegressionResult) else f"{n_classes} classes",
         "n_train": result.dataset.get("n_train"),
         "n_test": result.dataset.get("n_test"),
@@ -249,4 +259,6 @@ def _task_table(result: ComparisonResult) -> Table | None:
     if isinstance(result, RegressionResult):
         return regression_table(result)
     best = result.best()
-    return None if best is None else methods_table(result.methods, best, result.recommended())
+    return (
+        None if best is None else methods_table(result.methods, best, result.recommended(), result.input_kind)
+    )

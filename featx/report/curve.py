@@ -21,6 +21,7 @@ from featx.report.table import (
     Cell,
     Column,
     Table,
+    capitalized,
     format_bounds,
     format_three,
     kind_of,
@@ -33,33 +34,33 @@ from featx.results.formats import format_mean_count, format_seconds
 
 _CROSSING = (
     " The crossing of a fine-tuned method is the last point from which it stays above the best probe of each "
-    "number of images, between two of them on the logarithm; "
+    "number of {kind}s, between two of them on the logarithm; "
 )
 #: Of results of earlier versions.
 _OVER_DRAWS = (
-    "Intervals are Student's t over draws, on fixed test images: they say how the mean varies with the "
-    "images drawn from this data, not with other test images."
+    "Intervals are Student's t over draws, on fixed test {kind}s: they say how the mean varies with the "
+    "{kind}s drawn from this data, not with other test {kind}s."
     f"{_CROSSING}its interval resamples the draws, the best probe chosen anew each time."
 )
 _OVER_BOTH = (
-    "A point estimates the accuracy on new test images after training on so many new images of each class. "
-    "Its interval is Wilson's with the variance over draws and test images together (Student's for errors); "
-    "that two draws share training images is allowed for (Nadeau and Bengio 2003)."
-    f"{_CROSSING}the probe is chosen on half of the draws and test images and scored on the others, and the "
-    "interval has every point at which no difference is shown. Methods cannot be told apart from the highest "
-    "where all pairs, tested together, show no difference at 5 % (max-T)."
+    "A point estimates the accuracy on new test {kind}s after training on so many new {kind}s of each class. "
+    "Its interval is Wilson's with the variance over draws and test {kind}s together (Student's for errors); "
+    "that two draws share training {kind}s is allowed for (Nadeau and Bengio 2003)."
+    f"{_CROSSING}the probe is chosen on half of the draws and test {{kind}}s and scored on the others, and "
+    "the interval has every point at which no difference is shown. Methods cannot be told apart from the "
+    "highest where all pairs, tested together, show no difference at 5 % (max-T)."
 )
 
 
-def curve_view(result: CurveResult, thumbnails: Mapping[str, bytes]) -> dict[str, Any]:
-    """Show accuracy by number of training images, and where fine-tuning overtakes frozen features."""
+def curve_view(result: CurveResult, samples: Mapping[str, bytes | str]) -> dict[str, Any]:
+    """Show accuracy by number of training inputs, and where fine-tuning overtakes frozen features."""
     data = result.dataset
     name = str(data.get("name") or "learning curve")
-    styles = line_styles(result.methods)
+    styles, kind = line_styles(result.methods), result.input_kind
     subtitle = [
         f"{len(data.get('classes') or ())} classes",
-        f"{format_count(data.get('n_train'))} images to draw from",
-        f"{format_count(data.get('n_test'))} test images",
+        f"{format_count(data.get('n_train'))} {kind}s to draw from",
+        f"{format_count(data.get('n_test'))} test {kind}s",
         f"{result.n_draws} draw{'' if result.n_draws == 1 else 's'}",
         ", ".join(dict.fromkeys(m.backbone for m in result.methods if m.backbone)),
         result.created[:10],
@@ -85,7 +86,7 @@ def curve_view(result: CurveResult, thumbnails: Mapping[str, bytes]) -> dict[str
         "references": any(m.kind == "floor" for m in result.methods),
         "plots": plots,
         "keys": [(styles[m.id], result.named(m)) for m in result.ranked()],
-        "intervals": result.intervals,
+        "intervals": result.intervals_over,
         "numbers": _numbers(result),
         "leaders": _leaders(result) if result.leaders else None,
         "notes": result.notes(),
@@ -100,16 +101,17 @@ def _highest(result: CurveResult, level: CurveLevel) -> Fact | None:
         return None
     top1 = result.metric(best, level)
     sure = f", {top1.low:.3f} to {top1.high:.3f}" if math.isfinite(top1.low) else ""
-    images = f"{format_mean_count(level.per_class)} image{'' if level.per_class == 1 else 's'} per class"
-    return Fact(images, format_three(top1.value), f"{result.named(best)}{sure}")
+    kind = result.input_kind
+    shots = f"{format_mean_count(level.per_class)} {kind if level.per_class == 1 else kind + 's'} per class"
+    return Fact(shots, format_three(top1.value), f"{result.named(best)}{sure}")
 
 
 def _headline(result: CurveResult) -> str:
-    last = result.levels[-1]
+    last, kind = result.levels[-1], result.input_kind
     if not result.crossings:
         best = result.best(last)
         if best is None:
-            return "Accuracy by number of images"
+            return f"Accuracy by number of {kind}s"
         leader = result.leader(last)
         n_same = len(leader.not_told_apart) if leader else 0
         others = f"; {n_same} other{'' if n_same == 1 else 's'} may be as good" if n_same else ""
@@ -120,10 +122,10 @@ def _headline(result: CurveResult) -> str:
     if shown:
         first = min(shown, key=lambda c: c.shots or math.inf)
         title = result.named(methods[first.method, first.backbone])
-        return f"{title} overtakes frozen features at about {first.shots:.2g} images per class"
+        return f"{title} overtakes frozen features at about {first.shots:.2g} {kind}s per class"
     if any(c.status == "before" and c.shares.get("before", 0) >= 0.975 for c in result.crossings):
-        return "Fine-tuning is ahead of frozen features at every number of images tried"
-    return f"No crossing shown up to {format_mean_count(last.per_class)} images per class"
+        return f"Fine-tuning is ahead of frozen features at every number of {kind}s tried"
+    return f"No crossing shown up to {format_mean_count(last.per_class)} {kind}s per class"
 
 
 def _told(levels: Sequence[CurveLevel]) -> list[CurveLevel]:
@@ -145,9 +147,11 @@ def _numbers(result: CurveResult) -> Table:
 
         return Column(level.title, show, style="")
 
-    first = Column("images per class", lambda m: Cell(result.named(m), WORDS[kind_of(m)]), style="")
+    first = Column(
+        f"{result.input_kind}s per class", lambda m: Cell(result.named(m), WORDS[kind_of(m)]), style=""
+    )
     columns = [first, *(column(level) for level in result.levels)]
-    caption = "Top-1 by method and images per class"
+    caption = f"Top-1 by method and {result.input_kind}s per class"
     return make_table(columns, result.ranked(), style="numbers", caption=caption)
 
 
@@ -161,7 +165,9 @@ def _leaders(result: CurveResult) -> Table:
         ("may be as good", *(f"{len(one.not_told_apart)} of {n_others}" for _, one in shown)),
         ("too high by", *(f"{100 * one.optimism:.1f} points" for _, one in shown)),
     ]
-    return plain_table(("images per class", *(level.title for level, _ in shown)), rows, style="numbers")
+    return plain_table(
+        (f"{result.input_kind}s per class", *(level.title for level, _ in shown)), rows, style="numbers"
+    )
 
 
 def _costs(result: CurveResult) -> Table:
@@ -183,20 +189,23 @@ def _median_fit(result: CurveResult, method: CurveMethod, level: CurveLevel) -> 
 
 
 def _provenance(result: CurveResult) -> dict[str, Any]:
-    data = result.dataset
+    data, kind = result.dataset, result.input_kind
     facts = {
-        "Data": f"{data.get('name', '')}, {format_count(data.get('n_train'))} images to draw from and "
-        f"{format_count(data.get('n_test'))} test images, {len(data.get('classes') or ())} classes",
+        "Data": f"{data.get('name', '')}, {format_count(data.get('n_train'))} {kind}s to draw from and "
+        f"{format_count(data.get('n_test'))} test {kind}s, {len(data.get('classes') or ())} classes",
         "Split": SPLIT.get(str(data.get("split")), ""),
-        "Images a class to draw from": format_count_range(data.get("n_per_class_train")),
+        f"{capitalized(kind)}s a class to draw from": format_count_range(data.get("n_per_class_train")),
         "Draws": f"{result.n_draws}, nested: more shots take what fewer shots take",
         "Protocol": result.protocol,
         "Fine-tuning": result.recipe,
-        "Embeddings": describe_forward_passes(result.forward_passes)
+        "Embeddings": describe_forward_passes(result.forward_passes, kind)
         + (", once for all cells" if result.forward_passes else ""),
         "Cells": f"{result.cells.get('computed', 0):,} computed in this run, "
         f"{result.cells.get('resumed', 0):,} found finished",
     }
     return how_it_was_done(
-        result, _OVER_DRAWS if result.intervals == "draws" else _OVER_BOTH, facts, result.spaces
+        result,
+        (_OVER_DRAWS if result.intervals == "draws" else _OVER_BOTH).format(kind=kind),
+        facts,
+        result.spaces,
     )

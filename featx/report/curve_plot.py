@@ -1,4 +1,4 @@
-"""Draw a learning curve: top-1 against images per class, one line with intervals per method."""
+"""Draw a learning curve: top-1 against inputs per class, one line with intervals per method."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def line_styles(methods: Sequence[CurveMethod]) -> dict[tuple[str, str | None], 
 def learning_plot(
     result: CurveResult, *, width: int = 900, height: int = 460, last: int | None = None
 ) -> Plot:
-    """Draw mean top-1 over the draws against images per class (log scale), with 95 % bands.
+    """Draw mean top-1 over the draws against inputs per class (log scale), with 95 % bands.
 
     References that would squeeze the others into a corner are left out. Width and height are in CSS pixels,
-    below 600 for a phone; `last` is the number of levels to draw, those with the most images.
+    below 600 for a phone; `last` is the number of levels to draw, those with the most inputs.
     """
     styles = line_styles(result.methods)
     levels, small = result.levels[-(last or 0) :], width < 600
@@ -92,8 +92,8 @@ def learning_plot(
             axes.plot(k, p.value, style.mark, gid=f"tip-{len(tips)}", **mark)
             tips.append(f"{result.named(method)}, {level.title} per class: top-1 {p}")
     axes.set_ylim(low, high)
-    _image_ticks(axes, x, small)
-    plain_axes(axes, "training images per class (log scale)", "top-1 accuracy")
+    _level_ticks(axes, x, small)
+    plain_axes(axes, f"training {result.input_kind}s per class (log scale)", "top-1 accuracy")
     return Plot(figure, _in_words(result), tips)
 
 
@@ -119,7 +119,7 @@ def _visible(result: CurveResult, method: CurveMethod, levels: Sequence[CurveLev
     return any(result.metric(method, level).value >= low for level in levels)
 
 
-def _image_ticks(axes: Axes, x: Sequence[float], small: bool) -> None:
+def _level_ticks(axes: Axes, x: Sequence[float], small: bool) -> None:
     """Put a tick at each level, except those too close to the one before."""
     from matplotlib.ticker import NullLocator
 
@@ -142,5 +142,7 @@ def _in_words(result: CurveResult) -> str:
     ]
     return (
         f"Top-1 accuracy from {format_mean_count(first.per_class)} to "
-        f"{format_mean_count(last.per_class)} training images per class: " + "; ".join(lines) + "."
+        f"{format_mean_count(last.per_class)} training {result.input_kind}s per class: "
+        + "; ".join(lines)
+        + "."
     )

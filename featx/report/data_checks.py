@@ -1,4 +1,4 @@
-"""Show the data checks: leaked test images, pictures with two labels, labels that look wrong."""
+"""Show the data checks: leaked test inputs, copies with two labels, labels that look wrong."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from featx.results import ComparisonResult
 SHOWN = 8
 SHOWN_METHODS = 6
 
-Thumbnails = Mapping[str, bytes]
-#: Pictures that belong together, and a text about them.
+Samples = Mapping[str, bytes | str]
+#: Inputs that belong together, and a text about them.
 Group = tuple[list[Tile], str]
 
 
-def data_checks_view(result: ComparisonResult, thumbnails: Thumbnails) -> dict[str, Any] | None:
+def data_checks_view(result: ComparisonResult, samples: Samples) -> dict[str, Any] | None:
     """Show the findings; None without any."""
     checks = result.hygiene or {}
     if "leaks" not in checks:
@@ -34,15 +34,14 @@ def data_checks_view(result: ComparisonResult, thumbnails: Thumbnails) -> dict[s
         "leaks": leaks["test_images"],
         "share": f"{100 * leaks['share']:.1f}",
         "leaked": [
-            _pair(pair, thumbnails, {"test": "test: ", "train": "training: "})
-            for pair in leaks["pairs"][:SHOWN]
+            _pair(pair, samples, {"test": "test: ", "train": "training: "}) for pair in leaks["pairs"][:SHOWN]
         ],
         "with_and_without": _with_and_without(result, leaks["top1"]),
         "two_labels": two_labels["pictures"],
         "pictures": [
             (
                 [
-                    tile(image["id"], thumbnails, small=f"{image['label']}: {image['id']}")
+                    tile(image["id"], samples, small=f"{image['label']}: {image['id']}")
                     for image in _differing(picture)
                 ],
                 "",
@@ -57,37 +56,39 @@ def data_checks_view(result: ComparisonResult, thumbnails: Thumbnails) -> dict[s
         "doubted": [
             tile(
                 entry["id"],
-                thumbnails,
+                samples,
                 said=f"{entry['suggested']} · {100 * entry['confidence']:.0f} %",
                 small=f"labelled {entry['given']} · {'training' if entry['part'] == 'train' else 'test'}",
             )
             for entry in labels["list"][: 2 * SHOWN]
         ],
         "alike": alike["pairs"],
-        "pairs": [_pair(pair, thumbnails, {"first": "", "second": ""}) for pair in alike["list"][:SHOWN]],
+        "pairs": [_pair(pair, samples, {"first": "", "second": ""}) for pair in alike["list"][:SHOWN]],
         "shown": SHOWN,
     }
 
 
 def _with_and_without(result: ComparisonResult, top1: list[dict[str, Any]]) -> Table:
-    """Return the accuracy of the best methods, with and without the leaked test images."""
+    """Return the accuracy of the best methods, with and without the leaked test inputs."""
     titles = {(m.name, m.backbone): m.title for m in result.methods}
     rows = [
         (titles[entry["name"], entry["backbone"]], format_three(entry["all"]), format_three(entry["without"]))
         for entry in sorted(top1, key=lambda entry: -entry["all"])
         if (entry["name"], entry["backbone"]) in titles
     ]
-    return plain_table(("Top-1 accuracy", "all test images", "without these"), rows[:SHOWN_METHODS])
+    return plain_table(
+        ("Top-1 accuracy", f"all test {result.input_kind}s", "without these"), rows[:SHOWN_METHODS]
+    )
 
 
 def _differing(picture: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Return two images of a picture that have different labels."""
+    """Return two copies that have different labels."""
     first = picture[0]
     return [first, next(image for image in picture if image["label"] != first["label"])]
 
 
-def _pair(pair: dict[str, Any], thumbnails: Thumbnails, sides: Mapping[str, str]) -> Group:
-    tiles = [tile(pair[side], thumbnails, small=f"{said}{pair[side]}") for side, said in sides.items()]
+def _pair(pair: dict[str, Any], samples: Samples, sides: Mapping[str, str]) -> Group:
+    tiles = [tile(pair[side], samples, small=f"{said}{pair[side]}") for side, said in sides.items()]
     return tiles, _measures(pair)
 
 

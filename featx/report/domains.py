@@ -24,14 +24,15 @@ from featx.results.formats import format_seconds
 # Drawn in the colours that the other reports give to references, probes and the fine-tuned baseline.
 _STYLE = {"source": "reference", "adapted": "probe", "bound": "finetune"}
 _ABOUT = {
-    "source": "labelled source images",
-    "adapted": "and unlabelled target images",
-    "bound": "labelled target images: the upper bound",
+    "source": "labelled source {}",
+    "adapted": "and unlabelled target {}",
+    "bound": "labelled target {}: the upper bound",
 }
 
 
-def domains_view(result: DomainResult, thumbnails: Mapping[str, bytes]) -> dict[str, Any]:
+def domains_view(result: DomainResult, samples: Mapping[str, bytes | str]) -> dict[str, Any]:
     """Show whether adapting to the target helps."""
+    inputs = f"{result.input_kind}s"
     source, target = (str(domain["name"]) for domain in (result.source, result.target))
 
     def against(m: DomainMethod) -> Cell:
@@ -43,7 +44,7 @@ def domains_view(result: DomainResult, thumbnails: Mapping[str, bytes]) -> dict[
         return _STYLE[m.kind]
 
     columns = [
-        Column("Method", lambda m: Cell(m.title, _ABOUT[m.kind]), style=""),
+        Column("Method", lambda m: Cell(m.title, _ABOUT[m.kind].format(inputs)), style=""),
         drawn_column("top-1", Scale([m.top1 for m in result.methods]), lambda m: m.top1, kind),
         metric_column("top1", lambda m: m.top1, first=True),
         number_column(
@@ -59,8 +60,8 @@ def domains_view(result: DomainResult, thumbnails: Mapping[str, bytes]) -> dict[
     adjusted = any(m.is_adjusted for m in result.methods)
     family = "; p-values and intervals allow for all methods together (max-T over joint sign flips)"
     lead = (
-        f"{result.heading()}. No method saw a test image. Differences are tested by exact paired tests "
-        f"against source only{family if adjusted else ''}."
+        f"{result.heading()}. No method saw a test {result.input_kind}. Differences are tested by exact "
+        f"paired tests against source only{family if adjusted else ''}."
     )
     about = f"{len(result.classes)} classes", f"{result.classifier} on {result.backbone}", result.created[:10]
     return {
@@ -71,7 +72,7 @@ def domains_view(result: DomainResult, thumbnails: Mapping[str, bytes]) -> dict[
         "warnings": result.warnings,
         "units": capitalized(result.units_note),
         "methods": make_table(
-            columns, result.methods, kind=kind, caption="All methods on the target's test images"
+            columns, result.methods, kind=kind, caption=f"All methods on the target's test {inputs}"
         ),
         "how": how_it_was_done(result, lead, {}, {result.backbone: result.space}),
     }

@@ -1,4 +1,4 @@
-"""The page of images to label next."""
+"""The page of inputs to label next."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ def write_label_page(
     path: str | os.PathLike[str],
     table: str,
     rows: Sequence[tuple[str, str | None, float | None]],
-    thumbnails: Mapping[str, bytes],
+    samples: Mapping[str, bytes | str],
+    kind: str = "image",
 ) -> None:
-    """Write a page of pictures, in the order of the table's rows.
+    """Write a page of images or texts, in the order of the table's rows.
 
     Parameters
     ----------
@@ -23,13 +24,15 @@ def write_label_page(
     table : str
         The name of the table to fill in.
     rows : sequence of (id, suggested label or None, its probability or None)
-    thumbnails : mapping of str to bytes
-        Small images by id.
+    samples : mapping of str to bytes or str
+        Small images, or texts, by id.
+    kind : str, default="image"
+        The kind of the inputs.
     """
     tiles = [
         tile(
             id,
-            thumbnails,
+            samples,
             said=f"row {i}" + (f": {suggested}?" if suggested is not None else ""),
             small=id,
             also="" if confidence is None else f"{100 * confidence:.0f} %",
@@ -40,6 +43,7 @@ def write_label_page(
         "title": f"{table}: to label next",
         "heading": "To label next",
         "subtitle": f"the first {len(tiles)} rows of {table}",
+        "kind": kind,
         "tiles": tiles,
         "table": table,
         "foot": "Made by featx.",

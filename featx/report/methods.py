@@ -25,11 +25,13 @@ from featx.report.table import (
 from featx.results import MethodResult, RegressionResult, RepeatedMethod, Repeats, ranked_methods
 from featx.results.formats import format_milliseconds, format_number, format_points, format_seconds
 
-CAPTION = "All methods on the same test images, the best first"
+CAPTION = "All methods on the same test {}s, the best first"
 WHAT = "mean over splits"
 
 
-def methods_table(methods: Sequence[MethodResult], best: MethodResult, pick: MethodResult | None) -> Table:
+def methods_table(
+    methods: Sequence[MethodResult], best: MethodResult, pick: MethodResult | None, kind: str = "image"
+) -> Table:
     """Return the table of classifiers: `best` has the highest top-1, `pick` (if any) is recommended."""
 
     def chips(m: MethodResult) -> list[tuple[str, str]]:
@@ -45,9 +47,10 @@ def methods_table(methods: Sequence[MethodResult], best: MethodResult, pick: Met
         _metric("macro_f1", minor=True),
         _metric("log_loss", minor=True),
         _metric("calibration_error", short="Calib. error", minor=True),
-        _per_image(),
+        _per_input(kind),
     ]
-    return make_table(columns, ranked_methods(methods), kind=kind_of, picked=pick, caption=CAPTION)
+    caption = CAPTION.format(kind)
+    return make_table(columns, ranked_methods(methods), kind=kind_of, picked=pick, caption=caption)
 
 
 def regression_table(result: RegressionResult) -> Table:
@@ -62,9 +65,10 @@ def regression_table(result: RegressionResult) -> Table:
         _time(),
         _metric("rmse", format_number, short="RMSE", minor=True),
         _metric("spearman", short="Spearman", minor=True),
-        _per_image(),
+        _per_input(result.input_kind),
     ]
-    return make_table(columns, result.ranked(), kind=kind_of, picked=pick, caption=CAPTION)
+    caption = CAPTION.format(result.input_kind)
+    return make_table(columns, result.ranked(), kind=kind_of, picked=pick, caption=caption)
 
 
 def repeats_table(repeats: Repeats) -> Table:
@@ -135,8 +139,8 @@ def _time() -> Column:
     return number_column("Time to train", lambda m: format_seconds(m.cost), "train", "extraction and fit")
 
 
-def _per_image() -> Column:
+def _per_input(kind: str) -> Column:
     def show(m: MethodResult) -> str:
         return format_milliseconds(m.seconds.get("predict_per_image"))
 
-    return Column("ms per\nimage", show, "n minor", "ms/image", "one new image, the network included")
+    return Column(f"ms per\n{kind}", show, "n minor", f"ms/{kind}", f"one new {kind}, the network included")

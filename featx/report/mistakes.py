@@ -33,7 +33,7 @@ def errors_view(result: ComparisonResult, pick: MethodResult) -> dict[str, Any] 
         return None
     n = len(shown[0].confusion)
     classes = [str(c) for c in result.dataset.get("classes") or range(n)]
-    plots = [confusion_plot(m, classes) for m in shown]
+    plots = [confusion_plot(m, classes, result.input_kind) for m in shown]
     pairs = frequent_confusions(shown[0], classes)
     return {
         "n": n,
@@ -98,7 +98,7 @@ def describe_rest(shown: Sequence[MethodResult], classes: Sequence[str]) -> str:
 
 
 def confident_mistakes(
-    method: MethodResult, other: MethodResult | None, thumbnails: Mapping[str, bytes]
+    method: MethodResult, other: MethodResult | None, samples: Mapping[str, bytes | str]
 ) -> list[Tile]:
     """Return the most confident mistakes of a method.
 
@@ -113,7 +113,7 @@ def confident_mistakes(
         tiles.append(
             tile(
                 mistake.id,
-                thumbnails,
+                samples,
                 said=f"{mistake.predicted}{probability}",
                 small=f"labelled {mistake.true}",
                 also=f"so says {other.title}: check the label" if both and other is not None else "",

@@ -1,4 +1,4 @@
-"""Fill templates, and show figures and images in them.
+"""Fill templates, and show figures, images and texts in them.
 
 Every page is one self-contained HTML file that needs no scripts and no network.
 """
@@ -12,20 +12,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from featx.report.svg import Plot, inline_svg
+from featx.terminal import printable_lines, shortened
 
 if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
 
+#: Most characters of a text that show at once, and those that show when it is opened.
+SHOWN_TEXT, WHOLE_TEXT = 300, 5_000
 FOOT = "Made by featx. The numbers are in results.json and results.csv beside this page."
 
 
 def fill_template(name: str, view: Mapping[str, Any]) -> str:
     """Fill a template with a view, whose texts are escaped.
 
-    Every view has ``title``, ``heading`` and ``subtitle``; a missing value is an error.
+    Every view has ``title``, ``heading`` and ``subtitle``, and ``kind`` where its inputs are no images; a
+    missing value is an error.
     """
-    return _environment().get_template(name).render({"foot": FOOT} | dict(view))
+    return _environment().get_template(name).render({"foot": FOOT, "kind": "image"} | dict(view))
 
 
 @functools.cache
@@ -50,19 +54,36 @@ def draw(
 
 @dataclass(frozen=True)
 class Tile:
-    """An image with the lines below it."""
+    """An image or a text with the lines below it."""
 
     id: str
-    src: str  # the thumbnail as a ``data:`` address, or empty
+    src: str = ""  # the image as a ``data:`` address
+    text: str = ""  # the text on one line, or its beginning
+    whole: str = ""  # the text with its line ends, where `text` is its beginning
+    title: str = ""  # what opens the whole text
     said: str = ""  # the main line
     small: str = ""
     also: str = ""  # a remark
     alt: str = ""  # for readers who cannot see the image
 
 
-def tile(id: str, thumbnails: Mapping[Any, bytes], *, key: Any = None, **texts: str) -> Tile:
-    """Return the tile of an image; `key` finds its thumbnail if it is not the id."""
-    return Tile(id, data_uri(thumbnails.get(id if key is None else key)), **{"alt": id} | texts)
+def tile(id: str, samples: Mapping[Any, bytes | str], *, key: Any = None, **lines: str) -> Tile:
+    """Return the tile of an input; `key` finds its sample if it is not the id."""
+    sample = samples.get(id if key is None else key)
+    if isinstance(sample, str):
+        return Tile(id, **_text_parts(sample), **{"alt": id} | lines)
+    return Tile(id, data_uri(sample), **{"alt": id} | lines)
+
+
+def _text_parts(text: str) -> dict[str, str]:
+    """Return a text of anybody's for a tile: nothing in it can hide, reorder or move the text around it."""
+    whole = printable_lines("\n".join(text[:WHOLE_TEXT].expandtabs(4).splitlines()).strip())
+    line = " ".join(whole.split())
+    if len(text) <= WHOLE_TEXT and len(line) <= SHOWN_TEXT:
+        return {"text": line}
+    left = len(text) - WHOLE_TEXT
+    title = f"the first {WHOLE_TEXT:,} of its {len(text):,} characters" if left > 0 else "the whole text"
+    return {"text": shortened(line, SHOWN_TEXT), "whole": whole, "title": title}
 
 
 def data_uri(image: bytes | None) -> str:

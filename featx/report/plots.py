@@ -25,7 +25,7 @@ MARKER = {"probe": "o", "finetune": "D"}
 NUMBERED = 30  # most classes of a confusion matrix whose cells show their counts
 DRAWN = 500  # most classes of a confusion matrix that is drawn at all
 NAMED = 100  # most classes of a confusion matrix with named rows and columns
-#: Most points in the scatter plot: the first test images.
+#: Most points in the scatter plot: the first test inputs.
 POINTS = 3000
 #: Generous width of a letter at font size 11, as the reader's font is unknown.
 LETTER = 6.6
@@ -75,7 +75,7 @@ def cost_plot(methods: Iterable[MethodResult], emphasised: Iterable[MethodResult
     return Plot(figure, alt, tips)
 
 
-def confusion_plot(method: MethodResult, classes: Sequence[str]) -> Plot | None:
+def confusion_plot(method: MethodResult, classes: Sequence[str], kind: str = "image") -> Plot | None:
     """Draw the confusion matrix of a method: rows true, columns predicted, shade the share of the true class.
 
     Returns None without a matrix, or with more than `DRAWN` classes: cells would be smaller than a pixel.
@@ -85,7 +85,7 @@ def confusion_plot(method: MethodResult, classes: Sequence[str]) -> Plot | None:
         return None
     counts = Confusion.of(method.confusion)
     names = [shorten(c) for c in classes]
-    cell = 29.0 if n <= 15 else 20.0 if n <= NUMBERED else 14.0 if n <= 60 else 9.5 if n <= NAMED else 900 / n
+    cell = _cell_size(n)
     text = min(11.0, 0.95 * cell)
     longest = max(map(len, names)) if n <= NAMED else 0
     margin, side = 26 + 0.54 * text * longest, n * cell
@@ -105,7 +105,14 @@ def confusion_plot(method: MethodResult, classes: Sequence[str]) -> Plot | None:
     about: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 11, "color": INK["--muted"]}
     axes.annotate("true", (-margin + 9, side / 2), xycoords="axes pixels", rotation=90, **about)
     axes.annotate("predicted", (side / 2, -margin + 9), xycoords="axes pixels", **about)
-    return Plot(figure, _confusion_in_words(method, classes), tips)
+    return Plot(figure, _confusion_in_words(method, classes, kind), tips)
+
+
+def _cell_size(n: int) -> float:
+    """Return the side of a cell in a matrix of n classes, in pixels."""
+    if n <= 15:  # larger with few classes: the page widens a small figure, and its letters with it
+        return max(29.0, min(130.0, 340 / n))
+    return 20.0 if n <= NUMBERED else 14.0 if n <= 60 else 9.5 if n <= NAMED else 900 / n
 
 
 def fill_cell(
@@ -131,7 +138,7 @@ def name_cells(axes: Axes, n: int, names: Sequence[str], size: float) -> None:
 
 
 def curves_plot(method: MethodResult, loss_top: float | None = None, low: float | None = None) -> Plot | None:
-    """Draw loss and accuracy on training and validation images over epochs; None without a history.
+    """Draw loss and accuracy on training and validation inputs over epochs; None without a history.
 
     `loss_top` ends the loss axis and `low` begins the accuracy axis, so that methods share their axes.
     """
@@ -183,8 +190,8 @@ def scatter_plot(result: RegressionResult, best: MethodResult, task: str) -> Plo
     axes.set(xlim=ends, ylim=ends)
     plain_axes(axes, f"true {task}".replace("$", r"\$"), "predicted")
     alt = (
-        f"Predicted against true {task} on {len(truth)} test images by {best.title}: R2 {best.metric('r2')}, "
-        f"mean absolute error {format_metric('mae', best.metric('mae'))}."
+        f"Predicted against true {task} on {len(truth)} test {result.input_kind}s by {best.title}: "
+        f"R2 {best.metric('r2')}, mean absolute error {format_metric('mae', best.metric('mae'))}."
     )
     return Plot(figure, alt)
 
@@ -200,11 +207,11 @@ def frequent_confusions(method: MethodResult, classes: Sequence[str]) -> list[tu
     return [(count, classes[row], classes[column]) for count, row, column in wrong]
 
 
-def _confusion_in_words(method: MethodResult, classes: Sequence[str]) -> str:
+def _confusion_in_words(method: MethodResult, classes: Sequence[str], kind: str) -> str:
     counts = Confusion.of(method.confusion)
     total, right = sum(counts.counts), sum(counts.right())
     most = "; ".join(f"{t} taken for {p} ({c})" for c, t, p in frequent_confusions(method, classes)[:3])
-    alt = f"Confusion matrix of {method.title}: {right} of {total} test images right."
+    alt = f"Confusion matrix of {method.title}: {right} of {total} test {kind}s right."
     return alt + (f" Most frequent confusions: {most}." if most else "")
 
 

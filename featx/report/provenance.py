@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from featx.kinds import count_of
 from featx.report.table import Table, capitalized, plain_table
 from featx.results import ALPHA, ComparisonResult, RegressionResult, StudyResult
 from featx.results.formats import format_number, format_seconds
@@ -40,7 +41,8 @@ def how_it_was_done(
     said = {
         **facts,
         "Licence of the weights": _describe_licences(result.about),
-        "Embeddings": facts.get("Embeddings") or describe_forward_passes(result.forward_passes),
+        "Embeddings": facts.get("Embeddings")
+        or describe_forward_passes(result.forward_passes, result.input_kind),
         "Seed": facts.get("Seed", result.seed),
         "Time, all together": None if total is None else format_seconds(total),
         "Written": result.created,
@@ -54,8 +56,8 @@ def how_it_was_done(
         rows = [(f.get("id", ""), f.get("reason", "")) for f in facts_of]
         rest = len(result.failures) - len(rows)
         more = f"and {rest} more, all in the JSON file." if rest else ""
-        title = f"Left out: {plural(len(result.failures), 'unreadable image')}"
-        tables.append(Detail(title, plain_table(("image", "reason"), rows), more))
+        title = f"Left out: {plural(len(result.failures), f'unreadable {result.input_kind}')}"
+        tables.append(Detail(title, plain_table((result.input_kind, "reason"), rows), more))
     return {
         "lead": lead,
         "facts": {name: str(value) for name, value in said.items() if value not in (None, "")},
@@ -71,13 +73,14 @@ def comparison_provenance(result: ComparisonResult) -> dict[str, Any]:
     n_classes = len(data.get("classes") or ())
     what = f"{data.get('task')} is predicted" if number else f"{n_classes} classes"
     split = str(data.get("split") or "not recorded")
+    kind = result.input_kind
     facts = {
         "Data": f"{data.get('name', '')}, {format_count(data.get('n_train'))} training and "
-        f"{format_count(data.get('n_test'))} test images, {what}",
+        f"{format_count(data.get('n_test'))} test {kind}s, {what}",
         "Left out for want of a label": data.get("n_unlabelled") or "",
         "Split": "drawn" if number and split == "drawn" else SPLIT.get(split, split),
-        "Training images a class": format_count_range(data.get("n_per_class_train")),
-        "Test images a class": format_count_range(data.get("n_per_class_test")),
+        f"Training {kind}s a class": format_count_range(data.get("n_per_class_train")),
+        f"Test {kind}s a class": format_count_range(data.get("n_per_class_test")),
         "Groups a class, each of one class only": format_count_range(result.units.get("groups_per_class")),
         "Seed": result.seed if result.repeats is None else f"{result.seed}, of this page’s own split",
     }
@@ -88,10 +91,10 @@ def comparison_provenance(result: ComparisonResult) -> dict[str, Any]:
     how = "together (max-T over joint sign flips)" if adjusted else "by Holm's method"
     units = f"{capitalized(result.units_note)}. " if result.units_note else ""
     lead = (
-        "Every method saw the same training images and was scored once on the same test images; "
-        "hyperparameters were chosen on training images only. Intervals are 95 % intervals over test images. "
-        f"{units}p-values are of {test}, adjusted for all pairs of methods that compete {how}, and read at "
-        f"{ALPHA:.2f}; a reference’s is not adjusted. {_on_choice(result)} "
+        f"Every method saw the same training {kind}s and was scored once on the same test {kind}s; "
+        f"hyperparameters were chosen on training {kind}s only. Intervals are 95 % intervals over "
+        f"test {kind}s. {units}p-values are of {test}, adjusted for all pairs of methods that compete {how}, "
+        f"and read at {ALPHA:.2f}; a reference’s is not adjusted. {_on_choice(result)} "
         "Time to train is extraction and fit."
     )
     methods = [
@@ -110,20 +113,21 @@ def comparison_provenance(result: ComparisonResult) -> dict[str, Any]:
 
 
 def _on_choice(result: ComparisonResult) -> str:
-    """Say how much the choice of the best method on the test images flatters it."""
+    """Say how much the choice of the best method on the test inputs flatters it."""
     best = "best" if isinstance(result, RegressionResult) else "highest"
+    several = f"The {best} of several scores on the same {result.input_kind}s"
     optimism = (result.selection or {}).get("optimism")
     if optimism is None:
-        return f"The {best} of several scores on the same images is slightly optimistic."
+        return f"{several} is slightly optimistic."
     by = format_number(optimism) if isinstance(result, RegressionResult) else points_in_text(optimism)
-    return f"The {best} of several scores on the same images is too good by about {by} (bootstrap)."
+    return f"{several} is too good by about {by} (bootstrap)."
 
 
-def describe_forward_passes(n: int) -> str:
-    """Say how many images went through a network."""
+def describe_forward_passes(n: int, kind: str) -> str:
+    """Say how many inputs went through a network."""
     if not n:
-        return "all from the cache, no image went through a frozen network in this run"
-    return f"{plural(n, 'image')} went through a frozen network in this run"
+        return f"all from the cache, no {kind} went through a frozen network in this run"
+    return f"{count_of(n, kind)} went through a frozen network in this run"
 
 
 def _describe_runs(runs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -182,10 +186,10 @@ def format_count_range(counts: list[int] | None) -> str:
 
 
 def format_count(n: int | None) -> str:
-    """Format a number of images that may be unknown."""
+    """Format a number of inputs that may be unknown."""
     return "?" if n is None else f"{n:,}"
 
 
 def plural(n: int, what: str) -> str:
-    """Return ``1 image`` or ``2 images``."""
+    """Return ``1 epoch`` or ``2 epochs``."""
     return f"{n:,} {what}" + ("" if n == 1 else "s")

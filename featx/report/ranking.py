@@ -16,9 +16,10 @@ from featx.results.ranking import SCORES, RankingResult
 _LINES = ("-", "--", ":", "-.")
 
 
-def ranking_view(result: RankingResult, thumbnails: Mapping[str, bytes]) -> dict[str, Any]:
+def ranking_view(result: RankingResult, samples: Mapping[str, bytes | str]) -> dict[str, Any]:
     """Show which backbone or layer has the best embeddings, and what a score would have chosen."""
-    name, depth, alike = str(result.dataset.get("name")), depth_plot(result), cka_plot(result)
+    data, kind = result.dataset, result.input_kind
+    name, depth, alike = str(data.get("name")), depth_plot(result), cka_plot(result)
     first, *rest = result.sentences() or [""]
     pairs = zip(result.candidates, result.spaces, strict=False)
     spaces = {
@@ -30,7 +31,7 @@ def ranking_view(result: RankingResult, thumbnails: Mapping[str, bytes]) -> dict
     return {
         "title": f"{name}: ranking",
         "heading": name,
-        "subtitle": f"{result.dataset.get('n'):,} images · {result.dataset.get('n_classes')} classes",
+        "subtitle": f"{data.get('n'):,} {kind}s · {data.get('n_classes')} classes",
         "verdict": first,
         "doubt": result.is_open,
         "more": " ".join(rest),

@@ -1,4 +1,4 @@
-"""The page of images that a detector scored: how many are flagged, which, and what they are compared with."""
+"""The page of inputs that a detector scored: how many are flagged, which, and what they are compared with."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from featx.kinds import count_of
 from featx.report.page import Tile, draw, tile
 from featx.report.plots import plain_axes
 from featx.report.provenance import how_it_was_done, plural
@@ -17,42 +18,43 @@ from featx.results import ScoresResult
 
 #: Bars of the histogram.
 _BINS = 40
-#: An image, the nearest normal one, and a line below both.
+#: An input, the nearest normal one, and a line below both.
 _Pair = tuple[list[Tile], str]
 
 
-def scores_view(result: ScoresResult, thumbnails: Mapping[tuple[str, str], bytes]) -> dict[str, Any]:
-    """Show how many images are unlike the normal ones, which ones most, and those at the threshold."""
+def scores_view(result: ScoresResult, samples: Mapping[tuple[str, str], bytes | str]) -> dict[str, Any]:
+    """Show how many inputs are unlike the normal ones, which ones most, and those at the threshold."""
     name, normal = (
         str(result.dataset.get(key) or word) for key, word in (("name", "new"), ("normal", "normal"))
     )
-    found = int(result.anomalous.sum())
+    found, kind = int(result.anomalous.sum()), result.input_kind
     lead = (
         f"{result.detector_title or result.detector} on embeddings of {result.backbone}, fitted on all "
-        f"{plural(result.n_train, 'normal image')}. The threshold comes from their scores by detectors that "
-        "were fitted without them. p-value: the share of the normal images that are as unlike the others as "
-        "this image, or more."
+        f"{plural(result.n_train, f'normal {kind}')}. The threshold comes from their scores by detectors "
+        f"that were fitted without them. p-value: the share of the normal {kind}s that are as unlike the "
+        f"others as this {kind}, or more."
     )
     top = [one for one in result.shown if not one["threshold"]]
     near = [one for one in result.shown if one["threshold"]]
     return {
         "title": f"{name}: unlike {normal}",
         "heading": f"{name} against {normal}",
-        "subtitle": f"{plural(len(result.ids), 'image')} · {result.backbone} · {result.created[:10]}",
-        "foot": "Made by featx. All images are in scores.csv beside this page, all numbers in results.json.",
+        "subtitle": f"{count_of(len(result.ids), kind)} · {result.backbone} · {result.created[:10]}",
+        "foot": f"Made by featx. All {kind}s are in scores.csv beside this page, "
+        "all numbers in results.json.",
         "doubt": bool(found),
-        "headline": f"{found:,} of {plural(len(result.ids), 'image')} flagged",
+        "headline": f"{found:,} of {count_of(len(result.ids), kind)} flagged",
         "advice": result.advice,
         "warnings": result.warnings,
         "units": capitalized(result.units_note),
         "facts": _facts(result),
         "figure": draw(histogram(result, name, normal), "scores") if len(result.ids) else None,
-        "top": [_pair(one, thumbnails) for one in top],
+        "top": [_pair(one, samples) for one in top],
         "n_top": len(top),
         "doubtful": [
             tile(
                 one["id"],
-                thumbnails,
+                samples,
                 key=("normal", one["id"]),
                 said=_signed(one["decision"]),
                 small=one["id"],
@@ -60,14 +62,14 @@ def scores_view(result: ScoresResult, thumbnails: Mapping[tuple[str, str], bytes
             for one in result.doubtful
         ],
         "normal": normal,
-        "near": [_pair(one, thumbnails) for one in near],
+        "near": [_pair(one, samples) for one in near],
         "next": result.next_commands(),
         "how": how_it_was_done(result, lead, {}, {result.backbone: result.space}),
     }
 
 
 def histogram(result: ScoresResult, name: str, normal: str) -> Plot:
-    """Draw how the scores of the normal images and of the others are spread, and the threshold at 0."""
+    """Draw how the scores of the normal inputs and of the others are spread, and the threshold at 0."""
     figure, axes = new_axes(560, 270, left=50, bottom=44, right=10, top=32)
     both = np.concatenate([result.decision, result.held_out])
     both = both[np.isfinite(both)]
@@ -96,7 +98,9 @@ def histogram(result: ScoresResult, name: str, normal: str) -> Plot:
         fontsize=10,
         labelcolor=INK["--ink"],
     )
-    plain_axes(axes, "score less threshold: to the left of 0 is anomalous", "share of the images")
+    plain_axes(
+        axes, "score less threshold: to the left of 0 is anomalous", f"share of the {result.input_kind}s"
+    )
     found = 100 * np.mean(result.anomalous)
     alt = f"Scores: {found:.0f} % of {name} lie below the threshold."
     if len(result.held_out):
@@ -113,7 +117,7 @@ def _facts(result: ScoresResult) -> list[tuple[str, str, str, bool]]:
     return [
         ("Flagged", share, f"{int(result.anomalous.sum()):,} of {n:,}", False),
         (
-            "Of normal images, it would be",
+            f"Of normal {result.input_kind}s, it would be",
             f"{100 * expected.value:.2g} %" if known else "not known",
             f"{low} to {high} % for 95 % of such thresholds" if known else "too few to hold one out",
             not known,
@@ -121,16 +125,16 @@ def _facts(result: ScoresResult) -> list[tuple[str, str, str, bool]]:
         (
             "Fitted on",
             f"{result.n_train:,}",
-            f"normal images; {result.detector_title or result.detector}",
+            f"normal {result.input_kind}s; {result.detector_title or result.detector}",
             False,
         ),
     ]
 
 
-def _pair(one: Mapping[str, Any], thumbnails: Mapping[tuple[str, str], bytes]) -> _Pair:
+def _pair(one: Mapping[str, Any], samples: Mapping[tuple[str, str], bytes | str]) -> _Pair:
     tiles = [
-        tile(one["id"], thumbnails, key=("new", one["id"]), small=one["id"]),
-        tile(one["normal"], thumbnails, key=("normal", one["normal"]), small=f"nearest: {one['normal']}"),
+        tile(one["id"], samples, key=("new", one["id"]), small=one["id"]),
+        tile(one["normal"], samples, key=("normal", one["normal"]), small=f"nearest: {one['normal']}"),
     ]
     flag = "anomalous" if one["decision"] < 0 else "normal"
     return tiles, f"{_signed(one['decision'])}, {flag} · p {_p(one['p_value'])}"

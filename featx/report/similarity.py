@@ -1,4 +1,4 @@
-"""The page of two sets compared: the verdict, the distances, the images that stand out."""
+"""The page of two sets compared: the verdict, the distances, the inputs that stand out."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from featx.report.table import plain_table
 from featx.results.similarity import SimilarityResult
 
 
-def similarity_view(result: SimilarityResult, thumbnails: Mapping[tuple[str, str], bytes]) -> dict[str, Any]:
-    """Show whether two sets differ, by how much, and by which images."""
+def similarity_view(
+    result: SimilarityResult, samples: Mapping[tuple[str, str], bytes | str]
+) -> dict[str, Any]:
+    """Show whether two sets differ, by how much, and by which inputs."""
     a, b = (str(s["name"]) for s in result.sets)
     measures = ((m["title"], _number(m["value"]), _number(m["chance"])) for m in result.measures)
     lead = (
@@ -33,7 +35,7 @@ def similarity_view(result: SimilarityResult, thumbnails: Mapping[tuple[str, str
         "most_different": [
             tile(
                 m["id"],
-                thumbnails,
+                samples,
                 key=(m["set"], m["id"]),
                 said=f"{m['log_ratio']:+.1f}",
                 small=f"{m['set']}: {m['id']}",

@@ -71,6 +71,7 @@ def _advice_of(result: ComparisonResult, opening: str) -> str:
             n_units=result.units.get("units"),
             fine_tuning=result.fine_tuning,
             optimism=(result.selection or {}).get("optimism"),
+            kind=result.input_kind,
         )
     return advice.removeprefix(opening)
 
@@ -78,7 +79,7 @@ def _advice_of(result: ComparisonResult, opening: str) -> str:
 def _accuracy(result: ComparisonResult, pick: MethodResult) -> Fact:
     top1, n_test = pick.metric("top1"), result.dataset.get("n_test")
     sure = f"95 % interval {100 * top1.low:.1f} to {100 * top1.high:.1f} %" if math.isfinite(top1.low) else ""
-    tests = f"{n_test:,} test images" if n_test else ""
+    tests = f"{n_test:,} test {result.input_kind}s" if n_test else ""
     if result.units_note:
         tests += f" that count as {result.units.get('units') or 0:,}"
     optimism, choice = (result.selection or {}).get("optimism"), ""
@@ -119,7 +120,9 @@ def _fair_pair(result: ComparisonResult, pair: FineTuningTest) -> Fact:
         next(m for m in result.methods if (m.name, m.backbone) == (name, pair.backbone))
         for name in (pair.mode, pair.probe)
     )
-    chosen = "chosen by the training images" if pair.chosen_by == BY_TRAINING else "the best on these images"
+    chosen = f"the best on these {result.input_kind}s"
+    if pair.chosen_by == BY_TRAINING:
+        chosen = f"chosen by the training {result.input_kind}s"
     both = f"{in_text(tuned)} {100 * tuned.top1:.1f} %, {in_text(probe)} {100 * probe.top1:.1f} %"
     small = f"{both}, each {chosen}, {p_in_text(pair.p)}"
     if pair.shown:

@@ -3,29 +3,30 @@
 The rule:
 
 1. A method may be recommended if it is shown to be better than the majority class, and its top-1 is above
-   that of the raw pixels, of zero-shot classification, and of the same answer to every test image
-   (:func:`featx.results.methods.admitted`). If there is none, nothing is recommended.
-2. The best method is the one with the highest top-1. The test images chose it, so its top-1 flatters it; the
+   that of the references that need no network (raw pixels for images, TF-IDF for texts), of zero-shot
+   classification, and of the same answer to every test input (:func:`~featx.results.methods.admitted`).
+   If there is none, nothing is recommended.
+2. The best method is the one with the highest top-1. The test inputs chose it, so its top-1 flatters it; the
    advice says by how much.
 3. An ensemble is recommended only if every single method is shown to be worse.
 4. A method that trains the network is recommended only if fine-tuning is shown to be better than frozen
    features, or if every method on frozen features that is not shown to be worse is slower to train. A new
    head on the frozen network works on frozen features. One pair is tested for this: the probe and the
-   fine-tuned baseline that the training images choose, by cross-validation and by validation. (The best of
-   many probes against the best of few baselines on the same test images would favour the probes.) It is also
+   fine-tuned baseline that the training inputs choose, by cross-validation and by validation. (The best of
+   many probes against the best of few baselines on the same test inputs would favour the probes.) It is also
    shown if the best method on frozen features is shown to be worse than the best method in the tests of all
    pairs, which allow for the choice.
 5. Of the single methods that rule 4 leaves (on frozen features, or fine-tuned), the first is the one with the
    highest top-1. Another one is as accurate if no difference from the best method is shown, *and* it is
    within one standard error of the first (the paired p-value is 0.32 or more), *and* its top-1 is at most one
-   point lower, or one test image. "Not shown to be worse" alone would be weak: with 50 test images a loss of
+   point lower, or one test input. "Not shown to be worse" alone would be weak: with 50 test inputs a loss of
    10 points goes unnoticed. Within one standard error is the rule of Breiman et al. (*Classification and
    Regression Trees*, 1984, section 3.4.3); one point is the difference that Benavoli et al. ("Time for a
    change", JMLR 18, 2017) call practically equal. (Where the best method is none of these, the standard error
    of the pair is not known, and the other two conditions decide.)
 6. Of the methods that are as accurate, those are kept whose log loss is within one standard error, or 0.01,
    of the lowest; of these, those that are not slower to fit than the fastest (twice as long and a minute
-   more), and then those not slower to predict (twice as long and 10 ms more an image). The first is
+   more), and then those not slower to predict (twice as long and 10 ms more an input). The first is
    recommended if it is among them, else the most accurate that is; the advice says why.
 7. Methods are told apart by tests of all pairs of competing methods together, with adjusted p < 0.05. A
    difference that is not shown is called so, with its interval and the difference that would have been shown,
@@ -61,8 +62,9 @@ from featx.results.sentences import (
     adjusted_p,
     describe,
     in_text,
+    needs_no_network,
     on_choice,
-    on_few_images,
+    on_few_tests,
     on_power,
     on_splits,
     warn_of_reference,
@@ -85,35 +87,38 @@ def advise(
     n_units: int | None = None,
     fine_tuning: FineTuningTest | None = None,
     optimism: float | None = None,
+    kind: str = "image",
 ) -> str:
     """Say in one paragraph what to use, how sure that is, what fine-tuning gained and cost, and warn.
 
     `methods` are those of one comparison, with ``versus_best`` for all but the best; `n_test` counts the
-    test images, `n_units` the units among them; `repeats` has the same methods over several splits;
+    test inputs, `n_units` the units among them; `repeats` has the same methods over several splits;
     `fine_tuning` is the test of fine-tuning against frozen features, and `optimism` the expected excess of
-    the best top-1.
+    the best top-1; `kind` is that of the inputs.
     """
     methods = list(methods)
-    best, choice = best_method(methods), choose(methods, fine_tuning)
+    best, choice = best_method(methods), choose(methods, fine_tuning, kind)
     if best is None:
         return "Nothing to recommend: no probe and no fine-tuned baseline was measured."
     if choice is None:
-        few = on_few_images(n_test, n_units)
-        return " ".join([why_nothing(methods, best), *on_splits(repeats, best), *few])
+        few = on_few_tests(n_test, n_units, kind=kind)
+        return " ".join([why_nothing(methods, best, kind=kind), *on_splits(repeats, best), *few])
     pick = choice.pick
-    said = [f"Use {describe(pick)}: top-1 {_top1(pick)} on {n_test} test images."]
-    # What several splits say comes first: the rest is about the test images of one.
+    said = [f"Use {describe(pick)}: top-1 {_top1(pick)} on {n_test} test {kind}s."]
+    # What several splits say comes first: the rest is about the test inputs of one.
     said.extend(on_splits(repeats, pick))
     if pick is best:
-        said.extend(on_choice(sum(m.competes for m in methods), optimism))
+        said.extend(on_choice(sum(m.competes for m in methods), optimism, kind=kind))
     said.extend(_on_first(methods, best, choice))
-    said.append(on_fine_tuning(methods, best, pick, fine_tuning))
-    said.extend(_on_other_probes(methods, best, pick))
+    said.append(on_fine_tuning(methods, best, pick, fine_tuning, kind))
+    said.extend(_on_other_probes(methods, best, pick, kind))
     said.extend(_warnings(methods, best, pick))
-    return " ".join([*said, *on_few_images(n_test, n_units)])
+    return " ".join([*said, *on_few_tests(n_test, n_units, kind=kind)])
 
 
-def why_nothing(methods: list[MethodResult], best: MethodResult, metric: str = "top1") -> str:
+def why_nothing(
+    methods: list[MethodResult], best: MethodResult, metric: str = "top1", *, kind: str = "image"
+) -> str:
     """Say why no method is recommended, by the reference that the best one does not beat."""
     title, value = METRICS[metric].title, format_metric(metric, best.metric(metric))
     references = [m for m in methods if m.is_reference and math.isfinite(worth(m, metric))]
@@ -131,6 +136,8 @@ def why_nothing(methods: list[MethodResult], best: MethodResult, metric: str = "
             f"Nothing to recommend: no method is {better} than {than}. The best, {describe(best)}, "
             f"has {title} {value}; {in_text(reference)}, {floor}{tested}."
         )
+        if reference.learns_without_network:
+            said += f" That {needs_no_network(reference)}, so a network is not worth its cost here."
         # Another reference may be better than every method.
         ahead = [m for m in references if m is not reference and worth(m, metric) > worth(best, metric)]
         return said + "".join(
@@ -139,7 +146,7 @@ def why_nothing(methods: list[MethodResult], best: MethodResult, metric: str = "
     if metric == "top1" and best.top1 <= constant_top1(best):
         return (
             f"Nothing to recommend: the best method, {describe(best)}, has {title} {value}, no more than the "
-            "same answer to every test image."
+            f"same answer to every test {kind}."
         )
     return "Nothing to recommend: the best method is not shown to be better than every reference."
 
@@ -178,7 +185,9 @@ def _named(methods: list[MethodResult], method: MethodResult) -> str:
     return f"{method.title} on {method.backbone}" if several and method.backbone else method.title
 
 
-def _on_other_probes(methods: list[MethodResult], best: MethodResult, pick: MethodResult) -> list[str]:
+def _on_other_probes(
+    methods: list[MethodResult], best: MethodResult, pick: MethodResult, kind: str
+) -> list[str]:
     if pick.trains_network:
         return _on_cheaper_modes(methods, best, pick)
     others = [m for m in methods if m.kind == "probe" and m is not pick]
@@ -187,12 +196,12 @@ def _on_other_probes(methods: list[MethodResult], best: MethodResult, pick: Meth
     same = [m for m in others if tied(m, best)]
     if not same:
         return []
-    said = f"{len(same)} of the {len(others)} other probes cannot be told apart from it on these images."
+    said = f"{len(same)} of the {len(others)} other probes cannot be told apart from it on these {kind}s."
     if len(others) == 1:
-        said = "The other probe cannot be told apart from it on these images."
+        said = f"The other probe cannot be told apart from it on these {kind}s."
     elif len(same) == len(others):
-        said = f"None of the {len(others)} other probes can be told apart from it on these images."
-    return [said, *on_power(m.detectable for m in same)]
+        said = f"None of the {len(others)} other probes can be told apart from it on these {kind}s."
+    return [said, *on_power((m.detectable for m in same), kind=kind)]
 
 
 def _on_cheaper_modes(methods: list[MethodResult], best: MethodResult, pick: MethodResult) -> list[str]:

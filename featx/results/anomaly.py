@@ -111,7 +111,7 @@ class AnomalyResult(AdvisedResult):
         if self.protocol == "given":
             what = f"normal: {', '.join(self.normal)}"
         data = self.dataset
-        sizes = f"{data.get('n_train', '?')} training and {data.get('n_test', '?')} test images"
+        sizes = f"{data.get('n_train', '?')} training and {data.get('n_test', '?')} test {self.input_kind}s"
         said = f"{data.get('name', '')}: {what}; {sizes}, {self.backbone}"
         return f"{said}; {self.units_note}" if self.units_note else said
 
@@ -122,15 +122,15 @@ class AnomalyResult(AdvisedResult):
                 raise InputError(f"{quoted(detector.name)}: not one result for each of {n} problems")
 
 
-def advise_detectors(detectors: Sequence[DetectorResult]) -> str:
+def advise_detectors(detectors: Sequence[DetectorResult], kind: str = "image") -> str:
     """Say which detector tells anomalies apart best, and where it is weakest."""
     best = max(detectors, key=lambda d: d.auroc.value)
     said = [
-        f"{best.title}: an anomaly scores below a normal image with probability {best.auroc} (AUROC); to "
-        f"find 95 % of the anomalies, {best.fpr95} of the normal images are called anomalous, too."
+        f"{best.title}: an anomaly scores below a normal {kind} with probability {best.auroc} (AUROC); to "
+        f"find 95 % of the anomalies, {best.fpr95} of the normal {kind}s are called anomalous, too."
     ]
     if len(detectors) > 1:
-        said.append(f"It is the best of {len(detectors)} on these images, which flatters it a little.")
+        said.append(f"It is the best of {len(detectors)} on these {kind}s, which flatters it a little.")
     if len(best.problems) > 1:
         worst = min(best.problems, key=lambda p: p["auroc"].value)
         said.append(f"Hardest: {worst['normal']} as the normal class ({worst['auroc']}).")

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict
 
 from featx.errors import InputError
+from featx.kinds import KINDS, kind_of
 from featx.results.reading import NOT_STORED, parse_as, quoted, read_json
 from featx.results.runs import RunFacts
 from featx.results.shown import Shown
@@ -45,6 +46,7 @@ class DatasetFacts(TypedDict, total=False):
     """The key ``dataset`` of a file; see the package's docstring."""
 
     name: str
+    kind: str
     task: str
     n: int | None
     n_train: int | None
@@ -89,6 +91,17 @@ class Result(Shown):
     rows: ClassVar[str]
     columns: ClassVar[Sequence[Column]] = ()
 
+    @property
+    def input_kind(self) -> str:
+        """The kind of the inputs, such as ``"text"``: as the data state it, else the space of the rows."""
+        sets = getattr(self, "sets", [])
+        about = [*(getattr(self, name, None) for name in ("dataset", "source", "target")), *sets]
+        stated = [one.get("kind") for one in about if isinstance(one, Mapping)]
+        spaces = getattr(self, "spaces", [])
+        spaces = [getattr(self, "space", None), *(spaces.values() if isinstance(spaces, Mapping) else spaces)]
+        stated += [kind_of(one.get("preprocessing")) for one in spaces if isinstance(one, Mapping)]
+        return next((str(kind) for kind in stated if kind in KINDS), "image")
+
     def heading(self) -> str:
         """Describe the data and the methods in one line."""
         return str(getattr(self, "dataset", {}).get("name", ""))
@@ -104,7 +117,7 @@ class Result(Shown):
     def lines(self) -> Lines:
         """Return the cells of the table, the headings first."""
         body = [[column.text(self, row) for column in self.columns] for row in self.ranked()]
-        return [[column.title for column in self.columns], *body]
+        return [[column.heading(self) for column in self.columns], *body]
 
     @property
     def next_steps(self) -> list[str]:
@@ -249,8 +262,8 @@ class Result(Shown):
 class StudyResult(Result):
     """A result that says how it was made; the package's docstring describes the fields, all keyword-only."""
 
-    #: The images that `units` is about, in words.
-    unit_images: ClassVar[str] = "test images"
+    #: The inputs that `units` is about, in words around those for the inputs.
+    unit_inputs: ClassVar[str] = "test {}"
 
     forward_passes: int = 0
     failures: list[dict[str, str]] = field(default_factory=list)
@@ -272,13 +285,19 @@ class StudyResult(Result):
 
     @property
     def units_note(self) -> str:
-        """What intervals and tests count as one observation, in words; empty if each image is one."""
+        """What intervals and tests count as one observation, in words; empty if each input is one."""
         n, units, copies = (self.units.get(key) or 0 for key in ("images", "units", "copies"))
         if units == n:
             return ""
-        kind = "groups" if self.units.get("groups") else "different pictures"
+        one = "groups" if self.units.get("groups") else different(self.input_kind)
+        inputs = self.unit_inputs.format(f"{self.input_kind}s")
         joined = f", {copies:,} of them {'a copy' if copies == 1 else 'copies'} of another" if copies else ""
-        return f"intervals and tests count {units:,} {kind} as the units of {n:,} {self.unit_images}{joined}"
+        return f"intervals and tests count {units:,} {one} as the units of {n:,} {inputs}{joined}"
+
+
+def different(kind: str) -> str:
+    """Return the words for inputs of a kind that are no copies of one another."""
+    return "different pictures" if kind == "image" else f"different {kind}s"
 
 
 @dataclass(kw_only=True)

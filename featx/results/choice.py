@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from featx.kinds import one_of
 from featx.results.formats import format_milliseconds, format_seconds
 from featx.results.methods import ALPHA, ENSEMBLE, MethodResult, admitted
 from featx.results.selection import FineTuningTest
@@ -53,8 +54,10 @@ def not_worse(method: MethodResult, best: MethodResult) -> bool:
     return method is best or not method.p_adjusted < ALPHA
 
 
-def choose(methods: Iterable[MethodResult], fine_tuning: FineTuningTest | None = None) -> Choice | None:
-    """Choose the method to use; None if no method may be recommended."""
+def choose(
+    methods: Iterable[MethodResult], fine_tuning: FineTuningTest | None = None, kind: str = "image"
+) -> Choice | None:
+    """Choose the method to use; None if no method may be recommended. `kind` is that of the inputs."""
     pool = admitted(methods)
     single = [m for m in pool if m.name != ENSEMBLE]
     if not single:
@@ -69,7 +72,7 @@ def choose(methods: Iterable[MethodResult], fine_tuning: FineTuningTest | None =
         frozen = (m for m in single if not m.trains_network and not_worse(m, best))
         first = next((m for m in frozen if not _slower(m.cost, first.cost, SLOWER_FIT)), first)
     alike = [m for m in single if m.trains_network == first.trains_network]
-    return _choose_equal([m for m in alike if _is_as_accurate(m, first, best)], first)
+    return _choose_equal([m for m in alike if _is_as_accurate(m, first, best)], first, kind)
 
 
 def _is_as_accurate(method: MethodResult, first: MethodResult, best: MethodResult) -> bool:
@@ -82,7 +85,7 @@ def _is_as_accurate(method: MethodResult, first: MethodResult, best: MethodResul
     return first.top1 - method.top1 <= margin and tied(method, best) and within_error
 
 
-def _choose_equal(equals: Sequence[MethodResult], first: MethodResult) -> Choice:
+def _choose_equal(equals: Sequence[MethodResult], first: MethodResult, kind: str) -> Choice:
     """Choose the best calibrated, then the fastest of methods as accurate as `first`, which is among them."""
     n_equals = len(equals) - 1
     calibrated = _best_calibrated(equals, first)
@@ -98,7 +101,7 @@ def _choose_equal(equals: Sequence[MethodResult], first: MethodResult) -> Choice
         times = f"{format_seconds(_fit(pick))} against {format_seconds(_fit(first))}"
         return Choice(pick, first, n_equals, f"faster to train ({times})")
     new, old = (format_milliseconds(_prediction(m)) for m in (pick, first))
-    return Choice(pick, first, n_equals, f"faster to predict ({new} against {old} ms an image)")
+    return Choice(pick, first, n_equals, f"faster to predict ({new} against {old} ms {one_of(kind)})")
 
 
 def _best_calibrated(methods: Sequence[MethodResult], first: MethodResult) -> list[MethodResult]:

@@ -43,7 +43,10 @@ _TEST = "p_value", "p_holm", "difference", "effect", "p_adjusted", "low_adjusted
 METHOD = Column("method", lambda result, m: m.in_table(result.methods))
 COSTS = (
     Column("fit s", lambda _, m: m.seconds.get("fit"), "{:.1f}"),
-    Column("ms/image", lambda _, m: format_milliseconds(m.seconds.get("predict_per_image"))),
+    Column(
+        lambda result: f"ms/{result.input_kind}",
+        lambda _, m: format_milliseconds(m.seconds.get("predict_per_image")),
+    ),
     Column("adjusted p vs best", _versus_best),
 )
 
@@ -105,7 +108,7 @@ class ComparisonResult(AdvisedResult):
             return []
         task = self.dataset.get("task")  # of several: each has a model of its own
         file = MODEL_FILE if task is None else f"{file_stem(task)}.featx"
-        return (python_lines if self.command is None else shell_lines)(self.training, file)
+        return (python_lines if self.command is None else shell_lines)(self.training, file, self.input_kind)
 
     @property
     def findings(self) -> list[str]:
@@ -115,7 +118,7 @@ class ComparisonResult(AdvisedResult):
     def heading(self) -> str:
         """Return what was compared on what: ``leaves: 30 training and 10 test images, 2 classes, ...``."""
         data = self.dataset
-        sizes = f"{data.get('n_train', '?')} training and {data.get('n_test', '?')} test images"
+        sizes = f"{data.get('n_train', '?')} training and {data.get('n_test', '?')} test {self.input_kind}s"
         said = f"{data.get('name', '')}: {', '.join([sizes, self.task(), *self.networks()])}"
         return f"{said}; {self.units_note}" if self.units_note else said
 

@@ -23,6 +23,8 @@
 ``leaders``           list, one entry a level: the method with the highest mean top-1, as `CurveLeader` has
                       it; empty for a single draw
 ``crossings``         list, one entry a method that trains the network, as `Crossing` has it
+``reference_gaps``    list, one entry a reference that learns from texts without a network (TF-IDF), as
+                      `ReferenceGap` has it; empty for a single draw, and for images
 ``n_draws``           draws
 ``protocol``          name of the protocol that was asked for, or null
 ``recipe``            how the fine-tuned methods were trained, in sentences, or null
@@ -146,6 +148,29 @@ class Crossing(Shown):
 
 
 @dataclass(frozen=True)
+class ReferenceGap(Shown):
+    """How far a reference that learns without a network is from the best probe, by number of labels.
+
+    Attributes
+    ----------
+    method : str
+        The reference.
+    shots : int, "all" or None
+        The level from which on, up to the last one, it is not shown to be worse; None if it is at the last.
+    rival : str
+        The probe with the highest mean top-1 at the last level.
+    differences : dict of str to Interval
+        By shots: mean top-1 of the reference less that of the best probe of the level, with the 95 % interval
+        over draws and test inputs. The probe is scored on other draws and inputs than those that chose it.
+    """
+
+    method: str
+    shots: int | str | None
+    rival: str
+    differences: dict[str, Interval] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class CurveLeader(Shown):
     """The competing method with the highest mean top-1 at a level, and how much that says.
 
@@ -185,6 +210,7 @@ class CurveResult(AdvisedResult):
     draws: list[CurveDraw]
     points: list[CurvePoint]
     crossings: list[Crossing] = field(default_factory=list)
+    reference_gaps: list[ReferenceGap] = field(default_factory=list)
     n_draws: int = 0
     spaces: dict[str, dict[str, Any]] = field(default_factory=dict)
     extraction: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -234,9 +260,14 @@ class CurveResult(AdvisedResult):
         data = self.dataset
         return (
             f"{data.get('name', '')}: {len(data.get('classes') or ())} classes, {data.get('n_test', '?')} "
-            f"test images, {self.n_draws} draw{'' if self.n_draws == 1 else 's'}, mean"
+            f"test {self.input_kind}s, {self.n_draws} draw{'' if self.n_draws == 1 else 's'}, mean"
             + (" and 95 % interval" if self.n_draws > 1 else "")
         )
+
+    @property
+    def intervals_over(self) -> str:
+        """What the intervals are over, in words."""
+        return "draws" if self.intervals == "draws" else f"draws and test {self.input_kind}s"
 
     def notes(self) -> list[str]:
         """Return what a reader of the table must know: the intervals' meaning and what was left out."""
@@ -246,22 +277,24 @@ class CurveResult(AdvisedResult):
         return found
 
     def _describe_intervals(self) -> str:
+        kind = self.input_kind
         if self.intervals == "draws":
             return (
-                "Intervals are over draws, on these test images: other test images could give more or less."
+                f"Intervals are over draws, on these test {kind}s: other test {kind}s could give more or "
+                "less."
             )
-        said = "Intervals hold for other test images"
+        said = f"Intervals hold for other test {kind}s"
         if not self.levels[0].pool_from:
             return (
-                f"{said} only: no number of images tried is at most half of the training images, so nothing "
-                "tells what training images other than these would give."
+                f"{said} only: no number of {kind}s tried is at most half of the training {kind}s, so "
+                f"nothing tells what training {kind}s other than these would give."
             )
         source = next(level for level in self.levels if level.shots == self.levels[-1].pool_from)
-        said += " and other training images"
+        said += f" and other training {kind}s"
         if source is not self.levels[-1]:
             said += (
-                f"; above {source.title} images per class, where draws have too many in common to tell, the "
-                f"share of other training images is that at {source.title}"
+                f"; above {source.title} {kind}s per class, where draws have too many in common to tell, the "
+                f"share of other training {kind}s is that at {source.title}"
             )
         return f"{said}{f'; {self.units_note}' if self.units_note else ''}."
 
@@ -273,7 +306,7 @@ class CurveResult(AdvisedResult):
         return super()._repr_html_().removesuffix("</div>") + f"{notes}</div>"
 
     def lines(self) -> Lines:
-        lines = [["top-1, images per class:", *(level.title for level in self.levels)]]
+        lines = [[f"top-1, {self.input_kind}s per class:", *(level.title for level in self.levels)]]
         for m in self.ranked():
             cells = [_short(self.metric(m, level)) for level in self.levels]
             lines.append([m.in_table(self.methods), *cells])

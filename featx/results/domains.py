@@ -52,6 +52,7 @@ KINDS = ("source", "adapted", "bound")
 # ``source`` and ``target`` in a file.
 class _Domain(TypedDict, total=False):
     name: str
+    kind: str
     n_train: int | None
     n_test: int | None
     top1: Interval
@@ -159,26 +160,29 @@ class DomainResult(AdvisedResult):
 
     def heading(self) -> str:
         source, target = ({"name": "", "n_train": "?", "n_test": "?"} | d for d in (self.source, self.target))
+        inputs = f"{self.input_kind}s"
         said = (
             f"{source['name']} -> {target['name']}: {source['n_train']} labelled source and "
-            f"{target['n_train']} unlabelled target images, {target['n_test']} test images, "
+            f"{target['n_train']} unlabelled target {inputs}, {target['n_test']} test {inputs}, "
             f"{len(self.classes)} classes, {self.classifier} on {self.backbone}"
         )
         return f"{said}; {self.units_note}" if self.units_note else said
 
 
-def advise_domains(source: Interval, methods: Sequence[DomainMethod], optimism: float | None = None) -> str:
+def advise_domains(
+    source: Interval, methods: Sequence[DomainMethod], optimism: float | None = None, kind: str = "image"
+) -> str:
     """Say what the shift costs, which adaptation helps or harms, and how much of the gap it closes.
 
     `source` is the top-1 of the source-only classifier on its own domain; `optimism` is the expected excess
-    of the best adaptation's top-1.
+    of the best adaptation's top-1; `kind` is that of the inputs.
     """
     base = next(m for m in methods if m.kind == "source")
     bound = next(m for m in methods if m.kind == "bound")
     adapted = sorted((m for m in methods if m.kind == "adapted"), key=lambda m: -m.top1.value)
     said = [
         f"Trained on the source, the classifier reaches top-1 {base.top1.value:.3f} on the target's test "
-        f"images and {source.value:.3f} on its own domain's; trained on labelled target images, it reaches "
+        f"{kind}s and {source.value:.3f} on its own domain's; trained on labelled target {kind}s, it reaches "
         f"{bound.top1.value:.3f} on the target's."
     ]
     helps = [m for m in adapted if m.differs and m.top1.value > base.top1.value]
@@ -187,14 +191,14 @@ def advise_domains(source: Interval, methods: Sequence[DomainMethod], optimism: 
         best, gap = helps[0], bound.top1.value - base.top1.value
         share = f", {100 * (best.top1.value - base.top1.value) / gap:.0f} % of that gap" if gap > 0 else ""
         said.append(f"{best.title} gains most without any target label: {_points(best)}{share}.")
-        said += on_choice(len(adapted), optimism)
+        said += on_choice(len(adapted), optimism, kind=kind)
         if len(helps) > 1:
             said.append("Smaller gains: " + ", ".join(f"{m.title} ({_points(m)})" for m in helps[1:]) + ".")
     elif adapted:
         said.append(
-            "No adaptation shows a gain: use the source's classifier as it is, or label target images."
+            f"No adaptation shows a gain: use the source's classifier as it is, or label target {kind}s."
         )
-        said += on_power(number_of(m.versus_source, "detectable") for m in adapted)
+        said += on_power((number_of(m.versus_source, "detectable") for m in adapted), kind=kind)
     if harms:
         said.append("Harmful here: " + ", ".join(f"{m.title} ({_points(m)})" for m in harms) + ".")
     return " ".join(said)

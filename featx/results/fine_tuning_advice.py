@@ -46,7 +46,11 @@ def pair_decides(
 
 
 def on_fine_tuning(
-    methods: list[MethodResult], best: MethodResult, pick: MethodResult, pair: FineTuningTest | None
+    methods: list[MethodResult],
+    best: MethodResult,
+    pick: MethodResult,
+    pair: FineTuningTest | None,
+    kind: str,
 ) -> str:
     """Say whether fine-tuning the network paid, by the test that decides, and what it cost."""
     tuned, probe = rivals(methods, pick)
@@ -55,7 +59,7 @@ def on_fine_tuning(
     if probe is None:
         return "No probe on frozen features was run, so this does not say whether fine-tuning was needed."
     if pair is not None and pair_decides(methods, best, pick, pair):
-        return _on_pair(methods, pair)
+        return _on_pair(methods, pair, kind)
     test = tested_of(tuned, probe, best)
     shown = test.p_adjusted < ALPHA
     # The test is of the best method of a kind, and another one may be recommended.
@@ -107,7 +111,7 @@ def _on_no_fine_tuning(methods: list[MethodResult]) -> str:
     )
 
 
-def _on_pair(methods: list[MethodResult], pair: FineTuningTest) -> str:
+def _on_pair(methods: list[MethodResult], pair: FineTuningTest, kind: str) -> str:
     """Say what the test of one fine-tuned baseline against one probe shows."""
     tuned, probe = (
         next(m for m in methods if (m.name, m.backbone) == (name, pair.backbone))
@@ -122,14 +126,14 @@ def _on_pair(methods: list[MethodResult], pair: FineTuningTest) -> str:
     if math.isfinite(pair.gain.low):
         bounds = f"{format_points(pair.gain.low)} to {format_points(pair.gain.high)}"
         parts.insert(1, f"{how}95 % interval {bounds}")
-    by = "each chosen by the training images alone"
+    by = f"each chosen by the training {kind}s alone"
     if pair.chosen_by != BY_TRAINING:
-        by = "each the best on these test images, as no training image could be held out to choose by"
+        by = f"each the best on these test {kind}s, as no training {kind} could be held out to choose by"
     said = (
         f"{said}: {in_text(tuned)} reached {tuned.top1:.3f}, {in_text(probe)} {probe.top1:.3f}, {by} "
         f"({', '.join(parts)})."
     )
-    power = [] if pair.shown else on_power([pair.detectable])
+    power = [] if pair.shown else on_power([pair.detectable], kind=kind)
     return " ".join(filter(None, [said, *power, _cost(tuned, probe)]))
 
 

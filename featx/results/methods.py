@@ -62,7 +62,7 @@ class Test(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Mistake:
-    """A misclassified test image: names of the classes, and the probability of the predicted one."""
+    """A misclassified test input: names of the classes, and the probability of the predicted one."""
 
     id: str
     true: str
@@ -80,8 +80,14 @@ class Method(Shown):
 
     @property
     def is_reference(self) -> bool:
-        """Whether it is a reference (majority class, raw pixels), which does not compete."""
+        """Whether it is a reference (majority class, raw pixels, TF-IDF), which does not compete."""
         return self.kind == "floor"
+
+    @property
+    def learns_without_network(self) -> bool:
+        """Whether it is a reference that is trained on the inputs themselves: what a network must beat."""
+        untrained = self.name in GUESSES or self.name.startswith(ZERO_SHOT)
+        return self.is_reference and self.backbone is None and not untrained
 
     @property
     def trains_network(self) -> bool:
@@ -146,7 +152,7 @@ class TestedMethod(Method):
 
 @dataclass
 class MethodResult(TestedMethod):
-    """One method on the test images; the package's docstring describes the fields (``methods``).
+    """One method on the test inputs; the package's docstring describes the fields (``methods``).
 
     Parameters
     ----------
@@ -199,7 +205,7 @@ class MethodResult(TestedMethod):
 
     @property
     def top1(self) -> float:
-        """Top-1 accuracy on the test images, or NaN."""
+        """Top-1 accuracy on the test inputs, or NaN."""
         return self.metric("top1").value
 
     @property
@@ -242,9 +248,9 @@ def admitted(methods: Iterable[MethodResult], metric: str = "top1") -> list[Meth
     """Return the methods that may be recommended, the best first: those that beat every reference.
 
     They are shown to be better than a guess (the majority class, the mean), and their `metric` is better than
-    that of the raw pixels and of zero-shot classification. Methods of older files were not tested against
-    references, and are all returned, except those that are right no more often than the same answer to
-    every test image would be.
+    that of every other reference: raw pixels, TF-IDF, zero-shot classification. Methods of older files were
+    not tested against references, and are all returned, except those that are right no more often than the
+    same answer to every test input would be.
     """
     methods = list(methods)
     references = [m for m in methods if m.is_reference and math.isfinite(m.metric(metric).value)]

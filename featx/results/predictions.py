@@ -1,8 +1,9 @@
-"""Keep what each method predicted for each test image: the file ``predictions.csv`` beside the results.
+"""Keep what each method predicted for each test input: the file ``predictions.csv`` beside the results.
 
-Its columns are ``id``, ``true``, then a column for each method with the class (or number) that it predicted,
-and, for classes, one called ``METHOD probability`` with the probability of that class. A method is called by
-its name, and where several backbones have a method of that name, by name and backbone: ``logreg resnet18``.
+Its columns are ``id``, for texts ``text``, ``true``, then a column for each method with the class (or number)
+that it predicted, and, for classes, one called ``METHOD probability`` with the probability of that class. A
+method is called by its name, and where several backbones have a method of that name, by name and backbone:
+``logreg resnet18``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from featx.options import checked
 from featx.results.methods import MethodResult
 from featx.results.shown import Shown, brief
 from featx.spreadsheet import csv_text, original_cell
+from featx.terminal import printable, shortened
 
 if TYPE_CHECKING:
     import pandas
@@ -30,13 +32,15 @@ if TYPE_CHECKING:
 #: The name of the file, beside ``results.json``.
 PREDICTIONS_FILE = "predictions.csv"
 _PROBABILITY = " probability"
+#: Most characters of a text in the file: a cell of a spreadsheet holds no more.
+LONGEST_TEXT = 32_767
 # A larger file is not read.
 _MOST_BYTES = 2**32
 
 
 @dataclass(frozen=True, eq=False)
 class Predicted(Shown):
-    """What one method predicted for the test images, in their order.
+    """What one method predicted for the test inputs, in their order.
 
     Attributes
     ----------
@@ -52,16 +56,18 @@ class Predicted(Shown):
 
 @dataclass(frozen=True, eq=False)
 class TestPredictions(Shown):
-    """What every method predicted for every test image.
+    """What every method predicted for every test input.
 
     Attributes
     ----------
     ids : list of str
-        Ids of the test images.
+        Ids of the test inputs.
     true : ndarray of shape (n_test,)
         Their classes by name (object), or their numbers (float64).
     methods : dict of str to Predicted
         By the name of the method; see `column_names`.
+    texts : list of str, or None
+        The inputs themselves, if they are texts.
     """
 
     __test__ = False  # no test of pytest
@@ -69,6 +75,7 @@ class TestPredictions(Shown):
     ids: list[str]
     true: np.ndarray
     methods: dict[str, Predicted] = field(default_factory=dict)
+    texts: list[str] | None = None
 
     @property
     def are_numbers(self) -> bool:
@@ -79,7 +86,8 @@ class TestPredictions(Shown):
         return len(self.ids)
 
     def _facts(self) -> dict[str, str]:
-        return {"test images": f"{len(self):,}", "methods": brief(list(self.methods))}
+        kind = "image" if self.texts is None else "text"
+        return {f"test {kind}s": f"{len(self):,}", "methods": brief(list(self.methods))}
 
     def __getitem__(self, method: str) -> Predicted:
         if not isinstance(method, str) or method not in self.methods:
@@ -88,7 +96,10 @@ class TestPredictions(Shown):
 
     def columns(self) -> dict[str, Sequence[Any]]:
         """Return the columns of the file."""
-        found: dict[str, Sequence[Any]] = {"id": self.ids, "true": self.true.tolist()}
+        found: dict[str, Sequence[Any]] = {"id": self.ids}
+        if self.texts is not None:
+            found["text"] = self.texts
+        found["true"] = self.true.tolist()
         for name, predicted in self.methods.items():
             found[name] = predicted.values.tolist()
             if predicted.probability is not None:
@@ -102,15 +113,17 @@ class TestPredictions(Shown):
         return pandas.DataFrame(self.columns())
 
     def to_csv(self) -> str:
-        """Return the text of the file: probabilities with six digits, every cell safe in a spreadsheet."""
+        """Return the file: probabilities with six digits, every cell as a spreadsheet takes it."""
         columns = self.columns()
+        if self.texts is not None:
+            columns["text"] = [shortened(printable(text), LONGEST_TEXT) for text in self.texts]
         for name, predicted in self.methods.items():
             if predicted.probability is not None:
                 columns[name + _PROBABILITY] = [float(f"{value:.6g}") for value in predicted.probability]
         return csv_text(list(columns), zip(*columns.values(), strict=True))
 
     def mistakes(self, method: str) -> list[dict[str, Any]]:
-        """Return the images that a method got wrong, the worst mistake first.
+        """Return the inputs that a method got wrong, the worst mistake first.
 
         Parameters
         ----------
@@ -120,8 +133,9 @@ class TestPredictions(Shown):
         Returns
         -------
         list of dict
-            ``id``, ``true``, ``predicted``, and ``probability``: of the predicted class, the highest first.
-            For numbers all images, and instead of it ``error``, predicted - true, the largest first.
+            ``id``, for texts ``text``, ``true``, ``predicted``, and ``probability``: of the predicted class,
+            the highest first. For numbers all inputs, and instead of it ``error``, predicted - true, the
+            largest first.
 
         Raises
         ------
@@ -139,7 +153,9 @@ class TestPredictions(Shown):
             order = wrong[np.argsort(-column[wrong], kind="stable")]
         true, predicted, last = (values[order].tolist() for values in (self.true, found.values, column))
         return [
-            {"id": self.ids[i], "true": t, "predicted": p, name: x}
+            {"id": self.ids[i]}
+            | ({} if self.texts is None else {"text": self.texts[i]})
+            | {"true": t, "predicted": p, name: x}
             for i, t, p, x in zip(order.tolist(), true, predicted, last, strict=True)
         ]
 
@@ -163,7 +179,8 @@ class TestPredictions(Shown):
         with as_one_error(lambda reason: InputError(f"{place}: no predictions of a comparison ({reason})")):
             text = read_regular(path, at_most=_MOST_BYTES).decode("utf-8-sig")
             head, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
-            if head[:2] != ["id", "true"] or len(set(head)) < len(head):
+            first = 3 if head[1:2] == ["text"] else 2
+            if [head[0], *head[first - 1 : first]] != ["id", "true"] or len(set(head)) < len(head):
                 raise ValueError("the first columns are not id and true")
             columns = {
                 original_cell(name): [original_cell(cell) for cell in cells]
@@ -174,13 +191,13 @@ class TestPredictions(Shown):
                 return np.array(columns[name], dtype=np.float64 if numbers else object)
 
             methods = {}
-            for name in list(columns)[2:]:
+            for name in list(columns)[first:]:
                 stem = name.removesuffix(_PROBABILITY)
                 if stem == name or stem not in columns:
                     given = columns.get(name + _PROBABILITY)
                     probability = None if given is None else np.array(given, np.float64)
                     methods[name] = Predicted(values(name), probability)
-            return cls(columns["id"], values("true"), methods)
+            return cls(columns["id"], values("true"), methods, columns["text"] if first == 3 else None)
 
 
 def column_names(methods: Iterable[MethodResult]) -> list[str]:

@@ -39,6 +39,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from featx.kinds import count_of, one_of
 from featx.metrics import Interval
 from featx.results.base import DatasetFacts, StudyResult
 from featx.results.formats import format_milliseconds, format_points, format_seconds, p_in_text
@@ -110,7 +111,7 @@ class RankingResult(StudyResult):
     extraction: dict[str, dict[str, Any]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     selection: dict[str, Any] | None = field(default=None, metadata={"json": Selection | None})
-    unit_images: ClassVar[str] = "images of the probe"
+    unit_inputs: ClassVar[str] = "{} of the probe"
 
     @property
     def several_layers(self) -> bool:
@@ -172,9 +173,9 @@ class RankingResult(StudyResult):
             said = [f"No candidate is shown to be the best: {ahead}."]
         if self.tested:
             said += self._on_difference(best, same)
-        said += on_choice(len(self.candidates), (self.selection or {}).get("optimism"))
+        said += on_choice(len(self.candidates), (self.selection or {}).get("optimism"), kind=self.input_kind)
         if same:
-            said += on_power(number_of(c.versus_best, "detectable") for c in same)
+            said += on_power((number_of(c.versus_best, "detectable") for c in same), kind=self.input_kind)
             said += self._on_cheaper(best, same)
         if chosen is best:
             said.append("LogME would have chosen it as well.")
@@ -223,7 +224,8 @@ class RankingResult(StudyResult):
             cheapest = min(same, key=seconds)
             if seconds(cheapest) < CHEAPER * seconds(best):
                 times = (format_milliseconds(seconds(c)) for c in (cheapest, best))
-                said = f"{_named(cheapest)} costs less: {' ms an image instead of '.join(times)} ms"
+                instead = f" ms {one_of(self.input_kind)} instead of "
+                said = f"{_named(cheapest)} costs less: {instead.join(times)} ms"
                 sizes = f", {cheapest.dim:,} values instead of {best.dim:,}"
                 return [f"{said}{sizes if cheapest.dim != best.dim else ''}."]
             return []
@@ -237,10 +239,10 @@ class RankingResult(StudyResult):
         return [*super().tables(), *([("", self.cost_lines())] if self.extraction else [])]
 
     def cost_lines(self) -> Lines:
-        """Return a line for each backbone: images from the cache, images computed, and the time."""
-        lines = [["embeddings of", "from the cache", "computed", "time", "ms an image"]]
+        """Return a line for each backbone: inputs from the cache, inputs computed, and the time."""
+        lines = [["embeddings of", "from the cache", "computed", "time", f"ms {one_of(self.input_kind)}"]]
         for backbone, cost in self.extraction.items():
-            counts = [_count_images(int(cost.get(key) or 0)) for key in ("cached", "computed")]
+            counts = [count_of(int(cost.get(key) or 0), self.input_kind) for key in ("cached", "computed")]
             times = [format_seconds(cost.get("seconds")), format_milliseconds(cost.get("seconds_per_image"))]
             lines.append([backbone, *counts, *times])
         return lines
@@ -248,7 +250,7 @@ class RankingResult(StudyResult):
     def heading(self) -> str:
         data = self.dataset
         tested = f", probe tested on {data['n_test']}" if data.get("n_test") else ""
-        sizes = f"{data.get('n', '?')} images{tested}, {data.get('n_classes', '?')} classes"
+        sizes = f"{data.get('n', '?')} {self.input_kind}s{tested}, {data.get('n_classes', '?')} classes"
         said = f"{data.get('name', '')}: {sizes}"
         return f"{said}; {self.units_note}" if self.units_note else said
 
@@ -288,10 +290,6 @@ def _ahead(other: Candidate) -> str:
     between = f" [{format_points(low, False)}, {format_points(high, False)}]"
     points = f"{format_points(value, False)} points{between if math.isfinite(low + high) else ''}"
     return f"{points} (adjusted {p_in_text(other.p_adjusted)})"
-
-
-def _count_images(n: int) -> str:
-    return f"{n:,} image{'' if n == 1 else 's'}"
 
 
 def _named(c: Candidate) -> str:

@@ -15,7 +15,7 @@ from featx.results.repeats import Repeats
 from featx.results.sentences import (
     describe,
     on_choice,
-    on_few_images,
+    on_few_tests,
     on_power,
     on_splits,
     warn_of_reference,
@@ -69,30 +69,31 @@ def advise_numbers(
     *,
     n_units: int | None = None,
     optimism: float | None = None,
+    kind: str = "image",
 ) -> str:
     """Say what to use and how sure that is; parameters as in `featx.results.advise`.
 
-    Nothing is recommended if no regressor is shown to be better than the mean, or none is better than that on
-    the raw pixels.
+    Nothing is recommended if no regressor is shown to be better than the mean, or none is better than every
+    other reference (on raw pixels or TF-IDF).
     """
     methods = list(methods)
     best, pool = best_method(methods, "mae"), admitted(methods, "mae")
-    few = on_few_images(n_test, n_units)
+    few = on_few_tests(n_test, n_units, kind=kind)
     if best is None:
         return "Nothing to recommend: no regressor on frozen features was measured."
     if not pool:
-        said = [why_nothing(methods, best, "mae"), *on_splits(repeats, best), *few]
+        said = [why_nothing(methods, best, "mae", kind=kind), *on_splits(repeats, best), *few]
         return " ".join(said)
     pick = pool[0]
     error, r2 = format_metric("mae", pick.metric("mae")), pick.metric("r2")
-    said = [f"Use {describe(pick)}: mean absolute error {error}, R2 {r2} on {n_test} test images."]
+    said = [f"Use {describe(pick)}: mean absolute error {error}, R2 {r2} on {n_test} test {kind}s."]
     if pick is best:
-        said += on_choice(sum(not m.is_reference for m in methods), optimism, format_number)
+        said += on_choice(sum(not m.is_reference for m in methods), optimism, format_number, kind=kind)
     others = [m for m in methods if m.kind == "probe" and m is not best]
     same = [m for m in others if m.p_adjusted >= ALPHA]
     if same and pick is best:
         said.append(f"{len(same)} of the {len(others)} other regressors cannot be told apart from it.")
-        said += on_power((m.detectable for m in same), format_number)
+        said += on_power((m.detectable for m in same), format_number, kind=kind)
     said.extend(on_splits(repeats, pick))
     for reference in (m for m in methods if m.is_reference):
         above = shown_above(pick, reference)

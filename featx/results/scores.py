@@ -42,6 +42,7 @@ from typing import Any, ClassVar, TypedDict
 import numpy as np
 
 from featx.errors import InputError
+from featx.kinds import count_of
 from featx.metrics import Interval, share_flagged
 from featx.results.base import AdvisedResult, Column, DatasetFacts
 from featx.results.formats import p_in_text
@@ -74,9 +75,9 @@ class ScoresResult(AdvisedResult):
     """Images with their decision values, the most anomalous first; the fields are those above."""
 
     kind: ClassVar[str] = "scores"
-    title: ClassVar[str] = "scores of images"
+    title: ClassVar[str] = "scores of anomalies"
     csv_file: ClassVar[str] = "scores.csv"
-    unit_images: ClassVar[str] = "normal images"
+    unit_inputs: ClassVar[str] = "normal {}"
     columns: ClassVar[Sequence[Column]] = (
         Column("the most anomalous", "id"),
         Column("score - threshold", "decision", "{:+.3g}"),
@@ -126,8 +127,8 @@ class ScoresResult(AdvisedResult):
 
     def heading(self) -> str:
         said = (
-            f"{int(self.anomalous.sum()):,} of {len(self.ids):,} images are unlike the {self.n_train:,} "
-            f"normal ones ({self.detector})"
+            f"{int(self.anomalous.sum()):,} of {len(self.ids):,} {self.input_kind}s are unlike the "
+            f"{self.n_train:,} normal ones ({self.detector})"
         )
         return f"{said}; {self.units_note}" if self.units_note else said
 
@@ -173,20 +174,21 @@ class ScoresResult(AdvisedResult):
         )
         detector = f" --detectors {self.detector}" if self.detector != "knn" else ""
         again = f"featx anomaly {normal} {new}{network}{detector}"
+        inputs = f"{self.input_kind}s"
         fine = (
-            f"Copy the flagged images that are fine into {names[0]} and run again: the threshold follows.",
+            f"Copy the flagged {inputs} that are fine into {names[0]} and run again: the threshold follows.",
             f"{again} -o again",
         )
         fewer = (
-            "Flag fewer images, or more with a larger contamination:",
+            f"Flag fewer {inputs}, or more with a larger contamination:",
             f"{again} --contamination {max(self.contamination / 5, 0.001):.3g} -o fewer",
         )
         more = (
-            "Flag more images:",
+            f"Flag more {inputs}:",
             f"{again} --contamination {min(2 * self.contamination, 0.5):.3g} -o more",
         )
         measured = (
-            "Measure how much is found: sort some images that you have looked at into two folders, "
+            f"Measure how much is found: sort some {inputs} that you have looked at into two folders, "
             "checked/fine and checked/faulty.",
             f"featx anomaly {normal} checked --normal fine{network} -o measured",
         )
@@ -194,27 +196,30 @@ class ScoresResult(AdvisedResult):
 
     def check(self) -> None:
         if not len(self.ids) == len(self.decision) == len(self.p_values):
-            raise InputError(f"not one decision and one p-value for each of {len(self.ids)} images")
+            raise InputError(
+                f"not one decision and one p-value for each of {count_of(len(self.ids), self.input_kind)}"
+            )
 
 
 def advise_on_scores(result: ScoresResult) -> str:
     """Say how many images are flagged, how many that would be by chance, and what to do."""
     n, found, expected = len(result.ids), int(result.anomalous.sum()), result.expected
+    kind = result.input_kind
     by_chance = expected.value * n
     usual = f"about {by_chance:.0f}" if by_chance >= 0.95 else "fewer than one"
     usual = "" if math.isnan(by_chance) else f"; if all were normal, {usual} would"
-    said = [f"{found:,} of {n:,} images lie below the threshold{usual}."]
+    said = [f"{found:,} of {n:,} {kind}s lie below the threshold{usual}."]
     chance = result.chance
     if chance is not None and not math.isnan(chance):
         test = p_in_text(chance)
         if found and chance < ALPHA:
             said.append(
-                f"That is more than chance gives ({test}): some of these images are unlike the normal ones."
+                f"That is more than chance gives ({test}): some of these {kind}s are unlike the normal ones."
             )
         elif found:
-            said.append(f"Chance may give as many ({test}): no image is shown to be unlike the normal ones.")
+            said.append(f"Chance may give as many ({test}): no {kind} is shown to be unlike the normal ones.")
     if found:
-        said.append("Look at the images from the top of the list down.")
+        said.append(f"Look at the {kind}s from the top of the list down.")
     return " ".join(said)
 
 
@@ -222,21 +227,22 @@ def warn_of_threshold(result: ScoresResult) -> list[str]:
     """Say how sure the threshold is, where the normal images are few."""
     n, c, expected = result.n_units, result.contamination, result.expected
     fewest = math.ceil(1 / c - 1 - 1e-9)
-    what = {True: "groups of normal images", False: "normal images"}[bool(result.units.get("groups"))]
+    normal = f"normal {result.input_kind}s"
+    what = f"groups of {normal}" if result.units.get("groups") else normal
     if math.isnan(expected.value):
         return [
-            f"{n} {what} are too few to hold any out: how many new normal images the threshold flags is not "
+            f"{n} {what} are too few to hold any out: how many new {normal} the threshold flags is not "
             f"known. Give {fewest} or more."
         ]
     if n < fewest:
         return [
-            f"{n} {what} are too few for a threshold that flags {_percent(c)} of new normal images; this one "
+            f"{n} {what} are too few for a threshold that flags {_percent(c)} of new {normal}; this one "
             f"flags about {_percent(expected.value)}. Give {fewest} or more."
         ]
     if expected.high > 2 * c:
         return [
             f"With {n} {what} the threshold is uncertain: it flags {_percent(expected.low)} to "
-            f"{_percent(expected.high)} of new normal images (95 % interval), where {_percent(c)} is wanted."
+            f"{_percent(expected.high)} of new {normal} (95 % interval), where {_percent(c)} is wanted."
         ]
     return []
 

@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable, Iterable
 
 from featx.metrics import METRICS
-from featx.results.formats import format_metric, format_points, p_in_text
+from featx.results.formats import format_metric, format_points, format_seconds, p_in_text
 from featx.results.methods import ALPHA, HEAD, ZERO_SHOT, Method, MethodResult
 from featx.results.repeats import Repeats
 
-#: Below this an interval of top-1 is often 10 points wide or more.
-FEW_TEST_IMAGES = 100
+#: Test inputs below which an interval of top-1 is often 10 points wide or more.
+FEW_TESTS = 100
 
 
 def describe(method: MethodResult) -> str:
@@ -37,18 +37,27 @@ def points_in_text(difference: float) -> str:
 
 
 def on_choice(
-    n_methods: int, optimism: float | None, form: Callable[[float], str] = points_in_text
+    n_methods: int,
+    optimism: float | None,
+    form: Callable[[float], str] = points_in_text,
+    *,
+    kind: str = "image",
 ) -> list[str]:
-    """Say how much the choice on the test images flatters the best method; nothing if it is 0 or unknown."""
+    """Say how much the choice on the test inputs flatters the best method; nothing if it is 0 or unknown."""
     if optimism is None or not math.isfinite(optimism) or n_methods < 2 or form(optimism) == form(0.0):
         return []
     return [
-        f"It is the best of {n_methods} methods, and choosing it on these images flatters it by about "
+        f"It is the best of {n_methods} methods, and choosing it on these {kind}s flatters it by about "
         f"{form(optimism)}."
     ]
 
 
-def on_power(differences: Iterable[float], form: Callable[[float], str] = points_in_text) -> list[str]:
+def on_power(
+    differences: Iterable[float],
+    form: Callable[[float], str] = points_in_text,
+    *,
+    kind: str = "image",
+) -> list[str]:
     """Say which differences would be shown, the smallest and the largest; nothing if none is known."""
     known = [x for x in differences if math.isfinite(x)]
     if not known:
@@ -57,7 +66,7 @@ def on_power(differences: Iterable[float], form: Callable[[float], str] = points
     said = f"a difference of {high}"
     if low != high:
         said = f"a difference of {low.removesuffix(' points')} to {high}, depending on the method,"
-    return [f"With these images, {said} would be shown with 80 % power."]
+    return [f"With these {kind}s, {said} would be shown with 80 % power."]
 
 
 def on_splits(repeats: Repeats | None, pick: MethodResult) -> list[str]:
@@ -86,18 +95,27 @@ def on_splits(repeats: Repeats | None, pick: MethodResult) -> list[str]:
 
 def warn_of_reference(reference: MethodResult, value: str) -> str:
     """Return the warning that the recommended method is not shown to beat a reference."""
-    learnt = "which needs no training" if reference.name.startswith(ZERO_SHOT) else ""
     said = f"Warning: it is not shown to be better than the reference, {in_text(reference)} ({value})"
-    return f"{said}, {learnt}." if learnt else f"{said}; do not rely on it."
+    if reference.name.startswith(ZERO_SHOT):
+        return f"{said}, which needs no training."
+    if reference.learns_without_network:
+        return f"{said}, which {needs_no_network(reference)}."
+    return f"{said}; do not rely on it."
 
 
-def on_few_images(n_test: int, n_units: int | None = None) -> list[str]:
-    """Say that few test images, or few units of them, make rough numbers; nothing if there are enough."""
-    if min(n_test, n_units or n_test) >= FEW_TEST_IMAGES:
+def needs_no_network(reference: MethodResult) -> str:
+    """Say what a reference that is trained on the inputs themselves costs."""
+    seconds = format_seconds(reference.cost)
+    return "needs no network" + ("" if seconds == "-" else f" and was trained in {seconds}")
+
+
+def on_few_tests(n_test: int, n_units: int | None = None, *, kind: str = "image") -> list[str]:
+    """Say that few test inputs, or few units of them, make rough numbers; nothing if there are enough."""
+    if min(n_test, n_units or n_test) >= FEW_TESTS:
         return []
-    few = f"{n_test} test images"
+    few = f"{n_test} test {kind}s"
     if n_units and n_units < n_test:
-        few = f"{n_units} independent units among {n_test} test images"
+        few = f"{n_units} independent units among {n_test} test {kind}s"
     return [f"With only {few} all of this is rough; more would narrow the intervals."]
 
 

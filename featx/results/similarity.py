@@ -39,7 +39,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypedDict
 
 from featx.errors import InputError
-from featx.results.base import Column, StudyResult
+from featx.results.base import Column, StudyResult, different
 from featx.results.formats import p_in_text
 from featx.results.methods import number_of
 from featx.results.tables import Lines
@@ -141,25 +141,25 @@ class SimilarityResult(StudyResult):
 
     @property
     def observations(self) -> str:
-        """What the test permutes: images, different pictures, or groups."""
+        """What the test permutes: all inputs, those that are no copies, or groups."""
         if self.units.get("groups"):
             return "groups"
-        return "different pictures" if self.units.get("copies") else "images"
+        return different(self.input_kind) if self.units.get("copies") else f"{self.input_kind}s"
 
     def heading(self) -> str:
         return ", ".join(self.describe_set(s) for s in self.sets)
 
     def describe_set(self, one: Mapping[str, Any]) -> str:
-        """Say how many images a set has, how many were compared, and how many units these are."""
+        """Say how many inputs a set has, how many were compared, and how many units these are."""
         n, used, units = one["n"], one["used"], one.get("units", one["used"])
         said = [f"{used:,} compared"] if used < n else []
         said += [f"{units:,} {self.observations}"] if units < used else []
-        return f"{one['name']}: {n:,} images" + (f" ({', '.join(said)})" if said else "")
+        return f"{one['name']}: {n:,} {self.input_kind}s" + (f" ({', '.join(said)})" if said else "")
 
     def tables(self) -> list[tuple[str, Lines]]:
-        """Return every distance beside what chance gives, and the images that differ most."""
-        images = [[f"{m['set']}: {m['id']}", f"{m['log_ratio']:+.1f}"] for m in self.most_different]
-        return [*super().tables(), ("", [["least like the other set", "log density ratio"], *images])]
+        """Return every distance beside what chance gives, and the inputs that differ most."""
+        inputs = [[f"{m['set']}: {m['id']}", f"{m['log_ratio']:+.1f}"] for m in self.most_different]
+        return [*super().tables(), ("", [["least like the other set", "log density ratio"], *inputs])]
 
     def to_dict(self) -> dict[str, Any]:
         return super().to_dict() | {"drift": self.drift}

@@ -21,9 +21,13 @@ Lines = list[list[str]]
 class Column:
     """A column of a table."""
 
-    title: str
+    title: str | Callable[[Any], str]  # a function of the result
     value: str | Callable[[Any, Any], Any]  # an attribute or key of the row, or a function of result and row
     form: str = "{:.3f}"  # the format of numbers; None and NaN are shown as "-"
+
+    def heading(self, result: Any) -> str:
+        """Return the title of this column in the table of `result`."""
+        return self.title if isinstance(self.title, str) else self.title(result)
 
     def text(self, result: Any, row: Any) -> str:
         """Return the text of this column's cell in a row of `result`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -15,12 +14,13 @@ from featx.data.features import Failure, Features
 from featx.data.rows import has_rows, take_features
 from featx.data.splits import Split, make_split
 from featx.errors import InputError
-from featx.extraction import backbone_of, embed, extract_features, network_embedder, pixel_embedder
-from featx.inputs import Source
+from featx.extraction import backbone_of, extract_features, network_embedder
+from featx.kinds import count_of
 from featx.options import Network, Reading, Run, require_no_network
 from featx.results import describe_environment
+from featx.studies.fingerprints import Fingerprints, take_fingerprints
 from featx.studies.kept_checks import KeptChecks
-from featx.studies.units import MOST_IMAGES, Units, find_copies, find_units
+from featx.studies.units import Units, find_copies, find_units
 
 if TYPE_CHECKING:
     from featx.analysis.data_checks import NearDuplicates
@@ -44,9 +44,9 @@ def embed_collections(
 ) -> tuple[list[str], list[Features], list[Dataset | None]]:
     """Return the names and features of several collections, features files or `Features`, all in one space.
 
-    Also their datasets, None for features; these have the images that could not be read, too. With
-    `labelled`, each must have labels. `check` is given the last one with its name, before any image goes
-    through a network, and raises what is wrong with it.
+    Also their datasets, None for features; these have the inputs that could not be read, too. With
+    `labelled`, each must have labels. All are of one kind of input. `check` is given the last one with its
+    name, before any input goes through a network, and raises what is wrong with it.
     """
     if all(has_rows(data) for data in collections):
         require_no_network(network, run, backbone=backbone)
@@ -70,8 +70,9 @@ def embed_collections(
             return given
         return extract_features(given, network_embedder(net(), run), run)
 
-    # All are read before any image goes through a network, so that bad input is refused at once.
+    # All are read before any input goes through a network, so that bad input is refused at once.
     names, given = zip(*map(opened, collections), strict=True)
+    require_one_kind([(name, one.kind) for name, one in zip(names, given, strict=True)])
     check(names[-1], given[-1])
     rows = [one for one in given if isinstance(one, Features)]
     spaces = [one.space for one in rows]
@@ -86,35 +87,39 @@ def embed_collections(
     return list(names), sets, [one if isinstance(one, Dataset) else None for one in given]
 
 
-def shrink_images(images: Sequence[Source], run: Run) -> np.ndarray | None:
-    """Return shrunken pixels of images (n, d) for `find_pictures`; None if one of them cannot be read."""
-    if len(images) > MOST_IMAGES:
-        return None
-    found = embed(images, pixel_embedder(), **run.embedding)
-    return found.embeddings if len(found.kept) == len(images) else None
+def require_one_kind(collections: Sequence[tuple[str, str]]) -> None:
+    """Raise `InputError` unless all collections, given as names and kinds, have inputs of one kind."""
+    (first, kind), *others = collections
+    for name, other in others:
+        if other != kind:
+            raise InputError(
+                f"{first} has {kind}s and {name} has {other}s; give two collections of one kind of input"
+            )
 
 
-def find_pictures(embeddings: np.ndarray, pixels: np.ndarray | None, run: Run) -> NearDuplicates | None:
-    """Find copies of pictures among rows, by perceptual hashes where there are shrunken pixels.
+def find_copies_among(
+    embeddings: np.ndarray, fingerprints: Fingerprints | None, run: Run
+) -> NearDuplicates | None:
+    """Find copies among rows, by fingerprints of their inputs where there are any.
 
-    An earlier search of the same rows is found beside the cache of `run`; None with too many images.
+    An earlier search of the same rows is found beside the cache of `run`; None with too many inputs.
     """
-    side = 0 if pixels is None else math.isqrt(pixels.shape[1] // 3)
     kept = KeptChecks.beside(run.cache)
-    found: NearDuplicates | None = find_copies(embeddings, pixels=pixels, pixel_size=side, kept=kept).outcome
+    found: NearDuplicates | None = find_copies(embeddings, fingerprints=fingerprints, kept=kept).outcome
     return found
 
 
 def units_of(features: Features, dataset: Dataset | None, run: Run) -> Units:
-    """Find the units of all rows: groups, and copies of a picture.
+    """Find the units of all rows: groups, and copies of an input.
 
-    `dataset` has the images; None if there are none.
+    `dataset` has the inputs; None if there are none.
     """
-    pixels = None
+    fingerprints = None
     if dataset is not None:
-        images = dict(zip(dataset.ids, dataset.inputs, strict=True))
-        pixels = shrink_images([images[id] for id in features.ids], run)
-    return find_units(features.groups, find_pictures(features.embeddings, pixels, run), len(features))
+        inputs = dict(zip(dataset.ids, dataset.inputs, strict=True))
+        fingerprints = take_fingerprints([inputs[id] for id in features.ids], run)
+    copies = find_copies_among(features.embeddings, fingerprints, run)
+    return find_units(features.groups, copies, len(features))
 
 
 def split_features(features: Features, test_size: float, seed: int) -> Split:
@@ -143,10 +148,11 @@ def describe_embeddings(sets: Sequence[Features]) -> dict[str, Any]:
     }
 
 
-def describe_failures(failures: Sequence[Failure]) -> str:
-    """Say how many images could not be read, and name the first ones."""
+def describe_failures(failures: Sequence[Failure], kind: str) -> str:
+    """Say how many inputs could not be read, and name the first ones."""
     named = "; ".join(map(str, failures[:5])) + ("; ..." if len(failures) > 5 else "")
-    return f"{len(failures)} images could not be read and were left out: {named}"
+    were = "was" if len(failures) == 1 else "were"
+    return f"{count_of(len(failures), kind)} could not be read and {were} left out: {named}"
 
 
 def _differ(spaces: Sequence[Mapping[str, Any]]) -> bool:

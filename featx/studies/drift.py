@@ -1,10 +1,10 @@
-"""Compare two sets of images: a test, distances of their embeddings, the images that differ most."""
+"""Compare two sets of images or texts: a test, distances of their embeddings, what differs most."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Unpack
 
 import numpy as np
@@ -16,6 +16,7 @@ from featx.data.features import Failure, check_rows
 from featx.data.rows import has_rows, take_features
 from featx.errors import DatasetError, FeaturesError, InputError
 from featx.extraction import embed_dataset, network_embedder, require_loaded_as_it_is
+from featx.kinds import count_of, kind_of
 from featx.options import (
     Network,
     Reading,
@@ -31,14 +32,15 @@ from featx.results.methods import ALPHA
 from featx.results.similarity import CHANCE_DRAWS, MEASURES, SimilarityResult
 from featx.studies.collections import (
     describe_failures,
-    find_pictures,
+    find_copies_among,
     open_dataset,
-    shrink_images,
+    require_one_kind,
 )
-from featx.studies.output import Reported, thumbnails_of
+from featx.studies.fingerprints import Fingerprints, take_fingerprints
+from featx.studies.output import Reported, samples_of
 from featx.studies.units import Units, find_units
 
-#: The fewest images of a set: a domain classifier in 5 folds needs more than one in each fold.
+#: The fewest inputs of a set: a domain classifier in 5 folds needs more than one in each fold.
 FEWEST = 10
 
 
@@ -46,7 +48,7 @@ FEWEST = 10
 class Similarity(Reported, SimilarityResult):
     """A comparison of two sets that can be saved; see `featx.results.similarity` for its fields."""
 
-    thumbnails: dict[tuple[str, str], bytes] = field(default_factory=dict, metadata=NOT_STORED)
+    samples: dict[tuple[str, str], bytes | str] = field(default_factory=dict, metadata=NOT_STORED)
 
 
 @dataclass
@@ -60,11 +62,16 @@ class _Side:
     about: dict[str, Any]
     groups: np.ndarray | None = None
     profile: np.ndarray | None = None  # source class probabilities (n, n_source_classes)
-    pixels: np.ndarray | None = None  # shrunken, to find copies; None for a features file
+    fingerprints: Fingerprints | None = None  # None for a features file
     dataset: Dataset | None = None
-    total: int = 0  # images before sampling
+    total: int = 0  # inputs before sampling
     passes: int = 0
     failures: list[Failure] = field(default_factory=list)
+
+    @property
+    def kind(self) -> str:
+        """The kind of input."""
+        return kind_of(self.space.get("preprocessing"))
 
 
 @checked(a="data", b="data")
@@ -79,27 +86,27 @@ def similarity(
     seed: int = 0,
     **options: Unpack[SimilarityOptions],
 ) -> Similarity:
-    """Compare two sets of images by their embeddings.
+    """Compare two sets of images, or of texts, by their embeddings.
 
     A permutation test of the maximum mean discrepancy decides whether they differ; the other distances say
-    how much, each beside its value for random divisions of the same images. The images of a group (a column
-    ``group`` of a table, or the groups of features) and copies of one picture are one unit: units are
+    how much, each beside its value for random divisions of the same inputs. The inputs of a group (a column
+    ``group`` of a table, or the groups of features) and copies of one input are one unit: units are
     permuted and divided as a whole, and kept together in the folds of the classifier.
 
     Parameters
     ----------
-    a, b : str, path, Features, Dataset or sequence of images
-        The reference, and the set to compare with it: either both images, as `featx.extract` takes them, or
-        both a features file or a `Features`, in one space. Labels are ignored.
+    a, b : str, path, Features, Dataset or sequence of images or texts
+        The reference, and the set to compare with it: either both images or both texts, as `featx.extract`
+        takes them, or both a features file or a `Features`, in one space. Labels are ignored.
     backbone : str, torch.nn.Module or Backbone, default="auto"
-        As in `featx.extract`, for images. The class profiles come from the same forward pass.
+        As in `featx.extract`. The class profiles of images come from the same forward pass.
     most : int, default=2000
-        The most images of a set that are compared; from a larger set, a random sample is taken: of groups,
-        one image of each before the second of any.
+        The most inputs of a set that are compared; from a larger set, a random sample is taken: of groups,
+        one input of each before the second of any.
     n_permutations : int, default=1000
         Permutations of the test.
     top : int, default=12
-        How many of the images that look least like the other set are named, in both sets together.
+        How many of the inputs that are least like the other set are named, in both sets together.
     seed : int, default=0
         Seed of the samples, the permutations and the folds.
     **options
@@ -112,32 +119,35 @@ def similarity(
     Raises
     ------
     DatasetError
-        A set has fewer than 10 images.
+        A set has fewer than 10 inputs.
     FeaturesError
         The embeddings are of different spaces; the message names the fields.
     InputError
-        Features on one side only, or a number is out of range.
-    UnknownName, WeightsError, ImageError, CacheError
+        Features on one side only, images and texts, or a number is out of range.
+    UnknownName, WeightsError, ImageError, TextError, CacheError
         See `featx.errors`.
 
     References
     ----------
     Those of `featx.analysis.distances`.
     """
-    network, run = Network.of(options), Run.of(options)
+    # Labels are ignored, so folders are not divided into classes.
+    network, reading, run = Network.of(options), Reading.of({"split_by": "none", **options}), Run.of(options)
     stored = [has_rows(given) for given in (a, b)]
     if stored[0] != stored[1]:
         raise InputError(
             "similarity: one of the two is a features file and the other is not; give two features files "
-            "of one space, or images twice"
+            "of one space, or images or texts twice"
         )
     if all(stored):
         require_no_network(network, run, backbone=backbone)
-        first, second = (_from_features(given, most, seed) for given in (a, b))
+        first, second = (_from_features(given, reading, most, seed) for given in (a, b))
     else:
         # Both are read before any image goes through a network, so that bad input is refused at once.
-        opened = [_open_images(given, run) for given in (a, b)]
-        first, second = (_from_images(d, backbone, network, run, most, seed) for d in opened)
+        opened = [_open(given, reading, run) for given in (a, b)]
+        require_one_kind([(one.name, one.kind) for one in opened])
+        first, second = (_from_dataset(d, backbone, network, run, most, seed) for d in opened)
+    require_one_kind([(side.name, side.kind) for side in (first, second)])
     different = Space(first.space).differences(
         Space(second.space), here=f"in {first.name}", there=f"in {second.name}"
     )
@@ -166,11 +176,11 @@ def _compare_sides(
     notes = check_rows(union, [*first.ids, *second.ids], f"{first.name} and {second.name}")
     for side in (first, second):
         if side.failures:
-            notes.append(f"{side.name}: {describe_failures(side.failures)}")
+            notes.append(f"{side.name}: {describe_failures(side.failures, side.kind)}")
         if len(side.rows) < x.shape[1]:
             notes.append(
-                f"{side.name}: {len(side.rows)} images for embeddings of {x.shape[1]} values: the Frechet "
-                "distance is biased upwards; compare it with its value by chance"
+                f"{side.name}: {count_of(len(side.rows), side.kind)} for embeddings of {x.shape[1]} values: "
+                "the Frechet distance is biased upwards; compare it with its value by chance"
             )
     distances = {"frechet": frechet_distance, "coral": coral_distance, "js_histogram": histogram_divergence}
     try:
@@ -238,38 +248,43 @@ def _compare_sides(
         environment=describe_environment(),
         notes=notes,
     )
-    result.thumbnails = _thumbnails(first, second, result.most_different)
+    result.samples = _samples(first, second, result.most_different)
     return result
 
 
 def _find_units(first: _Side, second: _Side, run: Run) -> Units:
-    """Find the units of both sets: groups, those of one name in both together, and copies of a picture."""
+    """Find the units of both sets: groups, those of one name in both together, and copies of an input."""
     codes: dict[tuple[str, Any], int] = {}
     groups = [
         codes.setdefault((side.name, i) if side.groups is None else ("", str(side.groups[i])), len(codes))
         for side in (first, second)
         for i in range(len(side.rows))
     ]
-    pixels = None
-    if first.pixels is not None and second.pixels is not None:
-        pixels = np.concatenate([first.pixels, second.pixels])
-    copies = find_pictures(np.concatenate([first.rows, second.rows]), pixels, run)
+    fingerprints = None
+    if first.fingerprints is not None and second.fingerprints is not None:
+        fingerprints = first.fingerprints.join(second.fingerprints)
+    copies = find_copies_among(np.concatenate([first.rows, second.rows]), fingerprints, run)
     grouped = first.groups is not None or second.groups is not None
     return find_units(np.array(groups) if grouped else None, copies, len(groups))
 
 
 def _note_copies(units: Units, first: _Side, second: _Side) -> list[str]:
-    """Say how many pictures a set has twice, and how many are in both sets."""
+    """Say how many inputs a set has twice, and how many are in both sets."""
     if units.pictures is None:
         return []
     sides = np.split(units.pictures, [len(first.rows)])
     notes = [
-        f"{side.name}: {copies} images are copies of another one and count once with it in the test"
+        f"{side.name}: {count_of(copies, side.kind)} {'is a copy' if copies == 1 else 'are copies'} of "
+        f"another one and count{'s' * (copies == 1)} once with it in the test"
         for side, pictures in zip((first, second), sides, strict=True)
         if (copies := len(pictures) - len(np.unique(pictures)))
     ]
     both = len(np.intersect1d(sides[0], sides[1]))
-    return notes + ([f"{both} pictures are in both sets, which makes the sets look alike"] if both else [])
+    if both:
+        noun = "picture" if first.kind == "image" else first.kind
+        said = f"1 {noun} is" if both == 1 else f"{both:,} {noun}s are"
+        notes.append(f"{said} in both sets, which makes the sets look alike")
+    return notes
 
 
 def _random_divisions(
@@ -291,7 +306,7 @@ def _random_divisions(
 def _find_most_different(
     first: _Side, second: _Side, log_ratio: np.ndarray, top: int
 ) -> list[dict[str, Any]]:
-    """Return the images of each set that look least like the other set, the second set first."""
+    """Return the inputs of each set that are least like the other set, the second set first."""
     found = []
     own = {0: -log_ratio[: len(first.rows)], 1: log_ratio[len(first.rows) :]}
     for number, side, count in ((1, second, (top + 1) // 2), (0, first, top // 2)):
@@ -300,12 +315,12 @@ def _find_most_different(
     return found
 
 
-def _thumbnails(first: _Side, second: _Side, named: list[dict[str, Any]]) -> dict[tuple[str, str], bytes]:
-    found: dict[tuple[str, str], bytes] = {}
+def _samples(first: _Side, second: _Side, named: list[dict[str, Any]]) -> dict[tuple[str, str], bytes | str]:
+    found: dict[tuple[str, str], bytes | str] = {}
     for side in (first, second):
         if side.dataset is not None:
             ids = {str(m["id"]) for m in named if m["set"] == side.name}
-            found |= {(side.name, id): data for id, data in thumbnails_of(side.dataset, ids).items()}
+            found |= {(side.name, id): data for id, data in samples_of(side.dataset, ids).items()}
     return found
 
 
@@ -323,9 +338,9 @@ def _sample(n: int, most: int, seed: int, groups: np.ndarray | None) -> np.ndarr
     return np.sort(order[:most])
 
 
-def _from_features(given: Any, most: int, seed: int) -> _Side:
-    name, _, features = take_features(given, Reading())
-    _require_enough(name, len(features))
+def _from_features(given: Any, reading: Reading, most: int, seed: int) -> _Side:
+    name, _, features = take_features(given, replace(reading, split_by=None))
+    _require_enough(name, len(features), features.kind)
     kept = _sample(len(features), most, seed, features.groups)
     rows, ids = features.embeddings[kept], [features.ids[i] for i in kept.tolist()]
     _require_finite(name, rows, ids)
@@ -333,14 +348,13 @@ def _from_features(given: Any, most: int, seed: int) -> _Side:
     return _Side(name, rows, ids, features.space, features.about, groups, total=len(features))
 
 
-def _open_images(given: Any, run: Run) -> Dataset:
-    # Labels are ignored, so folders are not divided into classes.
-    dataset = open_dataset(given, reading=Reading(split_by="none"), run=run, labelled=False)
-    _require_enough(dataset.name, len(dataset))
+def _open(given: Any, reading: Reading, run: Run) -> Dataset:
+    dataset = open_dataset(given, reading=reading, run=run, labelled=False)
+    _require_enough(dataset.name, len(dataset), dataset.kind)
     return dataset
 
 
-def _from_images(dataset: Dataset, backbone: Any, network: Network, run: Run, most: int, seed: int) -> _Side:
+def _from_dataset(dataset: Dataset, backbone: Any, network: Network, run: Run, most: int, seed: int) -> _Side:
     from featx.backbones import columns_of, combine_layers, has_logits, load_layers
 
     sample = _sample(len(dataset), most, seed, dataset.groups)
@@ -356,7 +370,7 @@ def _from_images(dataset: Dataset, backbone: Any, network: Network, run: Run, mo
         members += [logits] if logits.identity != members[0].identity else []
     joint = combine_layers(members)
     found = embed_dataset(dataset, network_embedder(joint, run), run)
-    _require_enough(dataset.name, len(found.kept))
+    _require_enough(dataset.name, len(found.kept), dataset.kind)
     dataset = dataset.subset(found.kept)
     columns = columns_of(joint)
     rows = np.ascontiguousarray(found.embeddings[:, columns[0]])
@@ -369,7 +383,7 @@ def _from_images(dataset: Dataset, backbone: Any, network: Network, run: Run, mo
         found.embedder.about,
         dataset.groups,
         profile=softmax(found.embeddings[:, columns[1]]) if len(members) > 1 else None,
-        pixels=shrink_images(dataset.inputs, run),
+        fingerprints=take_fingerprints(dataset.inputs, run),
         dataset=dataset,
         total=total,
         passes=found.forward_passes,
@@ -377,9 +391,11 @@ def _from_images(dataset: Dataset, backbone: Any, network: Network, run: Run, mo
     )
 
 
-def _require_enough(name: str, n: int) -> None:
+def _require_enough(name: str, n: int, kind: str) -> None:
     if n < FEWEST:
-        raise DatasetError(f"{name}: {n} images; at least {FEWEST} are needed to compare it with another set")
+        raise DatasetError(
+            f"{name}: {count_of(n, kind)}; at least {FEWEST} are needed to compare it with another set"
+        )
 
 
 def _require_finite(name: str, rows: np.ndarray, ids: list[str]) -> None:

@@ -1,8 +1,8 @@
 """Keep the finished checks of data beside the cache, so that each is done once for the same data.
 
-There are two pieces: the copies among all images, which depend on rows and pixels only, so every study of
-these images finds them again; and the labels that look wrong, which depend on labels, split and seed as well.
-The file ``checks.journal`` in the folder of the cache holds both (see `featx.studies.checkpoints`). Its
+There are two pieces: the copies among all inputs, which depend on rows and fingerprints only, so every study
+of these inputs finds them again; and the labels that look wrong, which depend on labels, split and seed as
+well. The file ``checks.journal`` in the folder of the cache holds both (see `featx.studies.checkpoints`). Its
 records are found by content: the name of a features file does not matter. Where the folder cannot be read or
 written, checks are done again and kept for this run only.
 """
@@ -22,6 +22,7 @@ from featx.studies.checkpoints import Checkpoints, key_of
 
 if TYPE_CHECKING:
     from featx.analysis.data_checks import NearDuplicates
+    from featx.studies.fingerprints import Fingerprints
 
 __all__ = ["CHECKS_FILE", "Found", "KeptChecks"]
 
@@ -68,24 +69,27 @@ class KeptChecks:
             return cls()
 
     def find_copies(
-        self, embeddings: np.ndarray, pixels: np.ndarray | None, search: Callable[[], NearDuplicates]
+        self,
+        embeddings: np.ndarray,
+        fingerprints: Fingerprints | None,
+        search: Callable[[], NearDuplicates],
     ) -> Found:
-        """Return the copies among all images, a `NearDuplicates`; `search` finds them.
+        """Return the copies among all inputs, a `NearDuplicates`; `search` finds them.
 
         Parameters
         ----------
         embeddings : ndarray of shape (n, d)
-        pixels : ndarray of shape (n, ...), or None
+        fingerprints : Fingerprints of the n inputs, or None
         """
         from featx.analysis.data_checks import duplicates
 
         key = _key(
             "copies",
             rows=_digest(embeddings),
-            pixels=None if pixels is None else _digest(pixels),
+            pixels=None if fingerprints is None else _digest(fingerprints.evidence),
             definition=duplicates.DEFINITION,
         )
-        n, hashed = len(embeddings), pixels is not None
+        n, hashed = len(embeddings), fingerprints is not None
         record, made = self._fetch(
             key,
             lambda: _copies_record(search()),

@@ -1,4 +1,4 @@
-"""The report of a study with its thumbnails; its folder, made before the work and removed if that fails."""
+"""The report of a study with samples of its inputs; its folder, made before and removed if the work fails."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import contextlib
 import functools
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from featx.data import Dataset, exclude_folder
+from featx.inputs import Source
 from featx.results.writing import make_writable_folder
 
 #: Edge of a thumbnail in the report, in pixels.
@@ -27,21 +28,32 @@ class Reported:
         from featx.report import write_report
 
         path = folder / "report.html"
-        write_report(path, self, getattr(self, "thumbnails", None))
+        write_report(path, self, getattr(self, "samples", None))
         return path
 
 
-def thumbnails_of(dataset: Dataset, ids: set[str]) -> dict[str, bytes]:
-    """Return small JPEGs of the images with these ids, for the report."""
-    thumbnails = {}
-    for id, source in zip(dataset.ids, dataset.inputs, strict=True):
-        if id in ids:
-            image = source.read().image()
-            image.thumbnail((THUMBNAIL, THUMBNAIL))
-            buffer = io.BytesIO()
-            image.save(buffer, "JPEG", quality=80)
-            thumbnails[id] = buffer.getvalue()
-    return thumbnails
+def samples_of(dataset: Dataset, ids: set[str]) -> dict[str, bytes | str]:
+    """Return small JPEGs of the images, or the texts, with these ids, for the report."""
+    return {source.id: _sample_of(source) for source in dataset.inputs if source.id in ids}
+
+
+def texts_of(dataset: Dataset | None, ids: Sequence[str]) -> list[str] | None:
+    """Return the texts with these ids, in this order; None where there are no texts at hand."""
+    if dataset is None or dataset.kind != "text":
+        return None
+    sources = {source.id: source for source in dataset.inputs}
+    return [str(sources[id].read().text) for id in ids]
+
+
+def _sample_of(source: Source) -> bytes | str:
+    content: Any = source.read()
+    if source.kind == "text":
+        return str(content.text)
+    image = content.image()
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=80)
+    return buffer.getvalue()
 
 
 def prepare_output(directory: str | Path) -> Path:

@@ -24,17 +24,19 @@ from featx.data.features import check_rows
 from featx.data.splits import Split, make_split
 from featx.errors import DatasetError
 from featx.extraction import all_cached, embed_dataset, network_embedder, require_loaded_as_it_is
+from featx.kinds import count_of
 from featx.metrics import proportion_interval
 from featx.options import Network, RankOptions, Reading, Run, backbone_for, checked, is_module, listed
 from featx.results import describe_environment
 from featx.results.ranking import SCORES, Candidate, RankingResult
-from featx.studies.collections import describe_failures, find_pictures, open_dataset, shrink_images
+from featx.studies.collections import describe_failures, find_copies_among, open_dataset
 from featx.studies.evaluation import Cell, LabelledRows, probe_method, run_cells
+from featx.studies.fingerprints import take_fingerprints
 from featx.studies.output import Reported
 from featx.studies.units import Units, find_units
 from featx.terminal import tell
 
-#: The most images that CKA is computed from: memory and time grow with the square.
+#: The most inputs that CKA is computed from: memory and time grow with the square.
 CKA_IMAGES = 1000
 
 
@@ -56,12 +58,12 @@ def rank(
 ) -> Ranking:
     """Rank backbones, or layers of them, by scores from the literature and by a linear probe.
 
-    Every image goes through each backbone once, which gives all layers and the logits; a second ranking
-    comes from the cache. Where the cache has the layers of all images and lacks the logits only, no image
-    goes through the network: there is no LEEP and no NCE then (the layer ``"logits"`` asks for them). Where
-    the data has a split, the scores are computed on its training images and the probe is tested on its test
-    images. Otherwise both use all images, the probe in 5-fold cross-validation with its penalty chosen inside
-    each fold.
+    Every image or text goes through each backbone once, which gives all layers and the logits; a second
+    ranking comes from the cache. Where the cache has the layers of all inputs and lacks the logits only, none
+    goes through the network: there is no LEEP and no NCE then (the layer ``"logits"`` asks for them). There
+    is neither for networks of texts. Where the data has a split, the scores are computed on its training
+    inputs and the probe is tested on its test inputs. Otherwise both use all inputs, the probe in 5-fold
+    cross-validation with its penalty chosen inside each fold.
 
     Parameters
     ----------
@@ -74,7 +76,7 @@ def rank(
     probe : bool, default=True
         Whether to fit logistic regression on each candidate.
     seed : int, default=0
-        Seed of the subset, the folds and the images that CKA is computed from.
+        Seed of the subset, the folds and the inputs that CKA is computed from.
     **options
         Options of the network, of reading and of the run, as in `featx.extract`.
 
@@ -82,15 +84,15 @@ def rank(
     -------
     Ranking
         The candidates with their scores, which compare candidates on this dataset only. The probe of each is
-        tested against the best one, adjusted for all pairs; images of a group (a column ``group``) and copies
-        of a picture count as one in intervals and tests, and stay on one side of a fold. The correlations of
+        tested against the best one, adjusted for all pairs; inputs of a group (a column ``group``) and copies
+        of one count as one in intervals and tests, and stay on one side of a fold. The correlations of
         the scores with the probe have one point for each candidate: four can hardly be told from chance.
 
     Raises
     ------
     DatasetError
         No labels, one class only, or nothing to test on.
-    UnknownName, WeightsError, ImageError, CacheError
+    UnknownName, WeightsError, ImageError, TextError, CacheError
         See `featx.errors`.
 
     References
@@ -112,15 +114,15 @@ def rank(
     for members, logits in loaded:
         embeddings, probabilities, kept, space_of = _extract_layers(dataset, members, logits, run, result)
         if len(kept) < 4:
-            raise DatasetError(f"{dataset.name}: only {len(kept)} images could be read")
+            raise DatasetError(f"{dataset.name}: only {count_of(len(kept), dataset.kind)} could be read")
         used = dataset if len(kept) == len(dataset) else dataset.subset(kept)
         require_labelled(used)
         split = _given_split(used)
         rows = np.arange(len(used)) if split is None else split.train
         tested = rows if split is None else split.test
         if probe and (units is None or len(units.of) != len(used)):
-            pictures = find_pictures(embeddings[0], shrink_images(used.inputs, run), run)
-            units = find_units(used.groups, pictures, len(used))
+            copies = find_copies_among(embeddings[0], take_fingerprints(used.inputs, run), run)
+            units = find_units(used.groups, copies, len(used))
             result.units = units.describe(tested)
         result.dataset = {
             "name": dataset.name,
@@ -149,7 +151,7 @@ def rank(
             scored.append(X[chosen])
     if any(c.scores["h_score"] is None for c in result.candidates):
         result.notes.append(
-            "no H-score where there are no more images than values; use its shrunk form there"
+            f"no H-score where there are no more {dataset.kind}s than values; use its shrunk form there"
         )
     if units is not None and len({len(answers) for answers in right}) == 1:
         _compare_probes(result, np.stack(right), units.take(tested), seed)
@@ -205,9 +207,9 @@ def _load_members(name: Any, layers: Any, network: Network) -> tuple[list[Any], 
 def _extract_layers(
     dataset: Dataset, members: list[Any], logits: Any, run: Run, result: Ranking
 ) -> tuple[list[np.ndarray], np.ndarray | None, np.ndarray, Any]:
-    """Return the embeddings of each layer, the source class probabilities, the images read, and the spaces.
+    """Return the embeddings of each layer, the source class probabilities, the inputs read, and the spaces.
 
-    The images are row numbers of `dataset`; the spaces are a function of a member. Costs and notes go into
+    The inputs are row numbers of `dataset`; the spaces are a function of a member. Costs and notes go into
     `result`.
     """
     from featx.backbones import columns_of, combine_layers
@@ -243,10 +245,15 @@ def _extract_layers(
     ids = [dataset.ids[i] for i in rows.kept]
     result.notes += check_rows(rows.embeddings, ids, f"{dataset.name}, {backbone.name}")
     if rows.failures:
-        result.notes.append(describe_failures(rows.failures))
+        result.notes.append(describe_failures(rows.failures, dataset.kind))
     probabilities = None
     if logits is None:
-        result.notes.append(f"{backbone.name} has no classifier: no LEEP and no NCE")
+        result.notes.append(
+            f"{backbone.name} has no classifier: no LEEP and no NCE"
+            if dataset.kind == "image"
+            else f"no LEEP and no NCE of {backbone.name}: they need the classes that a network was trained "
+            f"to tell apart, and networks of {dataset.kind}s have none"
+        )
     elif repr(logits.identity) not in places:
         result.notes.append(
             f"no LEEP and no NCE of {backbone.name}: its logits are not in the cache, but the embeddings are"
@@ -281,9 +288,9 @@ def _score(X: np.ndarray, y: np.ndarray, probabilities: np.ndarray | None) -> di
 def _test_probe(
     X: np.ndarray, y: np.ndarray, units: Units, split: Split | None, seed: int, run: Run
 ) -> np.ndarray:
-    """Return whether logistic regression gets each image right (n,) that it was not fitted on.
+    """Return whether logistic regression gets each input right (n,) that it was not fitted on.
 
-    Without a split every image is tested in a fold, and no unit is on both sides of a fold.
+    Without a split every input is tested in a fold, and no unit is on both sides of a fold.
     """
     from featx.methods.probes.folds import make_folds
 

@@ -1,9 +1,10 @@
 """Find the units of a test set: what counts as one independent observation.
 
-Images of one group (the frames of a video, the photographs of a patient) and copies of one picture are right
-or wrong together. An interval or a test that took them for independent would be too sure, so they count as
-one unit (J. N. K. Rao and A. J. Scott, "A simple method for the analysis of clustered binary data",
-Biometrics 48, 1992). A unit is a connected component: two groups that share a picture are one unit.
+Inputs of one group (the frames of a video, the photographs of a patient, the letters of a customer) and
+copies of one picture or text are right or wrong together. An interval or a test that took them for
+independent would be too sure, so they count as one unit (J. N. K. Rao and A. J. Scott, "A simple method for
+the analysis of clustered binary data", Biometrics 48, 1992). A unit is a connected component: two groups that
+share a picture are one unit.
 """
 
 from __future__ import annotations
@@ -14,20 +15,39 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featx.errors import InputError
+from featx.kinds import one_of
 from featx.studies.kept_checks import Found, KeptChecks
 
 if TYPE_CHECKING:
     from featx.analysis.data_checks import NearDuplicates
+    from featx.studies.fingerprints import Fingerprints
 
-__all__ = ["MOST_IMAGES", "UNCHECKED", "Units", "count_groups", "find_copies", "find_units"]
+__all__ = [
+    "MOST_IMAGES",
+    "Units",
+    "copies_count_apart",
+    "count_groups",
+    "find_copies",
+    "find_units",
+    "unchecked",
+]
 
-#: With more images, searching all pairs for copies would take too long.
+#: With more inputs, searching all pairs for copies would take too long.
 MOST_IMAGES = 100_000
-#: Said where `checks` is off.
-UNCHECKED = (
-    "the data was not checked (checks=False): copies of a picture count as different images, and leaks and "
-    "wrong labels were not looked for"
-)
+
+
+def copies_count_apart(kind: str) -> str:
+    """Return what follows where no copies were searched for."""
+    one = "a picture" if kind == "image" else one_of(kind)
+    return f"copies of {one} count as different {kind}s"
+
+
+def unchecked(kind: str = "image") -> str:
+    """Return what a result says where `checks` is off."""
+    return (
+        f"the data was not checked (checks=False): {copies_count_apart(kind)}, and leaks and wrong labels "
+        "were not looked for"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +61,7 @@ class Units:
     grouped : bool
         Whether the data has groups.
     pictures : ndarray of shape (n,), int64, or None
-        The number of each row's picture, equal for copies; None if no copies were searched for.
+        The number of each row's picture or text, equal for copies; None if no copies were searched for.
     """
 
     of: np.ndarray
@@ -121,42 +141,36 @@ def count_groups(groups: np.ndarray | None, labels: np.ndarray, n_classes: int) 
 def find_copies(
     embeddings: np.ndarray,
     *,
-    pixels: np.ndarray | None = None,
-    pixel_size: int = 0,
+    fingerprints: Fingerprints | None = None,
     kept: KeptChecks | None = None,
 ) -> Found:
-    """Find copies of pictures among all images of a collection.
+    """Find copies among all images or texts of a collection.
 
-    The limits of the search come from the images, so it sees all of them, also where only copies among the
-    test images count.
+    The limits of the search come from the inputs, so it sees all of them, also where only copies among the
+    test inputs count.
 
     Parameters
     ----------
     embeddings : ndarray of shape (n, d)
-        Embeddings of all images by one backbone.
-    pixels : ndarray of shape (n, 3 * pixel_size**2), optional
-        Shrunken pixels of all images, from which their perceptual hashes are made. Without them only equal
-        rows are sure to be copies.
-    pixel_size : int
-        Side of the shrunken images.
+        Embeddings of all inputs by one backbone.
+    fingerprints : Fingerprints, optional
+        Those of all inputs. Without them only equal rows are sure to be copies.
     kept : KeptChecks, optional
         Where finished searches are kept.
 
     Returns
     -------
     Found
-        Its ``outcome`` is a `NearDuplicates`; None with more than `MOST_IMAGES` images.
+        Its ``outcome`` is a `NearDuplicates`; None with more than `MOST_IMAGES` inputs.
     """
     from featx.analysis.data_checks import find_near_duplicates
-    from featx.inputs.image import perceptual_hashes
 
     if len(embeddings) > MOST_IMAGES:
         return Found(None, 0.0, None)
 
     def search() -> NearDuplicates:
-        hashes = None
-        if pixels is not None:
-            hashes = perceptual_hashes(pixels.reshape(-1, pixel_size, pixel_size, 3))
-        return find_near_duplicates(embeddings, hashes)
+        if fingerprints is None:
+            return find_near_duplicates(embeddings)
+        return find_near_duplicates(embeddings, fingerprints.hashes(), contents=fingerprints.contents())
 
-    return (kept or KeptChecks()).find_copies(embeddings, pixels, search)
+    return (kept or KeptChecks()).find_copies(embeddings, fingerprints, search)

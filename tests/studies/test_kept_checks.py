@@ -11,6 +11,7 @@ from featx.cache import Cache
 from featx.errors import OutputError
 from featx.studies import kept_checks
 from featx.studies.checkpoints import Checkpoints
+from featx.studies.fingerprints import Fingerprints
 from featx.studies.kept_checks import CHECKS_FILE, KeptChecks
 from featx.studies.units import find_copies
 
@@ -57,9 +58,11 @@ def test_another_process_finds_the_copies_of_the_first(rows, tmp_path, monkeypat
 
 def test_hashes_of_other_pixels_are_another_search(rows, tmp_path):
     pixels = np.random.default_rng(1).integers(0, 256, (60, 3 * 16 * 16)).astype(np.float32)
-    for given in (None, pixels, pixels + 1):
-        assert find_copies(rows, pixels=given, pixel_size=16, kept=KeptChecks(tmp_path)).earlier_run is None
-    assert find_copies(rows, pixels=pixels, pixel_size=16, kept=KeptChecks(tmp_path)).outcome.hashed
+    for given in (None, Fingerprints("image", pixels), Fingerprints("image", pixels + 1)):
+        assert find_copies(rows, fingerprints=given, kept=KeptChecks(tmp_path)).earlier_run is None
+    assert find_copies(
+        rows, fingerprints=Fingerprints("image", pixels), kept=KeptChecks(tmp_path)
+    ).outcome.hashed
 
 
 def test_label_errors_are_kept_for_labels_groups_and_seed(rows, tmp_path):

@@ -108,7 +108,7 @@ def test_no_group_and_no_picture_is_on_both_sides_of_a_fold(photos, tmp_path, mo
     pictures = [id.replace("again-", "") for id in data.ids]
     X = rows[np.unique(pictures, return_inverse=True)[1]].astype(np.float32)
     run = Run(verbose=False, cache=tmp_path / "cache")
-    pictures = ranking.find_pictures(X, ranking.shrink_images(data.images, run), run)
+    pictures = ranking.find_copies_among(X, ranking.take_fingerprints(data.images, run), run)
     found = find_units(None, pictures, 48)
     assert found.describe(np.arange(48)) == {"images": 48, "units": 24, "groups": False, "copies": 24}
     cells = []

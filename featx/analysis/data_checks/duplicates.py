@@ -1,4 +1,6 @@
-"""Find near-duplicates: pairs of images that are the same picture, or so similar that a person should look.
+"""Find near-duplicates: pairs of inputs that are the same, or so similar that a person should look.
+
+The inputs are images or texts; two texts are the same "picture" in the names here if they are copies.
 
 No fixed limit says what is near: depending on backbone and data, the cosine of unrelated images may be 0.2 or
 0.95. So embeddings are centred, which removes what all images have in common, and the distance 1 - cosine of
@@ -20,12 +22,16 @@ There are three kinds of pairs:
 
 ``identical``     the embeddings are equal to the last bit: the network saw the same pixels. A file that
                   occurs twice is such a pair, because both have one row in the cache.
-``same``          the perceptual hashes differ in few bits *and* the distance is below ``agree_below``. Each
-                  alone errs: hashes on skies and silhouettes, embeddings on things of one kind. If hashes
-                  often agree while embeddings do not (plain shapes on a plain ground), fewer bits are
-                  allowed, until only a few of all pairs do so by chance.
+``same``          the hashes (perceptual ones of images, minwise ones of texts) differ in few bits *and* the
+                  distance is below ``agree_below``. Each alone errs: hashes on skies and silhouettes,
+                  embeddings on things of one kind. If hashes often agree while embeddings do not (plain
+                  shapes on a plain ground), fewer bits are allowed, until only a few of all pairs do so by
+                  chance. Texts of the same words are ``same`` whatever their distance.
 ``alike``         the distance is below ``alike_below``, but there are no hashes or they disagree: mirrored,
-                  cropped or redrawn copies, the next picture of a series, or two similar things.
+                  cropped or redrawn copies, the next picture of a series, a paraphrase, or two similar
+                  things.
+
+Rows of texts that a network cut off at its most tokens are ``identical`` where what it read of them is.
 """
 
 from __future__ import annotations
@@ -100,7 +106,7 @@ class NearDuplicates:
     hash_bits : int
         Most bits in which the hashes of one picture may differ; -1 if no hash can be trusted.
     hashed : bool
-        Whether there were perceptual hashes. Without them no pair is ``same``.
+        Whether there were hashes. Without them no pair is ``same``.
     truncated : bool
         Whether there were more than a million pairs, of which the nearest are kept.
     """
@@ -141,16 +147,25 @@ class NearDuplicates:
 
 
 def find_near_duplicates(
-    embeddings: np.ndarray, hashes: np.ndarray | None = None, *, hash_bits: int = HASH_BITS
+    embeddings: np.ndarray,
+    hashes: np.ndarray | None = None,
+    *,
+    contents: np.ndarray | None = None,
+    hash_bits: int = HASH_BITS,
 ) -> NearDuplicates:
-    """Find the images that are nearly the same, among all pairs.
+    """Find the images or texts that are nearly the same, among all pairs.
 
     Parameters
     ----------
     embeddings : array-like of shape (n, d)
         Embeddings of one backbone and layer.
     hashes : array-like of shape (n,), uint64, optional
-        From `featx.inputs.image.perceptual_hashes`. Without them pairs are ``identical`` or ``alike`` only.
+        From `featx.inputs.image.perceptual_hashes` or `featx.inputs.text.text_hashes`. Without them pairs are
+        ``identical`` or ``alike`` only.
+    contents : array-like of shape (n,), optional
+        Equal for inputs that are surely the same, such as `featx.inputs.text.text_contents`; these pairs are
+        ``same`` also where their embeddings are apart, and among too few inputs to estimate the limits. Only
+        beside hashes, which must be equal where the contents are.
     hash_bits : int, default=8
         Most bits in which the hashes of one picture differ; lowered where hashes often agree by chance.
 
@@ -166,6 +181,13 @@ def find_near_duplicates(
     near-duplicate; with hashes, if they have more than 10 copies each.
     """
     rows = check_embeddings(embeddings, "embeddings", dtype=np.float32)
+    if contents is not None:
+        contents = np.asarray(contents)
+        if hashes is None or contents.shape != (len(rows),):
+            raise InputError(
+                f"contents must be one for each of {len(rows)} rows, and beside hashes; got shape "
+                f"{contents.shape}"
+            )
     if hashes is not None:
         hashes = np.asarray(hashes)
         if hashes.shape != (len(rows),) or hashes.dtype != np.uint64:
@@ -180,9 +202,13 @@ def find_near_duplicates(
         hash_bits = _believable_bits(unit, hashes[firsts], limits[0], hash_bits)
     found, truncated = _near(unit, None if hashes is None else hashes[firsts], limits, hash_bits)
     pairs, distances = found
+    if contents is not None:
+        pairs, distances = _with_equal_contents(unit, contents[firsts], pairs, distances)
     pairs = firsts[pairs]
     bits = np.full(len(pairs), -1) if hashes is None else hash_distance(*hashes[pairs.T])
     confirmed = (bits >= 0) & (bits <= hash_bits)
+    if contents is not None:
+        confirmed |= contents[pairs[:, 0]] == contents[pairs[:, 1]]
     kinds = np.where(confirmed, "same", "alike")
     pairs = np.concatenate([copies, pairs])
     kinds = np.concatenate([np.full(len(copies), "identical"), kinds])
@@ -327,6 +353,19 @@ def _near(
             kept = np.sort(np.argsort(distances, kind="stable")[:MOST_PAIRS])
             pairs, distances = pairs[kept], distances[kept]
     return (pairs, distances), truncated
+
+
+def _with_equal_contents(
+    unit: np.ndarray, contents: np.ndarray, pairs: np.ndarray, distances: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return pairs and distances with those of the first of each content and the others, where they lack."""
+    _, first, of = np.unique(contents, return_index=True, return_inverse=True)
+    others = np.flatnonzero(first[of] != np.arange(len(contents)))
+    equal = np.column_stack([first[of[others]], others])
+    known = set(map(tuple, pairs[contents[pairs[:, 0]] == contents[pairs[:, 1]]].tolist()))
+    lacking = np.array([pair not in known for pair in map(tuple, equal.tolist())], bool)
+    added = equal[lacking]
+    return np.concatenate([pairs, added]), np.concatenate([distances, _distances(unit, added)])
 
 
 def _main_directions(unit: np.ndarray) -> np.ndarray:

@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 
 from featx.data.dataset import Dataset
-from featx.data.labels import encode_labels, list_per_image, merge_classes, parse_groups, parse_splits
+from featx.data.labels import encode_labels, list_per_input, merge_classes, parse_groups, parse_splits
 from featx.data.readers.images import fetch_image, list_rows, make_sources
 from featx.data.readers.naming import name_of_object
-from featx.data.readers.texts import are_texts, make_text_sources
+from featx.data.readers.texts import make_text_sources, texts_in
 from featx.data.tasks import LABEL, check_not_empty, make_task, make_tasks
 from featx.errors import DatasetError
 from featx.inputs.image import SOURCES, LazyImage
 from featx.inputs.text import SOURCES as TEXT_SOURCES
+from featx.kinds import KINDS
+from featx.options.checks import one_of
 
 
 def from_arrays(
@@ -34,13 +36,14 @@ def from_arrays(
     label: Any = None,
     target: Any = None,
     on_error: str = "raise",
+    kind: str | None = None,
 ) -> Dataset:
-    """Make a dataset of images in memory or of paths.
+    """Make a dataset of images or texts in memory, or of paths.
 
     Parameters
     ----------
     images : sequence of str, Path, bytes, PIL image, array or tensor; or one array of all images
-        See `images_of`.
+        See `inputs_of`.
     labels : array-like of shape (n,) or (n, k), DataFrame or dict of columns, optional
         Class names or whole numbers, None or NaN for an image without a label; with `classes`, indices into
         them. Each of several columns is a task of the images that have a value in it; a column of floats with
@@ -49,40 +52,47 @@ def from_arrays(
         "train", "val" or "test".
     groups : array-like of shape (n,), optional
     ids : array-like of shape (n,), optional
-        Distinct; default: the path, or the position of an image in memory.
+        Distinct; default: the path, or the position of an input in memory.
     classes : sequence of str, optional
         Names of the classes in order.
     name : str, default="arrays"
     label, target : str or sequence of str, optional
         Which columns of `labels` are classes, and which are numbers; default: all, by the rule above.
     on_error : {"raise", "skip"}, default="raise"
-        Whether a row that is no image is an error now, or when it is read, as a broken file is.
+        Whether a row that is no image or text is an error now, or when it is read, as a broken file is.
+    kind : {"image", "text"}, optional
+        What strings are: paths of images, or texts. By default they decide, see
+        `featx.data.readers.texts.texts_in`.
 
     Raises
     ------
     DatasetError
         If lengths disagree or a value is wrong, naming the parameter and the position.
     """
-    listed = list_rows(images, name)
+    one_of(*KINDS, optional=True)("kind", kind)
+    listed = list_rows(images, name, kind or "image")
     n = len(listed)
     if n == 0:
-        raise DatasetError(f"{name}: no images")
-    texts = are_texts(listed)
-    names = _ids(listed, texts) if ids is None else [str(id) for id in list_per_image(ids, n, "ids")]
+        raise DatasetError(f"{name}: no {kind or 'image'}s")
+    texts = texts_in(listed, kind)
+    listed = listed if texts is None else texts
+    names = (
+        _ids(listed, texts is not None) if ids is None else [str(id) for id in list_per_input(ids, n, "ids")]
+    )
     tasks = None if labels is None else make_tasks(labels, n, label, target)
     if tasks is None and labels is not None and classes is None:
-        tasks = [make_task(LABEL, list_per_image(labels, n, "labels"), _label_error)]
+        tasks = [make_task(LABEL, list_per_input(labels, n, "labels"), _label_error)]
     encoded, class_list = None, None
     if tasks is not None:
         if classes is not None:
             raise DatasetError("classes: each of several columns has classes of its own; leave classes out")
         check_not_empty(tasks, name)
     elif classes is not None:
-        indices = [] if labels is None else list_per_image(labels, n, "labels")
+        indices = [] if labels is None else list_per_input(labels, n, "labels")
         encoded, class_list = merge_classes(indices, classes)
     dataset = Dataset(
         name,
-        (make_text_sources if texts else make_sources)(listed, name, names, on_error=on_error),
+        (make_sources if texts is None else make_text_sources)(listed, name, names, on_error=on_error),
         None if labels is None else encoded,
         class_list,
         None if splits is None else parse_splits(splits, n),
@@ -144,7 +154,7 @@ def _ids(images: list, texts: bool) -> list[str]:
     width = len(str(len(images) - 1))
     names = []
     for i, image in enumerate(images):
-        if isinstance(image, (str, os.PathLike)) and not texts:
+        if isinstance(image, os.PathLike) or (isinstance(image, str) and not texts):
             names.append(Path(image).as_posix())
         elif isinstance(image, (*SOURCES, *TEXT_SOURCES)):
             names.append(image.id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ _EXPECTED = (
     "a list, array or column of paths, of image files' bytes, of PIL images or of arrays; or one array of "
     "all images (n, h, w) or (n, h, w, 1, 3 or 4), uint8 or floating in [0, 1]"
 )
+_EXPECTED_TEXTS = "a list, array or column of texts"
 _CHANNELS = (1, 3, 4)
 #: Names of the column or key of images in rows with several; the first that exists is taken.
 IMAGE_KEYS = ("image", "img", "path", "file", "filename", "file_name", "image_path")
@@ -47,19 +48,7 @@ def images_of(X: Any) -> list[Source]:
     """
     if isinstance(X, Dataset):
         return list(X.inputs)
-    where = "X"
-    if is_frame(X):
-        names = [str(name) for name in X.columns]
-        if len(names) != 1:
-            known = next((name for name in IMAGE_KEYS if name in names), None)
-            choose = "choose one" if known is None else f"choose one, as in X[[{known!r}]]"
-            raise DatasetError(
-                f"X: expected one column of images, got {len(names)} ({', '.join(map(repr, names[:5]))}"
-                f"{', ...' if len(names) > 5 else ''}); {choose}, or give the others to other "
-                "transformers of a ColumnTransformer"
-            )
-        where = f"column {names[0]!r}"
-        X = X[X.columns[0]]
+    X, where = take_column(X, IMAGE_KEYS, "image")
     rows = list_rows(X, where)
     if not rows:
         raise DatasetError(f"{where}: no images: 0 rows (shape=(0,)) while a minimum of 1 is required.")
@@ -68,43 +57,68 @@ def images_of(X: Any) -> list[Source]:
     return make_sources(rows, where)
 
 
+def take_column(X: Any, keys: Sequence[str], kind: str) -> tuple[Any, str]:
+    """Return the only column of a data frame, anything else as it is, and what to call it in messages.
+
+    `keys` are names of columns of that kind, for the error about a data frame with several.
+    """
+    if not is_frame(X):
+        return X, "X"
+    names = [str(name) for name in X.columns]
+    if len(names) != 1:
+        known = next((name for name in keys if name in names), None)
+        choose = "choose one" if known is None else f"choose one, as in X[[{known!r}]]"
+        raise DatasetError(
+            f"X: expected one column of {kind}s, got {len(names)} ({', '.join(map(repr, names[:5]))}"
+            f"{', ...' if len(names) > 5 else ''}); {choose}, or give the others to other "
+            "transformers of a ColumnTransformer"
+        )
+    return X[X.columns[0]], f"column {names[0]!r}"
+
+
 def is_frame(X: Any) -> bool:
     """Whether `X` is a data frame of pandas or polars."""
     return hasattr(X, "columns") and hasattr(X, "shape") and not hasattr(X, "column_names")
 
 
-def list_rows(X: Any, where: str) -> list[Any]:
-    """Return one object for each image; `DatasetError` if `X` is not a collection or is ambiguous."""
+def list_rows(X: Any, where: str, kind: str = "image") -> list[Any]:
+    """Return one object for each input; `DatasetError` if `X` is not a collection or is ambiguous.
+
+    With the kind ``"text"``, arrays of numbers are refused.
+    """
     from_tensor = is_tensor(X)
     if from_tensor:
         X = _array_of(X)
         if X.ndim == 4 and X.shape[1] in _CHANNELS:
             X = np.moveaxis(X, 1, -1)
+    elif hasattr(X, "to_pylist"):  # a column of pyarrow, or a table of it, as dicts
+        X = X.to_pylist()
     elif not isinstance(X, np.ndarray) and hasattr(X, "to_numpy"):
         X = X.to_numpy()
-    elif hasattr(X, "column_names") and hasattr(X, "to_pylist"):  # a table of pyarrow, as dicts
-        X = X.to_pylist()
     if isinstance(X, np.ndarray):
-        return _rows_of_array(X, where, from_tensor)
+        if kind == "text" and X.dtype.kind not in "OUT":
+            raise DatasetError(f"{where}: expected texts, got {X.dtype} of shape {X.shape}")
+        return _rows_of_array(X, where, from_tensor, kind)
     if isinstance(X, (str, bytes, bytearray, memoryview, os.PathLike)) or hasattr(X, "getbands"):
         raise DatasetError(
-            f"{where}: expected several images, got one {type(X).__name__}; put it into a list"
+            f"{where}: expected several {kind}s, got one {type(X).__name__}; put it into a list"
         )
     if isinstance(X, dict) or not hasattr(X, "__len__") or not hasattr(X, "__getitem__"):
-        raise DatasetError(f"{where}: expected {_EXPECTED}; got {type(X).__name__}")
+        expected = _EXPECTED_TEXTS if kind == "text" else _EXPECTED
+        raise DatasetError(f"{where}: expected {expected}; got {type(X).__name__}")
     rows = list(X) if isinstance(X, (list, tuple)) else [X[i] for i in range(len(X))]
     if rows and all(isinstance(row, (list, tuple)) and len(row) == 1 for row in rows):
         rows = [row[0] for row in rows]  # one column, row by row
     return rows
 
 
-def _rows_of_array(array: np.ndarray, where: str, from_tensor: bool) -> list[Any]:
+def _rows_of_array(array: np.ndarray, where: str, from_tensor: bool, kind: str) -> list[Any]:
     if array.dtype.kind in "OUT":
         if array.ndim == 2 and array.shape[1] == 1:
             array = array[:, 0]
         if array.ndim != 1:
             raise DatasetError(
-                f"{where}: expected one column of images, got {array.dtype} of shape {array.shape}"
+                f"{where}: expected one column of {kind}s, got {array.dtype} of shape {array.shape}"
             )
         return array.tolist()
     shape = array.shape

@@ -1,41 +1,106 @@
-"""Turn strings, and columns of them, into sources of texts; tell texts from paths of images."""
+"""Turn strings, and columns of them, into sources of texts; tell texts from paths."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from featx.data.labels import is_missing
 from featx.errors import DatasetError
 from featx.inputs import Source
 from featx.inputs.image import is_image_file
-from featx.inputs.text import SOURCES, LazyText, as_source
+from featx.inputs.text import SOURCES, LazyText, as_source, is_text_file
+from featx.options.checks import short
+
+#: Names of the column or key of texts in rows with several; the first that exists is taken.
+TEXT_KEYS = ("text", "sentence", "review", "document", "content", "comment", "message", "body", "title")
+# How many strings are looked up on the disk, spread over all of them.
+_LOOKED_UP = 200
+# A longer string is no path on any system.
+_LONGEST_PATH = 4096
 
 
-def are_texts(rows: Sequence[Any]) -> bool:
-    """Return whether rows are texts: sources of texts, or strings that cannot be paths of images.
+def text_in(row: Mapping[str, Any]) -> str | None:
+    """Return the key of the text in a row that is a dict; None without one of `TEXT_KEYS`."""
+    return next((key for key in TEXT_KEYS if key in row), None)
 
-    Strings are paths if one of them ends like an image file, or is a file that exists.
+
+def texts_in(rows: Sequence[Any], kind: str | None = None) -> list[Any] | None:
+    """Return rows as texts, with a `Path` for each text file; None if they are images.
+
+    Parameters
+    ----------
+    rows : sequence
+        Strings, `Path` objects, sources, and anything that may be an image; some may be missing.
+    kind : {"image", "text"}, optional
+        With it, nothing is looked at: every string is a text, or an image's path.
+
+    Notes
+    -----
+    Without `kind`, rows are texts if one is a source of a text, or if more than half of them are strings that
+    are not paths. They are paths if more than half of them are files that exist, or end like an image or a
+    text file: so a sentence that ends with ``.png`` is a text among sentences, and a mistyped path of an
+    image is a path among paths. Existence is looked up for some 200 strings, spread over all rows. Paths
+    are files of texts if more of them end in ``.txt`` than like an image.
+
+    Raises
+    ------
+    DatasetError
+        If the path of an image that exists is among texts.
     """
+    if kind is not None:
+        return list(rows) if kind == "text" else None
     if any(isinstance(row, SOURCES) for row in rows):
-        return True
-    strings = [row for row in rows if isinstance(row, str)]
-    if not strings or not all(isinstance(row, str) or is_missing(row) for row in rows):
-        return False
-    return not any(_may_be_path(text) for text in strings)
+        return list(rows)
+    given = [row for row in rows if not is_missing(row)]
+    names = [os.fspath(row) for row in given if isinstance(row, (str, Path))]
+    if 2 * len(names) <= len(given):
+        return None
+    of_texts, of_images = sum(map(_is_text_path, names)), sum(map(_is_image_path, names))
+    if 2 * (of_texts + of_images) <= len(names) and not _are_files(names):
+        if all(isinstance(row, Path) for row in given):
+            return None  # files without a known suffix, as images may be
+        _refuse_images(rows)
+        return list(rows)
+    return [Path(row) if isinstance(row, str) else row for row in rows] if of_texts > of_images else None
 
 
 def _may_be_path(text: str) -> bool:
-    if len(text) > 4096 or "\n" in text or "\0" in text:
-        return False
-    return is_image_file(text) or os.path.isfile(os.path.expanduser(text))
+    return len(text) <= _LONGEST_PATH and "\n" not in text and "\0" not in text
+
+
+def _is_text_path(text: str) -> bool:
+    return is_text_file(text) and _may_be_path(text)
+
+
+def _is_image_path(text: str) -> bool:
+    return is_image_file(text) and _may_be_path(text)
+
+
+def _are_files(names: Sequence[str]) -> bool:
+    """Whether more than half of some strings, spread over all of them, are files that exist."""
+    some = names[:: -(-len(names) // _LOOKED_UP)]
+    return 2 * sum(_exists(name) for name in some) > len(some)
+
+
+def _exists(name: str) -> bool:
+    return _may_be_path(name) and os.path.isfile(os.path.expanduser(name))
+
+
+def _refuse_images(rows: Sequence[Any]) -> None:
+    for i, row in enumerate(rows):
+        if isinstance(row, str) and _is_image_path(row) and _exists(row):
+            raise DatasetError(
+                f"row {i}: {short(row)} is the path of an image among texts; give images and texts apart"
+            )
 
 
 def make_text_sources(
     rows: Sequence[Any], where: str, ids: Sequence[str] | None = None, *, on_error: str = "raise"
 ) -> list[Source]:
-    """Return the source of each text; an id is by default its position.
+    """Return the source of each text; an id is by default its position, or the path of a file.
 
     A row that is no text or an empty one is a `DatasetError` that names `where` and the row; with
     ``on_error="skip"`` it fails only when it is read.
@@ -43,14 +108,29 @@ def make_text_sources(
     width = len(str(len(rows) - 1))
     found: list[Source] = []
     for i, row in enumerate(rows):
-        id = f"{i:0{width}d}" if ids is None else ids[i]
-        if isinstance(row, SOURCES):
+        file = isinstance(row, Path)
+        id = ids[i] if ids is not None else row.as_posix() if file else f"{i:0{width}d}"
+        if file or isinstance(row, SOURCES):
             found.append(as_source(row, id))
-        elif isinstance(row, str) and row.strip():
-            found.append(as_source(str(row), id))
-        elif on_error == "skip":
-            found.append(LazyText(id, lambda row=row: row))  # type: ignore[misc]
-        else:
-            what = "an empty text" if isinstance(row, str) else f"no text, got {row!r:.60}"
-            raise DatasetError(f"{where}, row {i}: {what}; every row needs one")
+            continue
+        problem = problem_of(row)
+        if problem and on_error == "raise":
+            raise DatasetError(f"{where}, row {i}: {problem}; every row needs a text")
+        # What is wrong with it is found again when it is read.
+        found.append(LazyText(id, lambda row=row: row) if problem else as_source(str(row), id))  # type: ignore[misc]
     return found
+
+
+def problem_of(row: Any) -> str:
+    """Say in a few words what is wrong with a row that should be a text; ``""`` if nothing is."""
+    if not isinstance(row, str):
+        return "no text" if is_missing(row) else f"expected a text, got {short(row)} ({type(row).__name__})"
+    if not row.strip():
+        return "an empty text"
+    if "\0" in row:
+        return "holds null bytes, so it is no text"
+    if not row.isascii() and not row.isprintable():
+        half = next((k for k, letter in enumerate(row) if "\ud800" <= letter <= "\udfff"), None)
+        if half is not None:
+            return f"character {half} is half of a pair (a lone surrogate), so this is no valid text"
+    return ""

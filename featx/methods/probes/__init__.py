@@ -13,6 +13,7 @@
 `newton_folds`      linear classifiers on all folds at once; `fold_rows`, `fold_losses`: its products
 `newton`            solver for many penalties on many rows; `softmax`, `torch_rows`: its sums over rows
 `ridge`             least squares in closed form
+`term_counts`       words and groups of characters in texts, and TF-IDF
 `temperature`       log scores divided by a temperature
 `packed_trees`      fitted trees as plain arrays
 ==================  ========================================================================================

@@ -15,6 +15,7 @@ from featx.methods.probes.arguments import check_rows
 from featx.methods.probes.fitters import Fitter, SklearnFitter
 from featx.methods.probes.probe import TaskName
 from featx.methods.probes.row_blocks import RowBlocks
+from featx.methods.probes.term_counts import TermCounts
 from featx.threads import limit_threads
 
 # Rows of more bytes are predicted in blocks.
@@ -78,6 +79,8 @@ class FittedProbe:
 
     def _in_blocks(self, predict, X) -> np.ndarray:
         """Predict rows in memory, or in blocks if there are many: each step of a pipeline copies its rows."""
+        if isinstance(X, TermCounts):
+            return predict(X)
         if not isinstance(X, RowBlocks) and np.size(X) * 4 <= _TOGETHER:
             rows = self._rows(X)
             with threads_for(rows):

@@ -13,6 +13,8 @@ Grid = dict[str, list[Any]]
 #: Chosen settings, their score, and (coefficients, intercepts) to start the last fit from, or None.
 Choice = tuple[dict[str, Any], "float | None", Any]
 TaskName = Literal["classes", "numbers"]
+#: Stands in notes for the kind of input, such as "image" or "text".
+INPUT = "{input}"
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Variant:
     params : dict
         Further settings to report, as JSON.
     note : str
-        A remark for the reader of its result.
+        A remark for the reader of its result; `INPUT` stands for the kind of input.
     """
 
     title: str
@@ -101,6 +103,9 @@ class Probe:
         Settings to report besides the selected ones.
     on_request : bool
         Whether it is used only when asked for by name.
+    inputs : str or None
+        The kind of input (`featx.kinds`) of which a reference takes rows that no network has made; None: it
+        takes any rows.
     choose : callable or None
         The rule by which a protocol chooses its settings, instead of cross-validation over a grid
         (`catalogue.protocols`).
@@ -119,6 +124,7 @@ class Probe:
     variant: Callable[[Problem], Variant | None] | None = None
     shown: tuple[str, ...] = ()
     on_request: bool = False
+    inputs: str | None = None
     choose: Callable[..., Choice] | None = None
 
     def definition(self, problem: Problem) -> dict[str, Any]:

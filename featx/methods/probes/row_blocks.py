@@ -14,6 +14,7 @@ import numpy as np
 
 from featx.errors import InputError
 from featx.methods.probes.arguments import check_rows
+from featx.methods.probes.term_counts import TermCounts
 
 #: Training rows of more bytes (as float32 or float64) are read in blocks. A constant, not a share of the
 #: memory that is free: the outcome of a study must not depend on the machine.
@@ -125,8 +126,10 @@ class StandardisedRows:
         return rows
 
 
-def rows_of(source: Any, at: np.ndarray | None = None) -> np.ndarray | RowBlocks:
+def rows_of(source: Any, at: np.ndarray | None = None) -> np.ndarray | RowBlocks | TermCounts:
     """Return rows by position, checked: in memory up to `IN_MEMORY` bytes, and in blocks beyond."""
+    if isinstance(source, TermCounts):
+        return source if at is None else source[at]
     if isinstance(source, RowBlocks):
         return source.check()
     shape: tuple[int, ...] = getattr(source, "shape", ())

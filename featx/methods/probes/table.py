@@ -55,9 +55,13 @@ def probe_names(task: TaskName = "classes", *, on_request: bool = False) -> tupl
     return tuple(p.name for p in probes if p.kind == "probe" and (on_request or not p.on_request))
 
 
-def reference_names(task: TaskName = "classes") -> tuple[str, ...]:
-    """Return the names of the references of a task, which learn nothing from the embeddings."""
-    return tuple(probe.name for probe in _BY_TASK[task].values() if probe.kind == "floor")
+def reference_names(task: TaskName = "classes", inputs: str = "image") -> tuple[str, ...]:
+    """Return the names of the references of a task, which learn nothing from the embeddings.
+
+    `inputs` is the kind of input (`featx.kinds`): what can be learnt without a network depends on it.
+    """
+    floors = (probe for probe in _BY_TASK[task].values() if probe.kind == "floor")
+    return tuple(probe.name for probe in floors if probe.inputs in (None, inputs))
 
 
 def get_probe(name: str, task: TaskName = "classes") -> Probe:

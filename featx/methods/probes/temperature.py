@@ -155,9 +155,9 @@ def score_kind(estimator) -> str:
 def log_scores(estimator, X, kind: str) -> np.ndarray:
     """Return log scores (n, n_classes), float64, of a fitted classifier; the highest of each row is 0."""
     found = np.asarray(_SCORES[kind](estimator, X), np.float64)
-    if found.shape != (len(X), len(estimator.classes_)):
+    if found.shape != (np.shape(X)[0], len(estimator.classes_)):
         raise InputError(
-            f"{type(estimator).__name__} gives scores of shape {found.shape} for {len(X)} rows and "
+            f"{type(estimator).__name__} gives scores of shape {found.shape} for {np.shape(X)[0]} rows and "
             f"{len(estimator.classes_)} classes; a temperature needs one score for each class"
         )
     return found - found.max(axis=1, keepdims=True)

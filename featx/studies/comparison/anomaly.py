@@ -1,4 +1,4 @@
-"""Compare anomaly detectors on frozen features of labelled images."""
+"""Compare anomaly detectors on frozen features of labelled images or texts."""
 
 from __future__ import annotations
 
@@ -48,22 +48,23 @@ def compare_detectors(
     n_boot: int = 1000,
     **options: Unpack[StudyOptions],
 ) -> AnomalyComparison:
-    """Compare anomaly detectors on images whose classes say what is normal.
+    """Compare anomaly detectors on images or texts whose classes say what is normal.
 
     Parameters
     ----------
     data : as in `featx.compare`
-        Images by class. Without `test`, a detector is fitted on the training images of the normal class and
-        tested on the test images of all classes.
+        Images or texts by class. Without `test`, a detector is fitted on the training inputs of the normal
+        class and tested on the test inputs of all classes.
     test : as in `featx.compare`, optional
-        Test images by class, normal and anomalous ones. All images of `data` are then normal training images.
+        Test inputs by class, normal and anomalous ones. All inputs of `data` are then normal training inputs;
+        they may come from another, related task.
     normal : str or sequence of str, optional
         The normal classes, taken together; required with `test`. Default: each class is normal once, and the
         result is the mean over classes (the one-class protocol).
     detectors : str or sequence of str, optional
         Names of `featx.methods.detectors.DETECTORS`; default: all.
     contamination : float, default=0.05
-        Share of new normal images that a detector's threshold is to flag; AUROC and FPR95 do not depend
+        Share of new normal inputs that a detector's threshold is to flag; AUROC and FPR95 do not depend
         on it.
     backbone : str, torch.nn.Module or Backbone, default="auto"
         One backbone, as in `featx.extract`.
@@ -81,7 +82,7 @@ def compare_detectors(
     ------
     DatasetError
         No labels, one class only, no such class, or fewer than two normal training images.
-    InputError, UnknownName, WeightsError, ImageError, CacheError
+    InputError, UnknownName, WeightsError, ImageError, TextError, CacheError
         See `featx.errors`.
     """
     from featx.methods.detectors import detector_names, get_detector
@@ -108,7 +109,9 @@ def compare_detectors(
     classes = judged.classes or ()
     own = test is not None or (judged.splits is not None and set(judged.splits.tolist()) != {"train"})
     if own and test_size != OPTIONS["test_size"].default:
-        raise InputError(f"test_size={test_size:g} has no effect: the test images are given; leave it out")
+        raise InputError(
+            f"test_size={test_size:g} has no effect: the test {judged.kind}s are given; leave it out"
+        )
     if test is None:
         split = split_features(judged, test_size, seed)
         x, normal_of = judged.embeddings, judged.labels[split.train]
@@ -116,9 +119,9 @@ def compare_detectors(
         n, x = len(sets[0]), np.concatenate([features.embeddings for features in sets])
         split, normal_of = Split(np.arange(n), np.arange(n, len(x))), None
     held = judged.labels if test is not None else judged.labels[split.test]
-    problems = _problems(split.train, normal_of, held, classes, wanted)
+    problems = _problems(split.train, normal_of, held, classes, wanted, judged.kind)
     for problem in problems:
-        require_rows(len(problem.rows), f"{names[0]}, class {problem.name}")
+        require_rows(len(problem.rows), f"{names[0]}, class {problem.name}", judged.kind)
 
     for place, features in zip(names, sets, strict=True):
         check_rows(features.embeddings, features.ids, place)
@@ -152,7 +155,7 @@ def compare_detectors(
         normal=wanted or list(classes),
         detectors=results,
         contamination=contamination,
-        advice=advise_detectors(results),
+        advice=advise_detectors(results, sets[0].kind),
         units=units.describe(tested),
         seed=seed,
         seconds_total=time.perf_counter() - started,
@@ -170,7 +173,7 @@ class _Problem:
 
 
 def _require_classes(wanted: Sequence[str], place: str, judged: Dataset | Features) -> None:
-    """Refuse images without classes, or without one of those that are wanted."""
+    """Refuse inputs without classes, or without one of those that are wanted."""
     if judged.labels is None or judged.classes is None:
         raise DatasetError(f"{place}: has no labels; they are needed to tell what is normal")
     for name in wanted:
@@ -180,7 +183,12 @@ def _require_classes(wanted: Sequence[str], place: str, judged: Dataset | Featur
 
 
 def _problems(
-    train: np.ndarray, labels: np.ndarray | None, held: np.ndarray, classes: Sequence[str], wanted: list[str]
+    train: np.ndarray,
+    labels: np.ndarray | None,
+    held: np.ndarray,
+    classes: Sequence[str],
+    wanted: list[str],
+    kind: str,
 ) -> list[_Problem]:
     """Return a problem in which the `wanted` classes are normal, or one for each class.
 
@@ -193,7 +201,7 @@ def _problems(
         if anomalous.all() or not anomalous.any():
             lacking = "anomalous" if not anomalous.any() else "normal"
             raise DatasetError(
-                f"normal: {', '.join(names)}: there are no {lacking} test images; both kinds are needed"
+                f"normal: {', '.join(names)}: there are no {lacking} test {kind}s; both are needed"
             )
         rows = train if labels is None else train[np.isin(labels, codes)]
         problems.append(_Problem(", ".join(names), rows, anomalous))
@@ -248,7 +256,7 @@ def _groups_of(sets: Sequence[Features]) -> np.ndarray:
     )
 
 
-def require_rows(n: int, place: str) -> None:
-    """Raise `DatasetError` if there are too few normal images to fit a detector."""
+def require_rows(n: int, place: str, kind: str) -> None:
+    """Raise `DatasetError` if there are too few normal inputs to fit a detector."""
     if n < 2:
-        raise DatasetError(f"{place}: {n} normal images to train on; at least 2 are needed")
+        raise DatasetError(f"{place}: {n} normal {kind}{'s' * (n != 1)} to train on; at least 2 are needed")

@@ -36,13 +36,14 @@ from featx.studies.comparison.evaluate import (
     note_earlier_runs,
     note_unused_share,
 )
+from featx.studies.comparison.input_rows import MISSING
 from featx.studies.comparison.paired_tests import MethodTests, compare_methods
 from featx.studies.comparison.repeats import repeat_over_splits
 from featx.studies.comparison.result import Comparison
 from featx.studies.comparison.study_data import StudyData
 from featx.studies.evaluation import Outcome
-from featx.studies.output import thumbnails_of
-from featx.studies.units import UNCHECKED, count_groups, find_copies, find_units
+from featx.studies.output import samples_of, texts_of
+from featx.studies.units import count_groups, find_copies, find_units, unchecked
 from featx.terminal import tell
 
 #: Mistakes that are listed for each method, the most confident first.
@@ -62,8 +63,7 @@ def compare_classes(data: StudyData, options: TaskOptions) -> Comparison:
             tell("searching for copies")
         copies = find_copies(
             data.sets[first.tuned_backbone].embeddings,
-            pixels=data.pixels,
-            pixel_size=data.pixel_size,
+            fingerprints=data.fingerprints,
             kept=options.kept_checks,
         )
     units = find_units(data.first.groups, copies and copies.outcome, len(data.task))
@@ -71,7 +71,7 @@ def compare_classes(data: StudyData, options: TaskOptions) -> Comparison:
     tests, methods = _score_methods(data, first, units.take(split.test), options)
     ensemble = None if first.ensemble is None else first.ensemble.compare(units.take(split.test), seed)
     if copies is None:
-        checks: dict[str, Any] = {"checked": False, "notes": [UNCHECKED]}
+        checks: dict[str, Any] = {"checked": False, "notes": [unchecked(data.kind)]}
     else:
         if options.verbose:
             tell("searching for wrong labels")
@@ -86,15 +86,18 @@ def compare_classes(data: StudyData, options: TaskOptions) -> Comparison:
 
     repeats = repeat_over_splits((split, methods), again, options.all_seeds, "top1", options.verbose)
     per_class = _count_groups(data, split)
-    warnings = warnings_of(checks) if options.checks else [UNCHECKED]
+    warnings = warnings_of(checks) if options.checks else [unchecked(data.kind)]
     if per_class is not None:
         few = min(per_class) < FEW_GROUPS
-        (warnings if few else checks["notes"]).append(note_on_groups(per_class, data.first.classes or ()))
+        (warnings if few else checks["notes"]).append(
+            note_on_groups(per_class, data.first.classes or (), data.kind)
+        )
     warnings += [*data.zero_shot.notes, *note_unused_share(split, options.test_size)]
     warnings += note_earlier_runs(options.checkpoints, methods, repeats)
     if dataset is None:
         warnings.append(
-            "compared from a features file: no raw-pixel reference and no fine-tuned baseline without images"
+            f"compared from a features file: {MISSING[data.kind]} and no fine-tuned baseline without "
+            f"{data.kind}s"
         )
     described = units.describe(split.test) | {"groups_per_class": per_class}
     advice = advise(
@@ -104,6 +107,7 @@ def compare_classes(data: StudyData, options: TaskOptions) -> Comparison:
         n_units=described["units"],
         fine_tuning=tests.fine_tuning,
         optimism=tests.selection["optimism"],
+        kind=data.kind,
     )
     result = Comparison(
         dataset=describe_classes(data, split) | ({"task": data.task.name} if data.several else {}),
@@ -122,7 +126,7 @@ def compare_classes(data: StudyData, options: TaskOptions) -> Comparison:
     )
     if dataset is not None:
         mistaken = {mistake.id for method in methods for mistake in method.mistakes}
-        result.thumbnails = thumbnails_of(dataset, mistaken | shown_ids(checks))
+        result.samples = samples_of(dataset, mistaken | shown_ids(checks))
     result.seconds_total = time.perf_counter() - started
     return result
 
@@ -222,15 +226,17 @@ def _describe_methods(
 def _predictions(
     data: StudyData, split: Split, methods: Sequence[MethodResult], outcomes: Sequence[Outcome]
 ) -> TestPredictions:
-    """Return what every method predicted for the test images."""
+    """Return what every method predicted for the test inputs."""
     classes = np.array(data.first.classes or (), dtype=object)
+    ids = [data.first.ids[i] for i in split.test]
     return TestPredictions(
-        [data.first.ids[i] for i in split.test],
+        ids,
         classes[np.asarray(data.first.labels)[split.test]],
         {
             name: Predicted(classes[outcome.labels], outcome.answers.sure)
             for name, outcome in zip(column_names(methods), outcomes, strict=True)
         },
+        texts_of(data.dataset, ids),
     )
 
 

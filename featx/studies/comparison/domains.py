@@ -45,7 +45,7 @@ def compare_domains(
     n_boot: int = 1000,
     **options: Unpack[StudyOptions],
 ) -> DomainComparison:
-    """Train on the labelled images of one domain and test on another one.
+    """Train on the labelled images or texts of one domain and test on another one.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def compare_domains(
     classifier : str, default="logreg"
         The probe in every method; its settings are selected for each on the rows that it is trained on.
     adaptations : str or sequence of str, optional
-        Names of `featx.methods.adaptation.ADAPTATIONS`; default: all that the number of images allows.
+        Names of `featx.methods.adaptation.ADAPTATIONS`; default: all that the number of inputs allows.
     test_size, seed, n_boot
         As in `featx.compare`.
     **options
@@ -74,8 +74,8 @@ def compare_domains(
     DatasetError
         No labels, a class of the target that the source lacks, nothing to train or test on.
     InputError
-        The two are embeddings of different spaces.
-    UnknownName, WeightsError, ImageError, CacheError
+        The two are embeddings of different spaces, or images and texts.
+    UnknownName, WeightsError, ImageError, TextError, CacheError
         See `featx.errors`.
 
     Notes
@@ -118,7 +118,7 @@ def compare_domains(
     for adaptation in chosen:
         if adaptation.max_rows is not None and n_rows > adaptation.max_rows:
             warnings.append(
-                f"{adaptation.title} left out: {n_rows} training images of both domains, at most "
+                f"{adaptation.title} left out: {n_rows} training {sets[0].kind}s of both domains, at most "
                 f"{adaptation.max_rows}"
             )
         else:
@@ -167,7 +167,7 @@ def compare_domains(
         classifier=probe.name,
         methods=methods,
         selection=None if optimism is None else {"methods": len(adapted), "optimism": optimism},
-        advice=advise_domains(at_home["top1"], methods, optimism),
+        advice=advise_domains(at_home["top1"], methods, optimism, sets[0].kind),
         units=units[1].describe(local[1]),
         seed=seed,
         seconds_total=time.perf_counter() - started,

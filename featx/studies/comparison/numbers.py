@@ -7,6 +7,7 @@ import time
 import numpy as np
 
 from featx.data.splits import Split
+from featx.kinds import count_of
 from featx.results import (
     NO_FINE_TUNING,
     MethodResult,
@@ -25,12 +26,13 @@ from featx.studies.comparison.evaluate import (
     note_earlier_runs,
     note_unused_share,
 )
+from featx.studies.comparison.input_rows import MISSING
 from featx.studies.comparison.paired_tests import compare_methods
 from featx.studies.comparison.repeats import repeat_over_splits
 from featx.studies.comparison.result import RegressionComparison
 from featx.studies.comparison.study_data import StudyData
-from featx.studies.output import thumbnails_of
-from featx.studies.units import MOST_IMAGES, UNCHECKED, find_copies, find_units
+from featx.studies.output import samples_of, texts_of
+from featx.studies.units import MOST_IMAGES, find_copies, find_units, unchecked
 
 #: How many of the largest errors the report shows with their images.
 SHOWN = 12
@@ -47,8 +49,7 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
     copies = (
         find_copies(
             data.sets[found.tuned_backbone].embeddings,
-            pixels=data.pixels,
-            pixel_size=data.pixel_size,
+            fingerprints=data.fingerprints,
             kept=options.kept_checks,
         ).outcome
         if options.checks
@@ -87,15 +88,16 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
     repeats = repeat_over_splits((split, methods), again, options.all_seeds, "mae", options.verbose)
     warnings = [NO_FINE_TUNING, *note_unused_share(split, options.test_size)]
     if not options.checks:
-        warnings.append(UNCHECKED)
+        warnings.append(unchecked(data.kind))
     elif copies is None:
         warnings.append(
-            f"more than {MOST_IMAGES:,} images: copies among them were not looked for, and count as "
-            "different images"
+            f"more than {count_of(MOST_IMAGES, data.kind)}: copies among them were not looked for, and count "
+            f"as different {data.kind}s"
         )
     warnings += note_earlier_runs(options.checkpoints, methods, repeats)
     if data.dataset is None:
-        warnings.append("compared from a features file: no raw-pixel reference without the images")
+        missing = f"{MISSING[data.kind]} without the {data.kind}s"
+        warnings.append(f"compared from a features file: {missing}")
     ids, described = [data.first.ids[i] for i in split.test], units.describe(split.test)
     optimism, n_units = tests.selection["optimism"], described["units"]
     result = RegressionComparison(
@@ -107,7 +109,14 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
             "split": split.origin,
         },
         methods=methods,
-        advice=advise_numbers(methods, len(split.test), repeats, n_units=n_units, optimism=optimism),
+        advice=advise_numbers(
+            methods,
+            len(split.test),
+            repeats,
+            n_units=n_units,
+            optimism=optimism,
+            kind=data.kind,
+        ),
         seed=options.seed,
         repeats=repeats,
         selection=tests.selection,
@@ -117,13 +126,16 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
         predictions=predictions[at].tolist(),
         ids=ids,
         test_predictions=TestPredictions(
-            ids, truth, dict(zip(column_names(methods), map(Predicted, predictions), strict=True))
+            ids,
+            truth,
+            dict(zip(column_names(methods), map(Predicted, predictions), strict=True)),
+            texts_of(data.dataset, ids),
         ),
         **describe_run(data, options.meter),
     )
     if data.dataset is not None:
         worst = np.argsort(-errors[at], kind="stable")[:SHOWN]
-        result.thumbnails = thumbnails_of(data.dataset, {ids[i] for i in worst})
+        result.samples = samples_of(data.dataset, {ids[i] for i in worst})
     result.seconds_total = time.perf_counter() - started
     return result
 

@@ -14,15 +14,20 @@ class Comparison(Reported, ComparisonResult):
 
     Attributes
     ----------
-    thumbnails : dict of str to bytes
-        JPEGs of the images that the report shows, by id.
+    samples : dict of str to bytes or str
+        What the report shows of inputs, by id: the JPEG of an image, or a text.
     """
 
-    thumbnails: dict[str, bytes] = field(default_factory=dict, metadata=NOT_STORED)
+    samples: dict[str, bytes | str] = field(default_factory=dict, metadata=NOT_STORED)
+
+    @property
+    def thumbnails(self) -> dict[str, bytes]:
+        """The JPEGs among the `samples`, by id."""
+        return {id: sample for id, sample in self.samples.items() if isinstance(sample, bytes)}
 
 
 @dataclass
 class RegressionComparison(Reported, RegressionResult):
-    """A comparison of regressors that can be saved; `thumbnails` as in `Comparison`."""
+    """A comparison of regressors that can be saved; `samples` as in `Comparison`."""
 
-    thumbnails: dict[str, bytes] = field(default_factory=dict, metadata=NOT_STORED)
+    samples: dict[str, bytes | str] = field(default_factory=dict, metadata=NOT_STORED)

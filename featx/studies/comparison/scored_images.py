@@ -1,4 +1,4 @@
-"""Score images with an anomaly detector that was fitted on normal images; no image needs a label."""
+"""Score images or texts with an anomaly detector fitted on normal ones; none of them needs a label."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from featx.metrics import flagged_by_chance
 from featx.options import Network, Reading, Run, StudyOptions, checked
 from featx.results import NOT_STORED, ScoresResult
 from featx.results.scores import advise_on_scores, warn_of_threshold
-from featx.studies.collections import describe_embeddings, embed_collections, find_pictures
+from featx.studies.collections import describe_embeddings, embed_collections, find_copies_among
 from featx.studies.comparison.anomaly import require_rows
-from featx.studies.output import Reported, thumbnails_of
+from featx.studies.output import Reported, samples_of
 from featx.studies.units import find_units
 
 #: Images that the report shows: the most anomalous ones, and those nearest to the threshold on either side.
 SHOWN_ANOMALIES, SHOWN_EACH_SIDE = 24, 6
 #: Normal images that the report shows as the least like the others.
 SHOWN_DOUBTFUL = 6
-#: The two sets, in keys of thumbnails.
+#: The two sets, in keys of samples.
 _NORMAL, _NEW = "normal", "new"
 
 
@@ -37,12 +37,12 @@ class ScoredImages(Reported, ScoresResult):
     ----------
     failures : list of Failure
         Images that could not be read.
-    thumbnails : dict of (str, str) to bytes
-        JPEGs of the images that the report shows, by ``"normal"`` or ``"new"`` and id.
+    samples : dict of (str, str) to bytes or str
+        What the report shows of inputs, by ``"normal"`` or ``"new"`` and id: the JPEG of an image, or a text.
     """
 
     failures: list[Any] = field(default_factory=list, kw_only=True)
-    thumbnails: dict[tuple[str, str], bytes] = field(default_factory=dict, metadata=NOT_STORED)
+    samples: dict[tuple[str, str], bytes | str] = field(default_factory=dict, metadata=NOT_STORED)
 
 
 @checked(normal="data", images="data")
@@ -56,18 +56,18 @@ def find_anomalies(
     seed: int = 0,
     **options: Unpack[StudyOptions],
 ) -> ScoredImages:
-    """Fit a detector on normal images and score other images.
+    """Fit a detector on normal images or texts and score others.
 
     Parameters
     ----------
     normal, images : as in `featx.extract`
-        Normal images to train on, all of them (labels and splits are ignored), and images to score; also
-        features.
+        Normal images or texts to train on, all of them (labels and splits are ignored), and those to score,
+        of the same kind; also features.
     detector : str, default="knn"
         A name of `featx.methods.detectors.DETECTORS`.
     contamination : float, default=0.05
-        Share of new normal images that the threshold is to flag. It is set by scores of normal images that
-        the detector was not fitted on; images of a group and equal embeddings are held out together.
+        Share of new normal inputs that the threshold is to flag. It is set by scores of normal inputs that
+        the detector was not fitted on; those of a group and equal embeddings are held out together.
     backbone : str, torch.nn.Module or Backbone, default="auto"
         One backbone, as in `featx.extract`.
     seed : int, default=0
@@ -84,9 +84,9 @@ def find_anomalies(
     Raises
     ------
     DatasetError
-        Fewer than two normal images.
-    InputError, UnknownName, WeightsError, ImageError, CacheError
-        See `featx.errors`.
+        Fewer than two normal inputs.
+    InputError, UnknownName, WeightsError, ImageError, TextError, CacheError
+        See `featx.errors`; `InputError` also for images and texts.
     """
     from featx.methods.detectors import get_detector
 
@@ -98,10 +98,10 @@ def find_anomalies(
         [normal, images], backbone, network=network, reading=reading, run=run, seed=seed, labelled=False
     )
     known, judged = sets
-    require_rows(len(known), names[0])
+    require_rows(len(known), names[0], known.kind)
     for name, features in zip(names, sets, strict=True):
         check_rows(features.embeddings, features.ids, name)
-    units = find_units(known.groups, find_pictures(known.embeddings, None, run), len(known))
+    units = find_units(known.groups, find_copies_among(known.embeddings, None, run), len(known))
     everything = np.arange(len(known))
     model = wanted.build(len(known), known.dim, contamination, seed)
     model.fit(known.embeddings, groups=units.of)
@@ -130,7 +130,7 @@ def find_anomalies(
         flagged = int(result.anomalous.sum())
         result.chance = flagged_by_chance(flagged, len(judged), result.n_units, contamination)
     result.advice, result.warnings = advise_on_scores(result), warn_of_threshold(result)
-    result.thumbnails = _thumbnails(opened, result)
+    result.samples = _samples(opened, result)
     result.seconds_total = time.perf_counter() - started
     return result
 
@@ -157,11 +157,11 @@ def _choose_shown(result: ScoredImages, known: Features, rows: np.ndarray) -> li
     ]
 
 
-def _thumbnails(opened: Sequence[Dataset | None], result: ScoredImages) -> dict[tuple[str, str], bytes]:
+def _samples(opened: Sequence[Dataset | None], result: ScoredImages) -> dict[tuple[str, str], bytes | str]:
     normal = {one["normal"] for one in result.shown} | {one["id"] for one in result.doubtful}
     wanted = ((_NORMAL, normal), (_NEW, {one["id"] for one in result.shown}))
-    found: dict[tuple[str, str], bytes] = {}
+    found: dict[tuple[str, str], bytes | str] = {}
     for dataset, (side, ids) in zip(opened, wanted, strict=True):
         if dataset is not None:
-            found |= {(side, id): image for id, image in thumbnails_of(dataset, ids).items()}
+            found |= {(side, id): image for id, image in samples_of(dataset, ids).items()}
     return found

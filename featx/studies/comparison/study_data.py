@@ -1,7 +1,8 @@
-"""The data of a study: embeddings, pixels and tasks, loaded once and narrowed to a task when needed."""
+"""The data of a study: embeddings, inputs and tasks, loaded once and narrowed to a task when needed."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,38 +17,51 @@ from featx.data.splits import Split, make_split
 from featx.data.tasks import Task
 from featx.energy import Meter
 from featx.errors import DatasetError, InputError
-from featx.extraction import Embedder, backbone_of, embed, extract_features, network_embedder, pixel_embedder
+from featx.extraction import Embedder, backbone_of, extract_features, network_embedder
+from featx.kinds import count_of
 from featx.options import DEFAULT_RUN, Network, Reading, Run, listed, require_no_network
 from featx.studies.collections import open_dataset
+from featx.studies.comparison.input_rows import rows_of_inputs
 from featx.studies.comparison.tasks import name_folders
 from featx.studies.comparison.zero_shot import ZeroShotReferences
 from featx.studies.evaluation import FineTuning, LabelledRows, Method, Outcome
+from featx.studies.evaluation.text_rows import TextRows
+from featx.studies.fingerprints import Fingerprints, take_fingerprints
 
-#: The fewest images with a number: two to train on and two to test on.
+#: The fewest inputs with a number: two to train on and two to test on.
 FEWEST_NUMBERS = 4
 
 
 @dataclass
 class StudyData:
-    """The data of all tasks; or of one task (see `of_task`), and then every image has a value in it."""
+    """The data of all tasks; or of one task (see `of_task`), and then every input has a value in it."""
 
     name: str
-    sets: dict[str, Features]  # by backbone, all of the same images
+    sets: dict[str, Features]  # by backbone, all of the same inputs
     nets: dict[str, Any]  # by backbone; empty where the embeddings come from a file
-    dataset: Dataset | None  # the same images; None for features
-    pixels: np.ndarray | None  # (n, d): the same images, shrunken
-    pixel_size: int  # their side
+    dataset: Dataset | None  # the same inputs; None for features
+    references: dict[str, Any]  # by reference: rows of the same inputs without a network; empty for features
     tasks: dict[str, Task]
     several: bool  # whether the study has more than one task
-    forward_passes: int  # images sent through a network, for all tasks
+    forward_passes: int  # inputs sent through a network, for all tasks
     notes: list[str] = field(default_factory=list)  # on the data and the embeddings, for a reader
-    unlabelled: int = 0  # images that were left out because they have no label
+    unlabelled: int = 0  # inputs that were left out because they have no label
     device: Any = "cpu"  # where probes compute large products
 
     @property
     def first(self) -> Features:
         """The features of the first backbone; ids, splits and groups are the same for all."""
         return next(iter(self.sets.values()))
+
+    @property
+    def kind(self) -> str:
+        """The kind of the inputs, such as ``"text"``."""
+        return self.first.kind
+
+    @property
+    def pixels(self) -> np.ndarray | None:
+        """The same images, shrunken (n, d); None for other inputs, and for features."""
+        return self.references.get("pixels")
 
     @property
     def task(self) -> Task:
@@ -59,21 +73,29 @@ class StudyData:
     def inputs(self) -> dict[str, LabelledRows]:
         """The rows that methods work on: by backbone, and for the references by their names.
 
-        ``"pixels"`` is there if the images are; ``"majority"`` and ``"mean"`` use no input.
+        `references` are there if the inputs are; ``"majority"`` and ``"mean"`` use no input.
         """
         first, task = self.first, self.task
         numbers = first.labels is None or task.classes is None
         y = task.values if numbers else first.labels
 
-        def labelled(x: np.ndarray) -> LabelledRows:
+        def labelled(x: Any) -> LabelledRows:
             k = None if numbers else len(task.classes or ())
-            return LabelledRows(x, np.asarray(y), k, first.groups, self.device)
+            return LabelledRows(x, np.asarray(y), k, first.groups, self.device, self.kind)
 
         nothing = labelled(np.zeros((len(task), 1), np.float32))
         found = {"mean" if numbers else "majority": nothing}
-        if self.pixels is not None:
-            found["pixels"] = labelled(self.pixels)
+        found |= {name: labelled(x) for name, x in self.references.items()}
         return found | {name: labelled(features.embeddings) for name, features in self.sets.items()}
+
+    @cached_property
+    def fingerprints(self) -> Fingerprints | None:
+        """The fingerprints of the inputs, by which copies are found; None for embeddings from a file."""
+        if self.pixels is not None:
+            return Fingerprints("image", self.pixels)
+        if self.dataset is None or self.dataset.kind == "image":
+            return None
+        return take_fingerprints(self.dataset.inputs, DEFAULT_RUN)
 
     @cached_property
     def zero_shot(self) -> ZeroShotReferences:
@@ -89,11 +111,11 @@ class StudyData:
         return self.inputs[method.backbone or method.name]
 
     def image_size(self, method: Method) -> int | None:
-        """Return the side of the images that a method works on; None if it is unknown."""
-        if method.name == "pixels":
-            return self.pixel_size
+        """Return the side of the images that a method works on; None if it is unknown, or they are none."""
+        if method.name == "pixels" and self.pixels is not None:
+            return math.isqrt(self.pixels.shape[1] // 3)
         net = self.nets.get(method.backbone or "")
-        return None if net is None else int(net.preprocessing.size[0])
+        return None if net is None or self.kind != "image" else int(net.preprocessing.size[0])
 
     def add_extraction(self, outcome: Outcome) -> None:
         """Add the cost of a method's embeddings to its seconds and joules."""
@@ -108,7 +130,7 @@ class StudyData:
         outcome.seconds, outcome.joules = {"extract": costs[0], **seconds}, {"extract": costs[1], **joules}
 
     def of_task(self, task: Task) -> StudyData:
-        """Return the data of one task alone: the images that have a value in it."""
+        """Return the data of one task alone: the inputs that have a value in it."""
         if list(self.tasks) == [task.name] and task.present.all():
             return self
         rows = np.flatnonzero(task.present)
@@ -124,7 +146,10 @@ class StudyData:
             self,
             sets={name: narrowed(features) for name, features in self.sets.items()},
             dataset=None if self.dataset is None else _only(self.dataset, task, rows),
-            pixels=None if self.pixels is None else self.pixels[rows],
+            references={
+                name: x.take(rows) if isinstance(x, TextRows) else x[rows]
+                for name, x in self.references.items()
+            },
             tasks={one.name: one},
             unlabelled=self.unlabelled + len(task) - len(rows),
         )
@@ -132,7 +157,10 @@ class StudyData:
     @property
     def facts(self) -> dict[str, Any]:
         """What a result's ``dataset`` says of the data, whatever the task."""
-        return {"name": self.name} | ({"n_unlabelled": self.unlabelled} if self.unlabelled else {})
+        found: dict[str, Any] = {"name": self.name}
+        # Results of images have no kind: so were all that were written before there were others.
+        found |= {"kind": self.kind} if self.kind != "image" else {}
+        return found | ({"n_unlabelled": self.unlabelled} if self.unlabelled else {})
 
     def split(self, test_size: float, seed: int) -> Split:
         """Return the split of the only task, stratified by class; without classes it is random."""
@@ -151,18 +179,18 @@ def load_study_data(
     seed: int,
     seeds: int = 1,
     meter: Meter | None = None,
-    check_methods: Callable[[dict[str, Task], bool], None] | None = None,
+    check_methods: Callable[[dict[str, Task], bool, str], None] | None = None,
     check_networks: Callable[[dict[str, Any]], None] | None = None,
 ) -> StudyData:
     """Load embeddings and tasks from features, or extract the embeddings once for all tasks; see `compare`.
 
-    `check_methods` is called with the tasks, and whether there are images, before any image is opened;
-    `check_networks` is called with the backbones by name, before any image goes through one.
+    `check_methods` is called with the tasks, whether there are inputs, and their kind, before any input is
+    opened; `check_networks` is called with the backbones by name, before any input goes through one.
     """
     if has_rows(data):
         name, place, features = take_features(data, reading)
         if labels is not None:
-            raise InputError(f"{place} brings its own labels; labels can be given only with images")
+            raise InputError(f"{place} brings its own labels; labels can be given only with {features.kind}s")
         from featx.methods.probes.products import products_on
 
         # The probes use the device, too.
@@ -179,7 +207,7 @@ def load_study_data(
         _check_seeds(features.splits, seeds, place)
         tasks = _file_tasks(features, place)
         if check_methods is not None:
-            check_methods(tasks, False)
+            check_methods(tasks, False, features.kind)
         notes = check_rows(features.embeddings, features.ids, place)
         _check_splits(tasks, features.splits, features.groups, test_size, seed)
         architecture = features.space.get("backbone", {}).get("architecture", "features")
@@ -192,8 +220,7 @@ def load_study_data(
             sets,
             {},
             None,
-            None,
-            0,
+            {},
             tasks,
             len(tasks) > 1,
             _count_passes([features]),
@@ -206,7 +233,7 @@ def load_study_data(
     _check_seeds(dataset.splits, seeds, dataset.name)
     _check(dataset, test_size, seed)
     if check_methods is not None:
-        check_methods(dataset.tasks, True)
+        check_methods(dataset.tasks, True, dataset.kind)
     nets = _by_name([backbone_of(backbone, network, dataset.kind) for backbone in listed(backbones)])
     if check_networks is not None:
         check_networks(nets)
@@ -222,15 +249,12 @@ def load_study_data(
         bad = {failure.id for failure in first.failures}
         dataset = dataset.subset([i for i, id in enumerate(dataset.ids) if id not in bad])
         _check(dataset, test_size, seed)
-    shrunk = pixel_embedder()
-    pixels = embed(dataset.inputs, shrunk, **run.embedding).embeddings
     return StudyData(
         dataset.name,
         sets,
         nets,
         dataset,
-        pixels,
-        shrunk.preparation.shape[0],
+        rows_of_inputs(dataset, run),
         dataset.tasks,
         len(dataset.tasks) > 1,
         _count_passes(list(sets.values())),
@@ -278,19 +302,19 @@ def _count_passes(sets: list[Features]) -> int:
 
 
 def _only(dataset: Dataset, task: Task, rows: np.ndarray) -> Dataset:
-    """Return the images of one task, with the task in the name that messages use."""
+    """Return the inputs of one task, with the task in the name that messages use."""
     named = replace(dataset.with_tasks([]), name=f"{dataset.name}, column {task.name}")
     return named.subset(rows).with_tasks([task.subset(rows)])
 
 
 def _check(dataset: Dataset, test_size: float, seed: int) -> None:
-    """Refuse data that cannot be compared, before any image goes through a network."""
+    """Refuse data that cannot be compared, before any input goes through a network."""
     tasks = dataset.tasks
     if len(tasks) > 1:
         name_folders(tasks)
     for task in tasks.values():
         if task.classes is None:
-            _require_numbers(task, dataset.name)
+            _require_numbers(task, dataset.name, dataset.kind)
         elif len(tasks) > 1 or not task.present.all():
             require_labelled(_only(dataset, task, np.flatnonzero(task.present)))
         else:
@@ -337,23 +361,25 @@ def _file_tasks(features: Features, place: str) -> dict[str, Task]:
         name_folders(tasks)
     for task in tasks.values():
         if task.classes is None:
-            _require_numbers(task, place)
+            _require_numbers(task, place, features.kind)
         else:
-            _require_classes(task, place if len(tasks) == 1 else f"{place}, column {task.name}")
+            name = place if len(tasks) == 1 else f"{place}, column {task.name}"
+            _require_classes(task, name, features.kind)
     return tasks
 
 
-def _require_numbers(task: Task, place: str) -> None:
+def _require_numbers(task: Task, place: str, kind: str) -> None:
     values = task.values[task.present]
     if len(values) < FEWEST_NUMBERS or values.min() == values.max():
-        found = f"{len(values)} images have one" if len(values) < FEWEST_NUMBERS else "all are alike"
+        have = f"{count_of(len(values), kind)} {'has' if len(values) == 1 else 'have'} one"
+        found = have if len(values) < FEWEST_NUMBERS else "all are alike"
         raise DatasetError(
-            f"{place}, column {task.name}: at least {FEWEST_NUMBERS} images with numbers that differ are "
+            f"{place}, column {task.name}: at least {FEWEST_NUMBERS} {kind}s with numbers that differ are "
             f"needed; {found}"
         )
 
 
-def _require_classes(task: Task, name: str) -> None:
+def _require_classes(task: Task, name: str, kind: str) -> None:
     classes = task.classes or ()
     counts = np.bincount(task.values[task.present], minlength=len(classes))
     if len(classes) < 2:
@@ -361,6 +387,6 @@ def _require_classes(task: Task, name: str) -> None:
         raise DatasetError(f"{name}: has only one class{only}; a comparison needs two or more")
     if counts.min() < 2:
         raise DatasetError(
-            f"{name}: class {classes[int(counts.argmin())]!r} has {counts.min()} image; "
+            f"{name}: class {classes[int(counts.argmin())]!r} has {count_of(int(counts.min()), kind)}; "
             "at least 2 are needed, to train on and to test on"
         )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from featx.metrics import METRICS, Interval
-from featx.results import Crossing, CurveLeader, CurveLevel, CurvePoint, CurveResult
+from featx.results import Crossing, CurveLeader, CurveLevel, CurvePoint, CurveResult, ReferenceGap
 from featx.results.formats import format_mean_count
-from featx.results.sentences import on_few_images
+from featx.results.sentences import on_few_tests
+from featx.studies.curves.catching_up import describe_reference_gap, find_reference_gap
 from featx.studies.curves.crossing import describe_crossing, find_crossing
 from featx.studies.curves.leaders import compare_methods
 from featx.studies.curves.scores import CurveScores, is_share
@@ -85,31 +86,59 @@ def find_crossings(result: CurveResult, scores: CurveScores) -> list[Crossing]:
     ]
 
 
+def find_reference_gaps(result: CurveResult, scores: CurveScores) -> list[ReferenceGap]:
+    """Return where references without a network catch up with the best probe.
+
+    There are none for images: raw pixels are no rival from the first labels on.
+    """
+    probes = [i for i, m in enumerate(result.methods) if m.kind == "probe"]
+    if not probes or not scores.has_intervals or result.input_kind == "image":
+        return []
+    top1 = scores.metrics["top1"]
+    return [
+        find_reference_gap(
+            top1[i],
+            top1[probes],
+            result.levels,
+            pool=scores.pool,
+            size=scores.sizes["top1"],
+            method=m.name,
+            rivals=[result.named(result.methods[p]) for p in probes],
+            seed=result.seed,
+        )
+        for i, m in enumerate(result.methods)
+        if m.learns_without_network
+    ]
+
+
 def advise(result: CurveResult) -> str:
     """Say what the curves show, in a few sentences."""
     first, last = result.levels[0], result.levels[-1]
     best = result.best(last)
     if best is None:
         return "Nothing to recommend: no probe and no fine-tuned baseline was measured."
-    said = []
+    said, kind = [], result.input_kind
     for level in [first, last] if len(result.levels) > 1 else [last]:
         winner = result.best(level)
         assert winner is not None
+        shots = f"{format_mean_count(level.per_class)} {kind if level.per_class == 1 else kind + 's'}"
         said.append(
-            f"With {format_mean_count(level.per_class)} image{'' if level.per_class == 1 else 's'} per class "
-            f"{result.named(winner)} has the highest mean top-1, {result.metric(winner, level)}"
-            f"{_describe_lead(result, level)}."
+            f"With {shots} per class {result.named(winner)} has the highest mean top-1, "
+            f"{result.metric(winner, level)}{_describe_lead(result, level)}."
         )
     said += _say_enough(result)
     methods = {m.id: m for m in result.methods}
+    for gap in result.reference_gaps:
+        title = methods[gap.method, None].title.partition(" (")[0]  # without what it consists of
+        said.append(describe_reference_gap(gap, title, result.levels, kind))
     for crossing in result.crossings:
         title = result.named(methods[crossing.method, crossing.backbone])
-        said.append(describe_crossing(crossing, title, first.per_class, last.per_class))
+        said.append(describe_crossing(crossing, title, first.per_class, last.per_class, kind))
     if not any(m.trains_network for m in result.methods):
         said.append("No fine-tuned baseline was run, so this does not say where fine-tuning would do better.")
     if result.n_draws < 2:
-        said.append("One draw only: how much the numbers depend on the images drawn is unknown.")
-    said += on_few_images(result.dataset.get("n_test") or 0, result.units.get("units"))
+        said.append(f"One draw only: how much the numbers depend on the {kind}s drawn is unknown.")
+    said += on_few_tests(result.dataset.get("n_test") or 0, result.units.get("units"), kind=kind)
     return " ".join(said)
 
 
@@ -147,5 +176,5 @@ def _say_enough(result: CurveResult) -> list[str]:
         return []
     return [
         f"{result.named(probe)} is within one point of its last value from "
-        f"{format_mean_count(near.per_class)} images per class on."
+        f"{format_mean_count(near.per_class)} {result.input_kind}s per class on."
     ]

@@ -27,6 +27,7 @@ from featx.studies.evaluation.outcomes import (
     valid_probabilities,
     valid_values,
 )
+from featx.studies.evaluation.text_rows import TextRows
 
 if TYPE_CHECKING:
     from featx.methods.probes.probe import TaskName
@@ -46,13 +47,14 @@ Keep = Literal["answers", "small_answers", "values", "probabilities", "held_out"
 
 @dataclass(frozen=True, eq=False)
 class LabelledRows:
-    """Embeddings or pixels, with the classes or numbers to predict."""
+    """Embeddings, pixels or texts, with the classes or numbers to predict."""
 
-    x: np.ndarray  # (n, d)
+    x: Any  # ndarray of shape (n, d), or TextRows of shape (n, 1)
     y: np.ndarray  # (n,): classes, or numbers
     n_classes: int | None = None  # None: `y` are numbers
     groups: np.ndarray | None = None  # (n,): the rows of a group stay on one side of every fold
     device: Any = "cpu"  # where probes compute large products; "auto" is the CPU
+    kind: str = "image"  # the kind of input, for notes
     _of_thread: threading.local = field(default_factory=threading.local, init=False, repr=False)
 
     @property
@@ -60,9 +62,14 @@ class LabelledRows:
         """What is predicted: ``"classes"`` or ``"numbers"``."""
         return "numbers" if self.n_classes is None else "classes"
 
+    @property
+    def width(self) -> float:
+        """The numbers in a row, by which times are estimated; for texts, the mean number of characters."""
+        return self.x.characters if isinstance(self.x, TextRows) else self.x.shape[1]
+
     @cached_property
     def _digests(self) -> np.ndarray:
-        return digest_rows(self.x)
+        return self.x.digests if isinstance(self.x, TextRows) else digest_rows(self.x)
 
     def training_rows(self, train: np.ndarray, seed: int) -> TrainingRows:
         """Return the training rows of a split; methods in one thread share what they compute.
@@ -79,9 +86,17 @@ class LabelledRows:
         found = latest.pop(key, None)
         if found is None:
             groups = check_groups(self.groups_of(train), len(train))
-            rows = rows_of(self.x, train)
+            rows = rows_of(self.x[train]) if isinstance(self.x, TextRows) else rows_of(self.x, train)
             products = products_on(self.device)
-            found = TrainingRows(rows, self.y[train], groups, task=self.task, seed=seed, products=products)
+            found = TrainingRows(
+                rows,
+                self.y[train],
+                groups,
+                task=self.task,
+                seed=seed,
+                products=products,
+                kind=self.kind,
+            )
         latest[key] = found
         while len(latest) > _SPLITS_SHARED:
             latest.pop(next(iter(latest)))
@@ -188,7 +203,7 @@ class Cell:
         return {"labels": found.labels, "sure": found.sure, "true": found.true}
 
     def _in_few_bytes(self, answers: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return answers in at most 12 bytes an image: a study of hundreds of cells keeps all of them."""
+        """Return answers in at most 12 bytes a row: a study of hundreds of cells keeps all of them."""
         labels = answers["labels"].astype(np.min_scalar_type(max((self.rows.n_classes or 1) - 1, 0)))
         return {"labels": labels} | {name: answers[name].astype(np.float32) for name in ("sure", "true")}
 

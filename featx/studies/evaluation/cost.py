@@ -62,7 +62,7 @@ class Size(NamedTuple):
     method: str
     n_train: int
     n_test: int
-    dim: int
+    dim: float  # numbers in a row; for TF-IDF, the mean number of characters in a text
     n_classes: int  # 0: it predicts numbers
     fine_tuned: bool = False  # there is no estimate before a cell of it has run
 
@@ -75,7 +75,7 @@ class Size(NamedTuple):
             name,
             len(cell.split.train),
             len(cell.split.test),
-            cell.rows.x.shape[1],
+            cell.rows.width,
             cell.rows.n_classes or 0,
             isinstance(method, FineTuning),
         )

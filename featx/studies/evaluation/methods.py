@@ -13,6 +13,7 @@ from featx.data.tasks import names_of
 from featx.errors import InputError
 from featx.methods.probes.definitions import define
 from featx.results.methods import trains_network
+from featx.studies.evaluation.text_rows import TextRows
 
 if TYPE_CHECKING:
     from featx.methods.probes.fitted import FittedProbe
@@ -42,7 +43,7 @@ class Method:
     name: str
     title: str  # for people
     kind: str = "probe"  # or "finetune", or "floor" for a reference; some studies have their own kinds
-    backbone: str | None = None  # whose embeddings it works on; None: raw pixels, or no input
+    backbone: str | None = None  # whose embeddings it works on; None: pixels, words, or no input
 
     @property
     def trains_network(self) -> bool:
@@ -82,9 +83,10 @@ class ProbeMethod(Method):
         rows, train = cell.rows, cell.split.train
         from featx.methods.probes import definition_of
 
-        return definition_of(
+        found = definition_of(
             self.name, rows.y[train], rows.x.shape[1], task=rows.task, seed=cell.seed, device=rows.device
         )
+        return found | ({"terms": rows.x.definition} if isinstance(rows.x, TextRows) else {})
 
     def fit(self, cell: Cell, n_jobs: int | None = None) -> Fit:
         from featx.methods.probes.fitting import fit_to

@@ -9,11 +9,12 @@
     [data]
     source = "photos"              # as DATA on the command line; a path is relative to this file
     # similarity: a and b; domains: target_domain; scores, and perhaps anomaly: test
-    # label, target, normal, test_size, limit, on_error, split_by ("folder" or "none")
+    # text, label, target, normal, test_size, limit, on_error, split_by ("folder" or "none")
 
     [network]
     backbones = ["mobilenet_v2"]   # compare, curve and rank; backbone = "..." for the others
     # weights (also "random"), layer, layers, pooling, image_size, precision
+    # of texts: max_length, long ("cut" or "mean"), prefix
 
     [methods]
     classifiers = ["logreg", "lda"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from featx.analysis.data_checks import duplicates, find_near_duplicates
+from featx.analysis.data_checks import KINDS, duplicates, find_near_duplicates
 from featx.errors import InputError
 
 BIT = np.uint64(1)
@@ -188,3 +188,41 @@ def test_pairs_are_the_same_where_no_direction_is_a_main_one(hashed, monkeypatch
     np.testing.assert_array_equal(found[0].kinds, found[1].kinds)
     np.testing.assert_array_equal(found[0].distances, found[1].distances)
     assert {(i, 100 + i) for i in range(10)} <= set(map(tuple, found[0].pairs.tolist()))
+
+
+@pytest.mark.parametrize("n", [6, 60])
+def test_equal_contents_are_the_same_however_far_apart_and_few(n):
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(n, 16)).astype(np.float32)
+    rows[5] = rows[4]
+    hashes = rng.integers(0, 2**63, n).astype(np.uint64)
+    contents = np.arange(n)
+    for first, others in ((0, [2, 3]), (4, [5])):
+        contents[others], hashes[others] = contents[first], hashes[first]
+    found = find_near_duplicates(rows, hashes, contents=contents)
+    pairs = {kind: sorted(map(tuple, found.pairs[found.of(kind)].tolist())) for kind in KINDS}
+    assert pairs == {"identical": [(4, 5)], "same": [(0, 2), (0, 3)], "alike": []}
+    centred = rows - np.delete(rows, 5, axis=0).mean(axis=0)
+    a, b = centred[0], centred[2]
+    assert found.distances[found.of("same")].min() == pytest.approx(
+        min(1 - a @ x / np.linalg.norm(a) / np.linalg.norm(x) for x in (b, centred[3])), rel=1e-4
+    )
+    assert find_near_duplicates(rows, hashes).of("same").sum() == 0
+
+
+def test_a_near_pair_of_equal_contents_is_one_pair():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(60, 16)).astype(np.float32)
+    rows[8] = rows[2] + 1e-3
+    hashes, contents = rng.integers(0, 2**63, 60).astype(np.uint64), np.arange(60)
+    hashes[8], contents[8] = hashes[2], contents[2]
+    found = find_near_duplicates(rows, hashes, contents=contents)
+    assert found.pairs.tolist() == [[2, 8]]
+
+
+def test_contents_without_hashes_or_of_other_rows_are_refused():
+    rows = np.zeros((3, 2), np.float32)
+    with pytest.raises(InputError, match="one for each of 3 rows, and beside hashes"):
+        find_near_duplicates(rows, contents=np.arange(3))
+    with pytest.raises(InputError, match="one for each of 3 rows"):
+        find_near_duplicates(rows, np.zeros(3, np.uint64), contents=np.arange(2))

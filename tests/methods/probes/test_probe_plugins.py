@@ -99,6 +99,7 @@ def test_a_new_module_of_the_catalogue_is_all_that_a_probe_takes(tmp_path, monke
     sys.modules.pop(f"{catalogue.__name__}.toy")
     assert [probe.name for probe in found if probe.task == "classes" and not probe.on_request][9:] == [
         *reference_names(),
+        "tfidf",
         "sgd",
     ]
 

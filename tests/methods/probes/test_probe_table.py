@@ -13,10 +13,12 @@ from featx.methods.probes import CLASSIFIERS, Problem, fit_probe, get_probe, pro
 NINE = ("logreg", "svm", "rbf-svm", "knn", "lda", "ridge", "forest", "boosting", "naive-bayes")
 
 
-def test_the_table_has_nine_probes_and_two_references():
+def test_the_table_has_nine_probes_and_references_for_each_kind_of_input():
     assert probe_names()[:9] == NINE
     assert reference_names() == ("majority", "pixels")
-    assert set(CLASSIFIERS) == {*probe_names(on_request=True), "majority", "pixels"}
+    assert reference_names(inputs="text") == ("majority", "tfidf")
+    assert reference_names("numbers", "text") == ("mean", "tfidf")
+    assert set(CLASSIFIERS) == {*probe_names(on_request=True), "majority", "pixels", "tfidf"}
     assert all(probe.title and probe.title != probe.name for probe in CLASSIFIERS.values())
 
 
@@ -44,7 +46,9 @@ def test_a_grid_fits_its_estimator_and_the_default_lies_within_it(name, size, im
     assert not weighted or imbalanced
 
 
-@pytest.mark.parametrize("name", ["logreg", "svm", "rbf-svm", "lda", "ridge", "naive-bayes", "pixels"])
+@pytest.mark.parametrize(
+    "name", ["logreg", "svm", "rbf-svm", "lda", "ridge", "naive-bayes", "pixels", "tfidf"]
+)
 def test_weights_are_a_setting_where_classes_are_imbalanced(name):
     _, grid = CLASSIFIERS[name].build(Problem(100, 3, 24, imbalanced=True))
     assert any("class_weight" in key or "priors" in key for key in grid)

@@ -207,7 +207,7 @@ def test_where_no_normal_image_can_be_held_out_nothing_is_said_of_chance(tmp_pat
         ),
         (lambda: compare_detectors(blobs(), blobs()), InputError, "say which of its classes are normal"),
         (lambda: compare_detectors(blobs(), detectors="knnn"), UnknownName, "did you mean knn"),
-        (lambda: find_anomalies(blobs().subset([0]), blobs()), DatasetError, "1 normal images to train on"),
+        (lambda: find_anomalies(blobs().subset([0]), blobs()), DatasetError, "1 normal image to train on"),
         (
             lambda: find_anomalies(blobs(), blobs(), bach_size=3),
             TypeError,

@@ -8,6 +8,7 @@
 `neighbours` nearest neighbours
 `pipelines`  steps before the last one; the last one by scikit-learn
 `ridge`      ridge classifiers, ridge regression
+`sparse`     models of sparse rows, such as TF-IDF
 ===========  ================================================================================
 """
 

@@ -1,0 +1,34 @@
+"""Rows of the inputs themselves, which no network has made: what the references are fitted on.
+
+Each kind of input has its own (`_ROWS_OF`), and references that take them (`Probe.inputs`). A new kind adds a
+function here, and its references to the catalogue of probes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from featx.data import Dataset
+from featx.extraction import embed, pixel_embedder
+from featx.options import Run
+from featx.studies.evaluation.text_rows import TextRows
+
+#: What a study of features says of the references that it lacks.
+MISSING = {"image": "no raw-pixel reference", "text": "no TF-IDF reference"}
+
+
+def rows_of_inputs(dataset: Dataset, run: Run) -> dict[str, Any]:
+    """Return rows of all inputs, by the name of the reference that is fitted on them."""
+    return _ROWS_OF[dataset.kind](dataset, run)
+
+
+def _shrink(dataset: Dataset, run: Run) -> dict[str, Any]:
+    return {"pixels": embed(dataset.inputs, pixel_embedder(), **run.embedding).embeddings}
+
+
+def _read(dataset: Dataset, run: Run) -> dict[str, Any]:
+    return {"tfidf": TextRows(dataset.inputs)}
+
+
+_ROWS_OF: dict[str, Callable[[Dataset, Run], dict[str, Any]]] = {"image": _shrink, "text": _read}
