@@ -34,7 +34,7 @@ class TextInput:
     @property
     def longest(self) -> TextInput:
         """The longest texts that the network takes."""
-        return TextInput(self._preparation, self._preparation.max_length)
+        return TextInput(self.preparation, self.preparation.max_length)
 
     def example(self, count: int, device: torch.device | str = "cpu") -> Tensor:
         """Return tokens of number 0, int64 (count, length)."""
