@@ -167,8 +167,8 @@ class MultiLayerBackbone:
         self.members = tuple(self.members)
         first = self.members[0]
         for other in self.members[1:]:
-            same = (other.name, other.weights_sha256, other.preprocessing, other.seed)
-            if same != (first.name, first.weights_sha256, first.preprocessing, first.seed):
+            same = (other.name, other.weights_sha256, other.preprocessing.identity, other.seed)
+            if same != (first.name, first.weights_sha256, first.preprocessing.identity, first.seed):
                 raise InputError(f"{first.name} and {other.name} are not layers of one network")
         if len({member.tap for member in self.members}) < len(self.members):
             raise InputError(f"{first.name}: a layer is asked for twice")

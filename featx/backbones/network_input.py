@@ -22,6 +22,9 @@ class NetworkInput(Protocol):
         Such as ``"image"``.
     square : bool
         Whether the positions of the input make a square; maps of a layer then have two equal axes.
+
+    Where lengths vary, it also has `length`, the positions of a usual input, and `longest`, the longest
+    inputs.
     """
 
     kind: str

@@ -31,6 +31,11 @@ class TextInput:
     def __str__(self) -> str:
         return f"texts of {self.length} tokens"
 
+    @property
+    def longest(self) -> TextInput:
+        """The longest texts that the network takes."""
+        return TextInput(self.preparation, self.preparation.max_length)
+
     def example(self, count: int, device: torch.device | str = "cpu") -> Tensor:
         """Return tokens of number 0, int64 (count, length)."""
         return torch.zeros((count, self.length), dtype=torch.int64, device=device)

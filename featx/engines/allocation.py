@@ -7,10 +7,12 @@ only where there are fewer inputs than cores, or too little memory for one worke
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from featx.backbones.loading import copy_to_meta
@@ -21,11 +23,16 @@ _COPIES = 3
 
 @dataclass(frozen=True)
 class Allocation:
-    """Workers that call an engine at once, threads (cores) of each worker, and inputs in a call."""
+    """Workers that call an engine at once, threads (cores) of each worker, and inputs in a call.
+
+    Where the lengths of inputs vary, a call has at most `positions` positions (inputs times the longest
+    length), and any number of inputs; None if `batch_size` was asked for, or lengths do not vary.
+    """
 
     workers: int
     threads: int
     batch_size: int
+    positions: int | None = None
 
 
 def allocate(
@@ -37,23 +44,23 @@ def allocate(
     bytes_per_input: int,
     budget: int | None,
     batch_size: int | str = "auto",
+    smallest: int = 1,
 ) -> Allocation:
     """Divide the cores of a CPU among workers.
 
     `images` is the number of inputs to compute, None for many. An automatic batch has the `preferred` size of
-    the engine, `largest` at most. All workers together use `budget` bytes; None where that is unknown.
+    the engine, `largest` at most. All workers together use `budget` bytes; None where that is unknown. A
+    call may need the memory of `smallest` inputs even if its batch is smaller.
     """
-    if batch_size == "auto":
-        batch = max(1, min(largest, round(preferred)))
-        if images is not None:
-            batch = max(1, min(batch, -(-images // cores)))
-    else:
-        batch = int(batch_size)
-    room = cores * batch if budget is None else max(1, budget // max(1, bytes_per_input))
-    if batch_size == "auto":
+    automatic = batch_size == "auto"
+    batch = max(1, min(largest, round(preferred))) if automatic else int(batch_size)
+    room = cores * max(batch, smallest) if budget is None else max(1, budget // max(1, bytes_per_input))
+    if automatic:
         batch = max(1, min(batch, room // cores))
-    workers = max(1, min(cores, room // batch))
+    workers = max(1, min(cores, room // max(batch, smallest)))
     if images is not None:
+        if automatic:
+            batch = max(1, min(batch, -(-images // cores)))
         workers = max(1, min(workers, -(-images // batch)))
     return Allocation(workers=workers, threads=max(1, cores // workers), batch_size=batch)
 
@@ -61,13 +68,17 @@ def allocate(
 def bytes_per_input(backbone: Any, element: int = 4) -> int:
     """Estimate the memory that one input needs in a network, with `element` bytes for a number.
 
-    The shapes are followed on the meta device, in a copy: other threads may run the network meanwhile.
+    Where lengths vary, it is the longest input. The shapes are followed on the meta device, in a copy: other
+    threads may run the network meanwhile.
     """
     largest = _Largest()
     shapes = copy_to_meta(backbone.module)
-    batch = backbone.inputs.example(1, "meta")
+    longest = getattr(backbone.inputs, "longest", None)
+    batch = backbone.inputs.example(1, "meta") if longest is None else longest.example(1, "meta")
+    # Of attention, the scores of a long input are its largest tensor, unless they are computed in tiles.
+    plain = contextlib.nullcontext() if longest is None else sdpa_kernel(SDPBackend.MATH)
     try:
-        with torch.no_grad(), largest:
+        with torch.no_grad(), plain, largest:
             shapes(batch)
     except (RuntimeError, TypeError, NotImplementedError):
         pass  # an operator without a rule for shapes ends the estimate

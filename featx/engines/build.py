@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 
 from featx import machine
 from featx.backbones.backbone import Backbone
 from featx.backbones.loading import one_at_a_time
-from featx.engines.allocation import allocate, bytes_per_input
+from featx.engines.allocation import Allocation, allocate, bytes_per_input
 from featx.engines.interface import Engine, engine_error
 from featx.engines.resolver import Plan, plans_for, resolve
 from featx.engines.torch import CompileEngine, EagerEngine, TorchEngine
-from featx.errors import FeatxError
+from featx.errors import EngineError, FeatxError
 
 # Share of the free memory that the network may take; waiting inputs and caches need some, too.
 _MEMORY_SHARE = 0.5
@@ -67,16 +69,12 @@ def build_engine(
     this network on this machine; another one may work.
     """
     kind, preferred = _engine_class(plan)
-    on_cpu = plan.device == "cpu"
-    taken = allocate(
-        cores=(threads or machine.cores()) if on_cpu else 1,
-        images=images,
-        preferred=backbone.inputs.scale_batch(preferred),
-        largest=MAX_CPU_BATCH if on_cpu else MAX_DEVICE_BATCH,
-        bytes_per_input=bytes_per_input(backbone),
-        budget=_budget(plan.device),
-        batch_size=batch_size,
-    )
+    if plan.engine == "compile" and None in backbone.preparation.shape:
+        raise EngineError(
+            f"{backbone.name}: engine 'compile' compiles for one shape, and the lengths of "
+            f"{backbone.inputs.kind}s vary; use engine='torch' or 'openvino'"
+        )
+    taken = _allocate(backbone, plan, preferred, batch_size, images, threads)
     options = {"calibration": calibration} if calibration is not None else {}
     try:
         return kind(backbone, device=plan.device, precision=plan.precision, allocation=taken, **options)
@@ -84,6 +82,37 @@ def build_engine(
         raise
     except Exception as error:  # of any library; another engine may work
         raise engine_error(f"{backbone.name}: {plan}", error) from error
+
+
+def _allocate(
+    backbone: Backbone,
+    plan: Plan,
+    preferred: int,
+    batch_size: int | str,
+    images: int | None,
+    threads: int | None,
+) -> Allocation:
+    """Divide cores and memory; where lengths vary, an automatic batch is counted in positions."""
+    inputs: Any = backbone.inputs
+    on_cpu = plan.device == "cpu"
+    in_positions = None in backbone.preparation.shape and batch_size == "auto"
+    needed, smallest, usual = bytes_per_input(backbone), 1, 1
+    if in_positions:
+        # The longest input needs `needed` bytes, and makes a batch of its own if there is room for no more.
+        usual = inputs.length
+        smallest = -(-inputs.longest.length // usual)
+        needed = -(-needed // smallest)
+    taken = allocate(
+        cores=(threads or machine.cores()) if on_cpu else 1,
+        images=images,
+        preferred=inputs.scale_batch(preferred),
+        largest=MAX_CPU_BATCH if on_cpu else MAX_DEVICE_BATCH,
+        bytes_per_input=needed,
+        budget=_budget(plan.device),
+        batch_size=batch_size,
+        smallest=smallest,
+    )
+    return replace(taken, positions=taken.batch_size * usual) if in_positions else taken
 
 
 def _engine_class(plan: Plan) -> tuple[Callable[..., Engine], int]:

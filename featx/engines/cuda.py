@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,9 +16,12 @@ from featx.backbones.backbone import Backbone
 from featx.engines.allocation import Allocation
 from featx.engines.interface import Ticket, zero_batch
 from featx.engines.torch import TorchEngine, full_fp32, out_of_memory
+from featx.inputs.text import PADDING
 
 #: Batches under way at a time: one is computed, one is copied, one is filled.
 SLOTS = 3
+#: Batches of one shape after which a slot records a graph, where lengths vary.
+WORTH_RECORDING = 4
 
 
 class CudaEngine(TorchEngine):
@@ -37,6 +42,9 @@ class CudaEngine(TorchEngine):
     A batch is written into pinned memory, copied on a stream of its own, and computed by a CUDA graph that
     was recorded for a full batch, so that kernels are not launched one by one. A batch that is not full
     leaves the rest of the graph's input as it was. Where no graph can be recorded, the network runs as usual.
+
+    Where lengths vary, so do the numbers of inputs, and a graph is recorded for each of a few lengths, to
+    which batches are padded, once it is worth its time. Other batches run as usual, at their own length.
     """
 
     name = "torch"
@@ -61,6 +69,8 @@ class CudaEngine(TorchEngine):
         if compiled:
             self.name = "compile"
         self._copies = torch.cuda.Stream(self._device)
+        inputs: Any = backbone.inputs
+        self._longest: int | None = inputs.longest.length if self._varies else None
         # All graphs share their memory: they run one by one, and the rows of one are copied before the next.
         self.pool = torch.cuda.graph_pool_handle()
         self._slots: list[_Slot] = []
@@ -71,11 +81,37 @@ class CudaEngine(TorchEngine):
         module = super()._prepare_module(backbone)
         return torch.compile(module, dynamic=False) if self._compiled else module
 
+    def inputs_of_length(self, length: int) -> int:
+        """Return how many inputs of at most this length a call should have, where lengths vary."""
+        return super().inputs_of_length(self.padded_length(length))
+
+    def padded_length(self, length: int) -> int:
+        """Return the length for which a graph is recorded that takes inputs of this length.
+
+        There are eight up to 64 positions, and four from each power of two to the next.
+        """
+        assert self._longest is not None
+        step = max(8, (1 << (length - 1).bit_length()) // 8)
+        return max(length, min(-(-length // step) * step, self._longest))
+
+    def full_batch(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape of a full batch that takes inputs of batches (b, *shape)."""
+        if not self._varies:
+            return (self.batch_size, *shape)
+        return (self.inputs_of_length(shape[0]), self.padded_length(shape[0]))
+
+    @property
+    def room(self) -> int:
+        """Numbers in the largest batch."""
+        if self._longest is None:
+            return self.batch_size * math.prod(self.backbone.preparation.shape)
+        return max(self.batch_positions or self.batch_size * self._longest, self._longest)
+
     def submit(self, parts: Sequence[np.ndarray]) -> Ticket:
         """Start to compute a batch; the ticket waits for its rows."""
         count = sum(len(part) for part in parts)
         with self._lock:
-            if self._largest is None and 0 < count <= self.batch_size:
+            if self._largest is None and 0 < count <= self.full_batch(parts[0].shape[1:])[0]:
                 try:
                     with torch.cuda.device(self._device):
                         return self._slot().start(parts, count)
@@ -86,7 +122,8 @@ class CudaEngine(TorchEngine):
                     error.__traceback__ = None
                     self._slots.clear()
                     self._empty_cache()
-                    self._largest = max(1, self.batch_size // 2)
+                    most = self.batch_positions or self.batch_size * (self._longest or 1)
+                    self._largest = max(1, most // 2)
         batch = np.concatenate(parts)
         return lambda: self(batch)  # in smaller parts, one after the other
 
@@ -123,59 +160,85 @@ class _Slot:
     """Memory for one batch: pinned inputs, their copy on the device, and pinned rows."""
 
     def __init__(self, engine: CudaEngine) -> None:
-        size, device = engine.batch_size, engine._device
-        inputs = torch.from_numpy(zero_batch(engine.backbone, 1))
+        dtype = torch.from_numpy(zero_batch(engine.backbone, 1)).dtype
         self._engine = engine
-        self._inputs = pinned_memory((size, *inputs.shape[1:]), inputs.dtype)
-        self._rows = pinned_memory((size, engine.backbone.dim), torch.float32)
-        self._input = torch.zeros_like(self._inputs, device=device)
+        self._inputs = pinned_memory((engine.room,), dtype)
+        most = engine.batch_size if engine.batch_positions is None else engine.inputs_of_length(1)
+        self._rows = pinned_memory((most, engine.backbone.dim), torch.float32)
+        self._input = torch.zeros_like(self._inputs, device=engine._device)
         self._copied, self._done = torch.cuda.Event(), torch.cuda.Event()
         self._pending_rows: _PendingRows | None = None
-        self._graph, self._output = self._record()
+        #: Graph and output by the shape of a full batch; None where none can be recorded.
+        self._graphs: dict[tuple[int, ...], tuple[torch.cuda.CUDAGraph, torch.Tensor] | None] = {}
+        self._seen: Counter[tuple[int, ...]] = Counter()
 
-    def _record(self) -> tuple[torch.cuda.CUDAGraph | None, torch.Tensor | None]:
-        """Record the network on this slot's input as one graph; (None, None) where that fails."""
+    def _find_graph(
+        self, shape: tuple[int, ...], count: int
+    ) -> tuple[torch.cuda.CUDAGraph, torch.Tensor] | None:
+        """Return the graph for full batches of a shape, recorded now or before, if it serves `count` inputs.
+
+        Where lengths vary, a shape may come once, and a few inputs take less time without the graph.
+        """
+        if self._engine._varies:
+            self._seen[shape] += 1
+            if self._seen[shape] < WORTH_RECORDING or 2 * count < shape[0]:
+                return None
+        if shape not in self._graphs:
+            self._graphs[shape] = self._record(self._input[: math.prod(shape)].view(shape))
+        return self._graphs[shape]
+
+    def _record(self, batch: torch.Tensor) -> tuple[torch.cuda.CUDAGraph, torch.Tensor] | None:
+        """Record the network on a view of this slot's input as one graph; None where that fails."""
         engine = self._engine
         # torch's default stream for recording is that of the first device used, so take one of this device.
         stream = torch.cuda.Stream(engine._device)
         stream.wait_stream(torch.cuda.current_stream(engine._device))
         with torch.cuda.stream(stream), _cudnn_benchmark():
             for _ in range(3):  # libraries choose algorithms and allocate memory before the recording
-                engine.forward(self._input)
+                engine.forward(batch)
         torch.cuda.current_stream(engine._device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         try:
             # With "thread_local", what other threads do on the device does not break the recording.
             with torch.cuda.graph(graph, pool=engine.pool, stream=stream, capture_error_mode="thread_local"):
-                output = engine.forward(self._input)
+                output = engine.forward(batch)
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
             if out_of_memory(error):
                 raise
             torch.cuda.synchronize(engine._device)
-            return None, None
+            return None
         return graph, output
 
     def start(self, parts: Sequence[np.ndarray], count: int) -> Ticket:
         """Queue on the device: copy, compute, copy back; this thread goes on."""
         if self._pending_rows is not None:  # the last rows of this slot are not fetched yet
             self._pending_rows()
-        engine, inputs, at = self._engine, self._inputs.numpy(), 0
+        engine = self._engine
+        own = parts[0].shape[1:]
+        shape = engine.full_batch(own)
+        graph = self._find_graph(shape, count)
+        if engine._varies and graph is None:
+            shape = (count, *own)
+        size = count * math.prod(shape[1:])
+        inputs, at = self._inputs[:size].view(count, *shape[1:]).numpy(), 0
+        if shape[1:] != own:
+            inputs[:, own[0] :] = PADDING
         for part in parts:
-            inputs[at : at + len(part)] = part
+            (inputs if shape[1:] == own else inputs[:, : own[0]])[at : at + len(part)] = part
             at += len(part)
         current = torch.cuda.current_stream(engine._device)
         with torch.cuda.stream(engine._copies):
             engine._copies.wait_event(self._done)  # the network has read the last batch
-            self._input[:count].copy_(self._inputs[:count], non_blocking=True)
+            self._input[:size].copy_(self._inputs[:size], non_blocking=True)
             self._copied.record(engine._copies)
         current.wait_event(self._copied)
-        if self._graph is not None and self._output is not None:
-            self._graph.replay()
-            output = self._output
+        if graph is not None:
+            graph[0].replay()
+            output = graph[1]
         else:
-            output = engine.forward(self._input)
+            output = engine.forward(self._input[: math.prod(shape)].view(shape))
         self._rows[:count].copy_(output[:count], non_blocking=True)
         self._done.record(current)
 

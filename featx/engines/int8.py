@@ -43,7 +43,7 @@ def calibrate(backbone: Backbone, batch: np.ndarray) -> bytes:
     """
     nncf = import_nncf()
     model = to_openvino(backbone)
-    model.reshape([1, *backbone.preparation.shape])
+    model.reshape([1, *(-1 if side is None else side for side in backbone.preparation.shape)])
     logger = logging.getLogger("nncf")
     before = logger.level
     logger.setLevel(logging.ERROR)
@@ -51,7 +51,9 @@ def calibrate(backbone: Backbone, batch: np.ndarray) -> bytes:
         # NNCF's progress bars must not reach standard output, which belongs to results.
         with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
-            inputs = nncf.Dataset([one[None] for one in batch[:IMAGES]])
+            # Where lengths vary, each input has its own length: padding would count in the scales.
+            collate = backbone.preparation.collate
+            inputs = nncf.Dataset([collate([one]) for one in batch[:IMAGES]])
             quantised = nncf.quantize(
                 model, inputs, subset_size=min(IMAGES, len(batch)), **_scheme(nncf, backbone)
             )

@@ -32,6 +32,9 @@ class Engine(Protocol):
         itself while the cores prepare inputs, and takes batches through `submit`.
     batch_size : int
         Inputs that a call should have.
+    batch_positions : int or None
+        Where lengths vary, and no number of inputs was asked for, this counts instead: the positions (inputs
+        times the longest length) that a call should have.
     """
 
     name: str
@@ -40,12 +43,16 @@ class Engine(Protocol):
     version: str
     workers: int
     batch_size: int
+    batch_positions: int | None
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         """Compute the embeddings of a prepared batch (b, ...), any b: float32 (b, dim).
 
         Any thread may call. A row does not depend on the other inputs of its batch.
         """
+
+    def inputs_of_length(self, length: int) -> int:
+        """Return how many inputs of at most this length a call should have, where lengths vary."""
 
     def submit(self, parts: Sequence[np.ndarray]) -> Ticket:
         """Start to compute a batch, given in parts; return at once where the device computes by itself."""
@@ -91,6 +98,13 @@ def pad_batch(batch: np.ndarray, size: int) -> np.ndarray:
 
 class CpuEngine:
     """Base of engines that compute in the thread that calls them."""
+
+    batch_size: int
+    batch_positions: int | None = None
+
+    def inputs_of_length(self, length: int) -> int:
+        """Return how many inputs of at most this length a call should have, where lengths vary."""
+        return self.batch_size if self.batch_positions is None else max(1, self.batch_positions // length)
 
     def submit(self, parts: Sequence[np.ndarray]) -> Ticket:
         """Compute the batch at once."""

@@ -21,6 +21,7 @@ from featx.engines.folding import fold_batch_norms
 from featx.engines.interface import CpuEngine, check_batch, engine_error, pad_batch
 from featx.errors import EngineError, InputError
 from featx.forks import REMEDY, uninterrupted
+from featx.kinds import count_of
 from featx.machine import cores
 
 #: What torch's tracer says of a branch on a value or on a shape.
@@ -41,7 +42,8 @@ class OpenVINOEngine(CpuEngine):
 
     Notes
     -----
-    The batch has one size; smaller ones are padded. Each worker has one of OpenVINO's streams, whose threads
+    The batch has one size; smaller ones are padded. Where lengths vary, both axes are dynamic, and nothing is
+    padded. Each worker has one of OpenVINO's streams, whose threads
     compute while the worker waits. A forked child has none of these threads, so it builds its own engine.
     """
 
@@ -65,6 +67,7 @@ class OpenVINOEngine(CpuEngine):
         self.workers = allocation.workers
         model = to_openvino(backbone) if calibration is None else read_model(calibration)
         self.batch_size = _set_batch(model, allocation.batch_size, backbone)
+        self.batch_positions = allocation.positions
         options = {
             "NUM_STREAMS": str(allocation.workers),
             "INFERENCE_NUM_THREADS": str(allocation.workers * allocation.threads),
@@ -92,16 +95,18 @@ class OpenVINOEngine(CpuEngine):
             )
         out = np.empty((len(batch), self.backbone.dim), np.float32)
         request = self._requests.get()
+        size = self.inputs_of_length(batch.shape[1]) if self._takes_any else self.batch_size
         try:
-            for start in range(0, len(batch), self.batch_size):
-                part = batch[start : start + self.batch_size]
-                filled = part if self._takes_any else pad_batch(part, self.batch_size)
+            for start in range(0, len(batch), size):
+                part = batch[start : start + size]
+                filled = part if self._takes_any else pad_batch(part, size)
                 rows = request.infer([np.ascontiguousarray(filled)], share_inputs=True, share_outputs=True)[0]
                 out[start : start + len(part)] = rows[: len(part)]
         except RuntimeError as error:
             said = engine_error(f"{self.backbone.name}: OpenVINO", error)
             raise InputError(
-                f"{said} with a batch of {self.batch_size} images; use a smaller batch_size or engine='torch'"
+                f"{said} with a batch of {count_of(size, self.backbone.inputs.kind)}; use a smaller "
+                "batch_size or engine='torch'"
             ) from error
         finally:
             self._requests.put(request)

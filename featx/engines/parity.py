@@ -11,6 +11,7 @@ from featx.backbones.multilayer import columns_of
 from featx.engines.interface import Engine, engine_error
 from featx.engines.torch import EagerEngine
 from featx.errors import FeatxError
+from featx.kinds import count_of
 
 #: Inputs of the check, and of the second check that must confirm a failure.
 FEW, MANY = 4, 32
@@ -39,6 +40,8 @@ class Parity:
     passed : bool
         In fp32: the relative error is at most 1e-3. In reduced precision: the cosine is at least 0.99 for
         every input and 0.999 on average; in int8, which is never chosen automatically, 0.95 and 0.99.
+    kind : str
+        The kind of input.
     """
 
     engine: str
@@ -49,6 +52,7 @@ class Parity:
     cosine_min: float
     cosine_mean: float
     passed: bool
+    kind: str = "image"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON data."""
@@ -56,9 +60,9 @@ class Parity:
 
     def __str__(self) -> str:
         return (
-            f"{self.engine} {self.precision} on {self.device} against plain fp32 on {self.images} images: "
-            f"relative error {self.relative_error:.2g}, cosine {self.cosine_min:.5f} at least, "
-            f"{self.cosine_mean:.5f} on average"
+            f"{self.engine} {self.precision} on {self.device} against plain fp32 on "
+            f"{count_of(self.images, self.kind)}: relative error {self.relative_error:.2g}, "
+            f"cosine {self.cosine_min:.5f} at least, {self.cosine_mean:.5f} on average"
         )
 
 
@@ -73,11 +77,12 @@ def measure_parity(engine: Engine, backbone: Any, pixels: np.ndarray) -> Parity:
     pixels : ndarray of shape (n, ...)
         Prepared inputs, n at least 1. An `EngineError` says that the engine fails on them.
     """
+    kind = backbone.inputs.kind
     got = _submit_all(engine, pixels)
     expected = EagerEngine(backbone)(pixels)
     finite = np.isfinite(expected).all(axis=1)  # an overflow of the network itself is not the engine's fault
     if not finite.any():
-        return Parity(engine.name, engine.device, engine.precision, 0, 0.0, 1.0, 1.0, passed=True)
+        return Parity(engine.name, engine.device, engine.precision, 0, 0.0, 1.0, 1.0, passed=True, kind=kind)
     layers = [distances(got[finite, at], expected[finite, at]) for at in columns_of(backbone)]
     error = np.max([layer[0] for layer in layers], axis=0)
     cosines = min((layer[1] for layer in layers), key=lambda cosines: (cosines.mean(), cosines.min()))
@@ -96,13 +101,15 @@ def measure_parity(engine: Engine, backbone: Any, pixels: np.ndarray) -> Parity:
         cosine_min=least_of_all,
         cosine_mean=float(cosines.mean()),
         passed=passed,
+        kind=kind,
     )
 
 
 def _submit_all(engine: Engine, pixels: np.ndarray) -> np.ndarray:
     """Compute rows through `submit`, as an extraction does; on a device, a plain call works differently."""
+    size = engine.inputs_of_length(pixels.shape[1]) if pixels.ndim == 2 else engine.batch_size
     try:
-        parts = [pixels[at : at + engine.batch_size] for at in range(0, len(pixels), engine.batch_size)]
+        parts = [pixels[at : at + size] for at in range(0, len(pixels), size)]
         return np.concatenate([engine.submit([part])() for part in parts])
     except FeatxError:
         raise

@@ -19,6 +19,7 @@ from featx.engines.folding import fold_batch_norms
 from featx.engines.interface import CpuEngine, check_batch, pad_batch, zero_batch
 from featx.errors import EngineError, InputError
 from featx.forks import fresh_in_child, threads_here, uninterrupted
+from featx.kinds import count_of
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -50,13 +51,15 @@ class TorchEngine(CpuEngine):
         self.version = str(torch.__version__)
         self.allocation = allocation or Allocation(1, torch.get_num_threads(), 32)
         self.workers = self.allocation.workers if device == "cpu" else 0
-        self.batch_size = self.allocation.batch_size
+        self.batch_size, self.batch_positions = self.allocation.batch_size, self.allocation.positions
         self._device = torch.device(device)
         self._dtype = DTYPES[precision]
         self._threads_before: int | None = None
         self._module = self._prepare_module(backbone)
         self._to_network = backbone.inputs.to_network(self._device, self._dtype)
-        self._largest: int | None = None  # size of a batch that fits, after one that did not
+        self._varies = None in backbone.preparation.shape
+        # After a batch that did not fit: inputs of one that does or, where lengths vary, positions.
+        self._largest: int | None = None
 
     def _prepare_module(self, backbone: Backbone) -> Any:
         """Return the network in the form in which this engine runs it."""
@@ -68,9 +71,11 @@ class TorchEngine(CpuEngine):
         """Return the embeddings of a prepared batch: float32 (b, dim)."""
         check_batch(batch, self.backbone)
         out = np.empty((len(batch), self.backbone.dim), np.float32)
-        start = 0
+        start, length = 0, batch.shape[1] if self._varies else 1
+        kind = self.backbone.inputs.kind
         while start < len(batch):
-            step = min(self._largest or len(batch), len(batch) - start)
+            largest = len(batch) if self._largest is None else max(1, self._largest // length)
+            step = min(largest, len(batch) - start)
             try:
                 out[start : start + step] = self._run(batch[start : start + step])
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
@@ -78,15 +83,15 @@ class TorchEngine(CpuEngine):
                     raise
                 if self.fixed_batch:
                     raise InputError(
-                        f"{self.backbone.name}: a batch of {self.batch_size} images does not fit into "
-                        f"memory; engine {self.name!r} was built for that many: use a smaller batch_size"
+                        f"{self.backbone.name}: a batch of {count_of(self.batch_size, kind)} does not fit "
+                        f"into memory; engine {self.name!r} was built for that many: use a smaller batch_size"
                     ) from error
                 if step == 1:
                     raise InputError(
-                        f"{self.backbone.name}: not even one image fits into the memory of {self.device}; "
-                        "use a smaller image_size or device='cpu'"
+                        f"{self.backbone.name}: not even one {kind} fits into the memory of {self.device}; "
+                        f"use a smaller {'max_length' if self._varies else 'image_size'} or device='cpu'"
                     ) from error
-                self._largest = step // 2
+                self._largest = step // 2 * length
                 # The tensors of the failed attempt live as long as its traceback.
                 error.__traceback__ = None
                 self._empty_cache()

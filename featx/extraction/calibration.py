@@ -23,7 +23,10 @@ _CALIBRATED, _COUNT = "calibration", "images"
 
 
 def prepare_first(preparation: Preparation, sources: Sequence[Source], most: int) -> np.ndarray | None:
-    """Prepare the first `most` different inputs that can be read; None if there are none."""
+    """Prepare the first `most` different inputs that can be read; None if there are none.
+
+    They are inputs of the network: of an input in pieces, each piece.
+    """
     found: list[np.ndarray] = []
     seen: set[bytes] = set()
     for source in sources:
@@ -32,12 +35,13 @@ def prepare_first(preparation: Preparation, sources: Sequence[Source], most: int
             if content.digest in seen:
                 continue
             seen.add(content.digest)
-            found.append(preparation.prepare(content))
+            prepared = preparation.prepare(content)
+            found += list(prepared) if preparation.in_pieces else [prepared]
         except SourceError:
             continue  # reported when its row is computed
-        if len(found) == most:
+        if len(found) >= most:
             break
-    return preparation.collate(found) if found else None
+    return preparation.collate(found[:most]) if found else None
 
 
 def calibrate(cache: Cache, embedder: Embedder, sources: Sequence[Source]) -> Embedder:

@@ -22,6 +22,8 @@ PendingRows = Callable[[], np.ndarray]
 _IN_FLIGHT = 2
 #: Chunks that wait to fill one batch for a device, if most of them have nothing to compute.
 _MOST_WAITING = 256
+#: Batches that are filled at a time where lengths vary, so that each has inputs of about one length.
+_BATCHES_SORTED = 8
 
 
 def compute_rows(chunk: Chunk, engines: Sequence[Any], preparation: Preparation) -> None:
@@ -57,6 +59,8 @@ class DeviceFeed:
         waiting: list[Chunk] = []
         count = 0  # inputs in `waiting`
         most = min(engine.batch_size for engine in self._engines)
+        if varies(self._preparation):
+            most *= _BATCHES_SORTED
         try:
             for chunk in prepared:
                 if waiting and (count + len(chunk.digests) > most or len(waiting) >= _MOST_WAITING):
@@ -100,7 +104,7 @@ class DeviceFeed:
             pending: PendingRows = engine.submit(parts)
             return pending
         prepared = [one for part in parts for one in part]
-        pieces = Pieces(prepared, self._preparation, engine.batch_size)
+        pieces = Pieces(prepared, self._preparation, engine)
         tickets = [engine.submit([batch]) for batch in pieces.batches]
         return lambda: pieces.join([ticket() for ticket in tickets])
 
@@ -120,11 +124,11 @@ class DeviceFeed:
 
 def _run_batches(engine: Any, prepared: Prepared, preparation: Preparation) -> np.ndarray:
     """Return the rows of prepared inputs, computed one batch at a time."""
-    size = engine.batch_size
     if varies(preparation):
-        pieces = Pieces(list(prepared), preparation, size)
+        pieces = Pieces(list(prepared), preparation, engine)
         found = pieces.join([engine(batch) for batch in pieces.batches])
     else:
+        size = engine.batch_size
         rows = [engine(prepared[i : i + size]) for i in range(0, len(prepared), size)]
         found = rows[0] if len(rows) == 1 else np.concatenate(rows)
     return _require_finite(found, engine, preparation)

@@ -7,6 +7,7 @@ piece. A row depends neither on its batch nor on its place in it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -19,14 +20,14 @@ def varies(preparation: Preparation) -> bool:
 
 
 class Pieces:
-    """The pieces of some prepared inputs, in batches.
+    """The pieces of some prepared inputs, in batches that suit an engine.
 
     Parameters
     ----------
     prepared : sequence of ndarray
     preparation : Preparation
-    size : int
-        Most pieces in a batch.
+    engine : Engine
+        It says how many pieces of a length make a batch.
 
     Attributes
     ----------
@@ -34,15 +35,24 @@ class Pieces:
         Collated, the longest pieces first: the first batch shows whether memory is enough.
     """
 
-    def __init__(self, prepared: Sequence[np.ndarray], preparation: Preparation, size: int) -> None:
+    def __init__(self, prepared: Sequence[np.ndarray], preparation: Preparation, engine: Any) -> None:
         self._prepared, self._preparation = prepared, preparation
-        pieces = [piece for one in prepared for piece in (one if preparation.in_pieces else (one,))]
+        pieces = [piece for one in prepared for piece in self._divide(one)]
         lengths = np.array([len(piece) for piece in pieces])
         self._order = np.argsort(-lengths, kind="stable")
-        self.batches = [
-            preparation.collate([pieces[i] for i in self._order[start : start + size]])
-            for start in range(0, len(pieces), size)
-        ]
+        self.batches = []
+        start = 0
+        while start < len(pieces):
+            size = engine.inputs_of_length(int(lengths[self._order[start]]))
+            chosen = self._order[start : start + size]
+            self.batches.append(preparation.collate([pieces[i] for i in chosen]))
+            start += size
+
+    def _divide(self, one: np.ndarray) -> Sequence[np.ndarray]:
+        """Return the pieces of an input, each of its own length."""
+        if not self._preparation.in_pieces:
+            return (one,)
+        return [self._preparation.collate([piece])[0] for piece in one] if len(one) > 1 else one
 
     def join(self, rows: Sequence[np.ndarray]) -> np.ndarray:
         """Return the rows (n, dim) of the inputs, from the rows (b, dim) of each batch."""

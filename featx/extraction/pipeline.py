@@ -37,8 +37,8 @@ READERS = 4
 #: Inputs in a chunk for a device, whose batches are larger.
 _GRAIN = 16
 #: Batches in a chunk on a CPU: handing over each chunk wakes a thread, which takes time. Inputs of different
-#: lengths are sorted within a chunk, so it has more of them.
-_BATCHES, _BATCHES_SORTED = 4, 32
+#: lengths are sorted within a chunk, so it has more of them: the fewer, the more of a batch is padding.
+_BATCHES, _BATCHES_SORTED = 4, 64
 
 #: Processes prepare for a device from this many cores and inputs on: they take seconds to start.
 _CORES_FOR_PROCESSES = 4
@@ -169,16 +169,24 @@ class Pipeline:
         return ProcessPool(self.threads, self._preparation, max(sizes), most + -(-batch // max(sizes)) + 1)
 
     def _chunk_sizes(self, count: int) -> list[int]:
-        """Return the number of inputs in each chunk: some batches at first, single ones towards the end."""
+        """Return the number of inputs in each chunk: some batches at first, single ones towards the end.
+
+        Where lengths vary, chunks have a share of what is left, until a few batches are.
+        """
         batch: int = max(engine.batch_size for engine in self._engines)
         if self._feeds_device:
             batch = min(_GRAIN, batch)
             return [min(batch, count - start) for start in range(0, count, batch)]
-        most = _BATCHES_SORTED if varies(self._preparation) else _BATCHES
         sizes = []
         while count > 0:
-            large = count > 2 * most * batch * self.threads
-            sizes.append(min(batch * (most if large else 1), count))
+            if varies(self._preparation):
+                share = min(count // (2 * self.threads), _BATCHES_SORTED * batch)
+                last = min(_BATCHES * batch, -(-count // self.threads))
+                size = max(share, last, batch)
+            else:
+                large = count > 2 * _BATCHES * batch * self.threads
+                size = batch * (_BATCHES if large else 1)
+            sizes.append(min(size, count))
             count -= sizes[-1]
         return sizes
 

@@ -9,7 +9,12 @@ from typing import Any
 from featx.kinds import count_of, kind_of
 
 #: Names of bottlenecks; a stage of preparing has its own name.
-_TITLES = {"read": "reading files", "forward": "the network", "commit": "writing to the cache"}
+_TITLES = {
+    "read": "reading files",
+    "tokenize": "the tokenizer",
+    "forward": "the network",
+    "commit": "writing to the cache",
+}
 
 
 @dataclass
@@ -32,10 +37,12 @@ class Profile:
     device : bool
         Whether the network ran on a device of its own, beside the threads.
     engine : dict
-        ``engine``, ``device``, ``precision``, ``lanes`` (number of workers), ``batch_size``; empty when
-        nothing was computed.
+        ``engine``, ``device``, ``precision``, ``lanes`` (number of workers), ``batch_size`` and, where
+        positions are counted, ``batch_positions``; empty when nothing was computed.
     building, comparing : float
         Seconds before that, for building the engine and comparing it with plain fp32.
+    kind : str
+        The kind of input.
     """
 
     images: int = 0
@@ -47,6 +54,7 @@ class Profile:
     engine: dict[str, Any] = field(default_factory=dict)
     building: float = 0.0
     comparing: float = 0.0
+    kind: str = "image"
 
     def add(self, seconds: Mapping[str, float]) -> None:
         """Add the time that one thread spent."""
@@ -76,6 +84,7 @@ class Profile:
         }
         return {
             **self.engine,
+            "kind": self.kind,
             "images": self.images,
             "wall": self.wall,
             "building": self.building,
@@ -113,17 +122,20 @@ def stage_times(preparing: Iterable[str]) -> dict[str, float]:
 
 def profile_table(profile: Mapping[str, Any]) -> str:
     """Format the result of `Profile.to_dict` for a terminal."""
-    images, wall = profile["images"], profile["wall"]
+    images, wall, kind = profile["images"], profile["wall"], kind_of(profile)
     if not images or wall <= 0:
         return "profile: every row came from the cache; nothing was computed"
+    positions = profile.get("batch_positions")
+    batches = profile["batch_size"] if positions is None else f"{positions:,} tokens"
     threads = "thread" if profile["threads"] == 1 else "threads"
     lines = [
-        f"profile: {images} images in {wall:.2f} s, {images / wall:.0f} images/s; "
+        f"profile: {count_of(images, kind)} in {wall:.2f} s, "
+        f"{images / wall:.0f} {kind}s/s; "
         f"before that {profile['building']:.2f} s to build the engine and {profile['comparing']:.2f} s to "
         "compare it with plain fp32",
         f"{profile['engine']} {profile['precision']} on {profile['device']}, {profile['threads']} {threads}, "
-        f"batches of {profile['batch_size']}",
-        f"{'stage':<12}{'s in all':>10}{'ms/image':>10}{'busy':>8}",
+        f"batches of {batches}",
+        f"{'stage':<12}{'s in all':>10}{'ms/' + kind:>10}{'busy':>8}",
     ]
     for stage, spent in profile["stages"].items():
         each = 1000 * spent["seconds"] / images

@@ -149,6 +149,7 @@ class _Run:
         """Read all rows of all embedders, and compute those that are not in the cache."""
         self.preparation = embedders[0].preparation
         self.profile.stages = stage_times(self.preparation.stages)
+        self.profile.kind = self.preparation.kind
         for asked in embedders:
             decided = apply_decisions(self.cache, asked, self.sources, self.digests)
             self.members.append(EmbedderRun(self.cache, decided))
@@ -338,4 +339,5 @@ def _describe(engines: Sequence[Any]) -> dict[str, Any]:
     for name in ("name", "device", "precision", "workers", "batch_size"):
         values = list(dict.fromkeys(getattr(engine, name) for engine in engines))
         described[keys.get(name, name)] = values[0] if len(values) == 1 else ", ".join(map(str, values))
-    return described
+    positions = getattr(engines[0], "batch_positions", None)
+    return described | ({"batch_positions": positions} if positions is not None else {})

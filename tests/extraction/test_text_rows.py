@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 
 import featx
+from featx.backbones import MultiLayerBackbone
+from featx.extraction import embed, network_embedder
+from featx.inputs.text import StringText
+from featx.options import Run
 from tests.texts import QUICK, reviews, write_bert
 
 pytest.importorskip("transformers")
@@ -69,3 +73,58 @@ def test_texts_longer_than_the_limit_are_counted_and_said(bert, tmp_path, capsys
         cache=tmp_path / "other", checks=False, **QUICK,
     )  # fmt: skip
     assert any("are longer than 16 tokens and were cut" in warning for warning in result.warnings)
+
+
+@pytest.mark.parametrize("run", [{"engine": "openvino", "precision": "fp32"}, QUICK])
+def test_layers_and_pieces_of_long_texts_are_those_of_each_text_alone(bert, tmp_path, run):
+    """Two layers in one pass; texts of several pieces beside short ones; a run that was interrupted."""
+    if run["engine"] == "openvino":
+        pytest.importorskip("openvino")
+    texts = reviews(20)[0]
+    texts[5], texts[9] = " and ".join(texts[:12]), " ".join(["dull"] * 62)
+    sources = [StringText(str(i), text) for i, text in enumerate(texts)]
+    layers = [
+        featx.load_backbone(bert, layer=f"encoder.layer.{i}", preprocessing={"long": "mean"}) for i in (0, 1)
+    ]
+    embedder = network_embedder(MultiLayerBackbone(layers), Run(**run))
+    assert embed(sources[:7], embedder, cache=tmp_path).computed == 7
+    rows = embed(sources, embedder, cache=tmp_path)
+    assert rows.computed == len(texts) - 7
+    assert rows.profile.kind == "text"
+    assert rows.profile.engine["batch_positions"] >= 64
+    expected = pieces_alone(bert.removeprefix("hf:"), texts)
+    np.testing.assert_allclose(rows.embeddings, expected, atol=3e-6)
+
+
+def pieces_alone(folder, texts):
+    """The means of both layers over pieces of at most 64 tokens, weighted by their tokens."""
+    import torch
+    import transformers
+
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    network = transformers.AutoModel.from_pretrained(folder).eval()
+    rows = []
+    for text in texts:
+        words = tokenizer(text, add_special_tokens=False)["input_ids"]
+        parts = [words[at : at + 62] for at in range(0, len(words), 62)]
+        tokens = [[tokenizer.cls_token_id, *part, tokenizer.sep_token_id] for part in parts]
+        with torch.no_grad():
+            states = [network(torch.tensor([p]), output_hidden_states=True).hidden_states for p in tokens]
+        found = [torch.cat([both[1][0].mean(0), both[2][0].mean(0)]) for both in states]
+        lengths = np.array([len(part) for part in tokens], np.float64)
+        rows.append(lengths @ torch.stack(found).numpy() / lengths.sum())
+    return np.array(rows)
+
+
+def test_bf16_is_checked_on_texts_and_the_compiler_gives_way(bert, tmp_path):
+    texts = reviews(33)[0]
+    checked = featx.extract(texts, backbone=bert, engine="torch", precision="bf16", cache=tmp_path / "c")
+    parity = checked.run["parity"]
+    assert parity["passed"]
+    assert (parity["kind"], parity["images"], parity["on"]) == ("text", 4, "collection")
+    assert "on 4 texts" in parity["reason"]
+    with pytest.warns(RuntimeWarning, match="lengths of texts vary.*falling back to torch fp32"):
+        rows = featx.extract(
+            texts[:2], backbone=bert, engine="compile", precision="fp32", cache=tmp_path / "d"
+        )
+    assert rows.run["profile"]["engine"] == "torch"

@@ -164,7 +164,9 @@ def train_network(
             if not again.is_finite:
                 run.best.restore()
                 trained.head, trained.refit_history = run.head, []
-                trained.notes[-1] = f"not trained again on all {data.kind}s: the loss was no longer finite there"
+                trained.notes[-1] = (
+                    f"not trained again on all {data.kind}s: the loss was no longer finite there"
+                )
     trained.forwarded = forwarded + (0 if replay is None else replay.forwarded)
     return trained
 

@@ -24,7 +24,6 @@ from featx.extraction import (
     network_embedder,
     notes_on_length,
 )
-from featx.extraction import Embedder, backbone_of, extract_features, network_embedder
 from featx.kinds import count_of
 from featx.options import DEFAULT_RUN, Network, Reading, Run, listed, require_no_network
 from featx.studies.collections import open_dataset
