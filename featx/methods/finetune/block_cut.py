@@ -94,7 +94,9 @@ def _candidates(module: nn.Module) -> Iterator[tuple[str, int]]:
     """Yield the lists of blocks of which the lower ones are frozen, and the first trained block of each."""
     for name, blocks in module.named_modules():
         if isinstance(blocks, nn.ModuleList):
-            trained = [i for i, block in enumerate(blocks) if any(p.requires_grad for p in block.parameters())]
+            trained = [
+                i for i, block in enumerate(blocks) if any(p.requires_grad for p in block.parameters())
+            ]
             if trained and trained[0]:
                 yield name, trained[0]
 

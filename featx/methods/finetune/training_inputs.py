@@ -42,7 +42,11 @@ class TrainingInputs(Protocol):
         """Return the shape (n, 2) of each input, if they differ."""
 
     def batches(
-        self, positions: np.ndarray, size: int, view: View | None = None, pool: ThreadPoolExecutor | None = None
+        self,
+        positions: np.ndarray,
+        size: int,
+        view: View | None = None,
+        pool: ThreadPoolExecutor | None = None,
     ) -> Generator[tuple[np.ndarray, np.ndarray]]:
         """Yield positions (b,) and batches for `TrainableBackbone.run_lower`, in this order."""
 
@@ -84,7 +88,11 @@ class ImageInputs:
         return None
 
     def batches(
-        self, positions: np.ndarray, size: int, view: View | None = None, pool: ThreadPoolExecutor | None = None
+        self,
+        positions: np.ndarray,
+        size: int,
+        view: View | None = None,
+        pool: ThreadPoolExecutor | None = None,
     ) -> Generator[tuple[np.ndarray, np.ndarray]]:
         """Yield decoded images, with a pool of threads for this call alone unless one is given."""
         view = view or plain_view(self._preparation)
@@ -143,7 +151,11 @@ class TextInputs:
         return positions[np.argsort(-self.shapes(positions).prod(axis=1), kind="stable")]
 
     def batches(
-        self, positions: np.ndarray, size: int, view: View | None = None, pool: ThreadPoolExecutor | None = None
+        self,
+        positions: np.ndarray,
+        size: int,
+        view: View | None = None,
+        pool: ThreadPoolExecutor | None = None,
     ) -> Generator[tuple[np.ndarray, np.ndarray]]:
         """Yield padded tokens."""
         for start in range(0, len(positions), size):
@@ -166,8 +178,7 @@ _INPUTS: dict[str, Any] = {"image": ImageInputs, "text": TextInputs}
 
 def training_inputs(sources: Any, kind: str, preparation: Any) -> TrainingInputs:
     """Return the inputs of sources; what is such inputs already is returned as it is."""
-    if isinstance(sources, tuple(_INPUTS.values())):
-        known: TrainingInputs = sources
-        return known
+    if isinstance(sources, (ImageInputs, TextInputs)):
+        return sources
     found: TrainingInputs = _INPUTS[kind](sources, preparation)
     return found

@@ -43,7 +43,9 @@ class TuningSetup:
 
     def __post_init__(self) -> None:
         if self.augment and self.kind != "image":
-            raise InputError(f"augment is for images, and a {self.kind} is always shown as it is; leave it out")
+            raise InputError(
+                f"augment is for images, and a {self.kind} is always shown as it is; leave it out"
+            )
 
     @property
     def kind(self) -> str:
