@@ -18,11 +18,11 @@ from featx.data.read_report import ReadReport, skip_hint
 from featx.data.readers.folder_listing import PathFinder
 from featx.data.readers.images import IMAGE_KEYS, make_sources
 from featx.data.readers.text_column import COLUMNS, refuse_numbers, text_candidates
-from featx.data.readers.texts import is_text_file, make_text_sources, problem_of
+from featx.data.readers.texts import make_text_sources, problem_of
 from featx.data.tasks import LABEL, Task, check_asked, check_not_empty, make_task, names_of
 from featx.errors import DatasetError, ImageError, InputError, SourceError, TextError, UnknownName
 from featx.inputs.image import FileImage
-from featx.inputs.text import FileText
+from featx.inputs.text import FileText, is_text_file
 from featx.terminal import shortened
 
 #: The most columns that a message names (a table of embeddings has a thousand), and letters of each.

@@ -150,7 +150,7 @@ def _read_csv(file: Path, text: str | None, asked: list[str], on_error: str) -> 
         if given is not None:
             names, rest = given, [(first, header), *rest]
             places = [f"column {names.index(name) + 1} is read as {name}" for name in ("text", "label")]
-            notes.append(f"{file.name} has no header: {', '.join(places)}")
+            notes.append(f"{file.name}: no header; {', '.join(places)}")
         records = iter(rest)
     column = find_text_column(str(file), names, text, asked)
     where = _positions(file, names, [*asked, *([column] if column else [])])

@@ -9,9 +9,10 @@ from typing import Any
 
 from featx.data.labels import is_missing, same_form
 from featx.data.readers.images import IMAGE_KEYS
-from featx.data.readers.texts import TEXT_KEYS, is_text_file
+from featx.data.readers.texts import TEXT_KEYS
 from featx.errors import DatasetError, UnknownName
 from featx.inputs.image import is_image_file
+from featx.inputs.text import is_text_file
 from featx.terminal import shortened
 
 #: Columns of every table, apart from that of texts.

@@ -239,7 +239,7 @@ def test_damaged_parquet_is_refused(folder):
     ("columns", "says"),
     [
         ({"path": ["img/a.png", None], "label": ["x", "y"]}, "row 2, column path: no value"),
-        ({"path": ["img/a.png", "img/b.png"], "label": [None, None]}, "no image has a value in column label"),
+        ({"path": ["img/a.png", "img/b.png"], "label": [None, None]}, "no input has a value in column label"),
         ({"path": [1, 2], "label": ["x", "y"]}, "row 1, column path: expected text, got 1"),
         (
             {"path": ["img/a.png", "img/b.png"], "label": [1.0, 2.5]},
@@ -455,4 +455,4 @@ def test_a_target_that_is_not_finite_is_refused(folder, value):
 
 def test_a_column_without_any_value_is_refused(folder):
     text = "path,a,b\nimg/a.png,x,\nimg/b.png,y,\n"
-    assert error(folder, text, label=["a", "b"]) == ": no image has a value in column b"
+    assert error(folder, text, label=["a", "b"]) == ": no input has a value in column b"
