@@ -64,9 +64,9 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
     epochs, batch_size, lr_head, lr_backbone, weight_decay, unfreeze, patience, augment : optional
         Fields of `featx.methods.finetune.Recipe`; None is the value of
         `featx.methods.finetune.default_recipe` for the mode and the number of training images. A given
-        `lr_backbone` is used without a search; `augment` is for images only. In the modes that train layers, given `epochs` are all run
-        unless `patience` is given, too. Mode ``"head"`` ignores `lr_backbone`, `unfreeze` and `augment`. The
-        other modes first train a head, always with the defaults of ``"head"``.
+        `lr_backbone` is used without a search; `augment` is for images only. In the modes that train layers,
+        given `epochs` are all run unless `patience` is given, too. Mode ``"head"`` ignores `lr_backbone`,
+        `unfreeze` and `augment`. The other modes first train a head, always with the defaults of ``"head"``.
     recipe : dict, optional
         Further fields of `featx.methods.finetune.Recipe`, such as ``{"ema": 0.99, "layer_decay": 0.8}``.
     early_stopping : bool, default=True
@@ -88,8 +88,8 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
     cache : path, optional
         Root of the embedding cache.
     random_state : int, numpy.random.RandomState or None, default=None
-        Seed of the validation part, the order of the images, the random crops and dropout. On a CPU the same integer
-        gives the same predictions. None draws a new seed; global random states are never used.
+        Seed of the validation part, the order of the images, the random crops and dropout. On a CPU the same
+        integer gives the same predictions. None draws a new seed; global random states are never used.
     n_jobs : int, optional
         Cores that compute embeddings.
     verbose : bool, default=False

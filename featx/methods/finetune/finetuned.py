@@ -182,8 +182,8 @@ class FineTuned:
         Parameters
         ----------
         images : sequence of sources, or ndarray of shape (n, d)
-            Images or texts, or embeddings in mode ``"head"`` only: the other modes have changed the network that the
-            embeddings came from.
+            Images or texts, or embeddings in mode ``"head"`` only: the other modes have changed the network
+            that the embeddings came from.
         batch_size : int, default=32
             Inputs per forward pass; does not change the result.
 

@@ -19,8 +19,8 @@ _SMALLER = {"image": "a smaller image size", "text": "a smaller max_length"}
 def out_of_memory_error(kind: str = "image") -> InputError:
     """Return the error for a device that cannot hold the activations of a single input."""
     return InputError(
-        f"fine-tuning: one {kind} does not fit into the device's memory; use device='cpu', a smaller backbone "
-        f"or {_SMALLER[kind]}"
+        f"fine-tuning: one {kind} does not fit into the device's memory; use device='cpu', a smaller "
+        f"backbone or {_SMALLER[kind]}"
     )
 
 

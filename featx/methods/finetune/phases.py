@@ -195,7 +195,7 @@ def _plan_refit(trained: Trained, data: TrainingData, start: Head | None) -> boo
     chosen = "rate and epoch were" if trained.search else "the epoch was"
     what = f"for {epoch} epoch{'s' * (epoch > 1)}" if epoch else "the head only"
     trained.notes.append(
-        f"{chosen} chosen on {count_of(len(data.val), data.kind)}, and the training then repeated, {what}, on all "
-        f"{len(data.train) + len(data.val)}"
+        f"{chosen} chosen on {count_of(len(data.val), data.kind)}, and the training then repeated, {what}, "
+        f"on all {len(data.train) + len(data.val)}"
     )
     return True

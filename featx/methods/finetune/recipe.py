@@ -44,16 +44,15 @@ Texts have defaults of their own (`_TEXTS`), from the literature on BERT and net
 
 - AdamW with bias correction, warm-up over the first tenth of the steps, batches of 32 and weight decay 0.01
   (Devlin et al., *BERT*, 2019, appendix A). Dropout is on at the rates of the network's configuration.
-- `TEXTS_SHOWN` texts in all epochs, at least 3 and at most 20: three to four on the sets of thousands of
-  texts and more for which Devlin et al. recommend these, and 20 on small ones, where a few epochs leave the
-  network badly trained, and low or different from seed to seed (Mosbach et al., *On the Stability of
-  Fine-tuning BERT*, 2021, section 6; Zhang et al., *Revisiting Few-sample BERT Fine-tuning*, 2021, section 5).
+- `TEXTS_SHOWN` texts in all epochs, of which there are at least 3 and at most 20: three on sets of many
+  thousands of texts, as Devlin et al. have it, and 20 on those of a thousand and fewer, where a few epochs
+  give results that are worse and differ from seed to seed (Mosbach et al., *On the Stability of Fine-tuning
+  BERT*, 2021; Zhang et al., *Revisiting Few-sample BERT Fine-tuning*, 2021).
 - Rates of `TEXT_RATES`: Devlin et al. recommend 2e-5 to 5e-5 for networks of 110 million parameters and more,
-  and Turc et al. (*Well-Read Students Learn Better*, 2019, section 4.1) 3e-5 to 3e-4 for compact ones; every
-  one of these is within a factor of about three of one of them.
+  and Turc et al. (*Well-Read Students Learn Better*, 2019) try 3e-5 to 3e-4 for compact ones; each of these
+  is within a factor of about three of one of the two.
 - Rates fall by 0.95 from block to block towards the input (Sun et al., *How to Fine-Tune BERT for Text
-  Classification?*, 2019, section 5.3.4; Howard and Ruder, *Universal Language Model Fine-tuning*, 2018,
-  section 3.2, by a factor of 2.6).
+  Classification?*, 2019; the idea is that of Howard and Ruder 2018, section 3.2).
 - No augmentation: changing the words of a text may change its label.
 """
 
@@ -326,8 +325,8 @@ class Recipe:
         for name in ("augment", "mixup"):
             if value := getattr(self, name):
                 raise InputError(
-                    f"recipe: {name}={value!r} is for images, and a {kind} is always shown as it is; leave it "
-                    "out"
+                    f"recipe: {name}={value!r} is for images, and a {kind} is always shown as it is; leave "
+                    "it out"
                 )
 
     @property

@@ -77,7 +77,8 @@ def fine_tune(
     backbone : Backbone or RowsOnly
         A backbone from `featx.backbones.load_backbone`; it is not changed.
     images : sequence of sources of length n, or None
-        Images or texts, as the backbone takes them. May be None for mode ``"head"`` when embeddings are given.
+        Images or texts, as the backbone takes them. May be None for mode ``"head"`` when embeddings are
+        given.
     labels : array-like of int, shape (n,)
         Class of each input, in ``range(n_classes)``.
     n_classes : int
@@ -98,8 +99,8 @@ def fine_tune(
     precision : {"auto", "fp32", "bf16", "fp16"}
         See `featx.methods.finetune.precision.choose_arithmetic`.
     seed : int, default=0
-        Seed of the order of the images, the random crops, mixup and dropout. On a CPU the same seed gives the same
-        history, bit for bit. Global random states are neither read nor changed.
+        Seed of the order of the images, the random crops, mixup and dropout. On a CPU the same seed gives the
+        same history, bit for bit. Global random states are neither read nor changed.
     progress : callable, optional
         Called with each entry of the history after its epoch (mode ``"head"``: with the best one).
     start_from : FineTuned, optional

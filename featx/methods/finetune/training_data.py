@@ -11,6 +11,7 @@ import numpy as np
 
 from featx.errors import InputError
 from featx.kinds import count_of
+from featx.methods.finetune.training_inputs import TrainingInputs
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class TrainingData:
     `val` may be empty.
     """
 
-    images: Sequence[Any] | None
+    images: Sequence[Any] | TrainingInputs | None
     labels: np.ndarray
     n_classes: int
     train: np.ndarray

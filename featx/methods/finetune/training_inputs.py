@@ -178,8 +178,7 @@ _INPUTS: dict[str, Any] = {"image": ImageInputs, "text": TextInputs}
 
 def training_inputs(sources: Any, kind: str, preparation: Any) -> TrainingInputs:
     """Return the inputs of sources; what is such inputs already is returned as it is."""
-    if isinstance(sources, tuple(_INPUTS.values())):
-        known: TrainingInputs = sources
-        return known
+    if isinstance(sources, (ImageInputs, TextInputs)):
+        return sources
     found: TrainingInputs = _INPUTS[kind](sources, preparation)
     return found
