@@ -93,7 +93,7 @@ def matching_embedder(
     values : mapping of str to ndarray, optional
         Parameters and buffers of a fine-tuned network, which replace those of the backbone.
     files : mapping of str to bytes, optional
-        With `values`, the files of the network and its tokenizer (`featx.backbones.Architecture.files`), so
+        With `values`, the files of the network and its tokenizer (`featx.backbones.Architecture.kept_files`), so
         that its folder is not needed.
 
     Returns
