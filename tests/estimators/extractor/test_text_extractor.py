@@ -125,8 +125,8 @@ def test_another_tokenizer_than_at_fit_is_refused(bert, tmp_path):
     folder = tmp_path / "bert"
     shutil.copytree(bert.removeprefix("hf:"), folder)
     extractor = FeatureExtractor(f"hf:{folder}", **QUICK).fit(["it"])
-    settings = folder / "tokenizer_config.json"
-    settings.write_text(settings.read_text().replace("64", "63"))
+    vocabulary = folder / "tokenizer.json"
+    vocabulary.write_text(vocabulary.read_text().replace('"warm"', '"cold"'))
     with pytest.raises(ModelMismatch, match=r"the tokenizer or the pooling of hf:.* has changed since fit"):
         extractor.transform(["it"])
 
