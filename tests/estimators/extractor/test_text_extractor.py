@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import estimator_checks_generator
 from texts import QUICK, reviews, write_bert
 
-from featx import FeatureExtractor, extract
+from featx import FeatureExtractor, FineTunedClassifier, extract
 from featx.errors import DatasetError, InputError, ModelMismatch
 
 pytest.importorskip("transformers")
@@ -105,6 +105,14 @@ def test_searches_over_layers_poolings_and_lengths(extractor):
     assert not np.allclose(rows[0], rows[1])
     by_dict = clone(extractor).set_params(preprocessing={"max_length": 6}).fit_transform(texts)
     np.testing.assert_array_equal(rows[1], by_dict)
+
+
+def test_a_classifier_that_trains_on_texts_is_searched_like_any_other(bert):
+    texts, labels = reviews(4)
+    pipe = make_pipeline(FineTunedClassifier(bert, random_state=0, **QUICK))
+    search = GridSearchCV(pipe, {"finetunedclassifier__max_length": [4, 32]}, cv=2, error_score="raise")
+    assert search.fit(texts, labels).predict(texts).tolist() == labels
+    assert search.best_params_ == {"finetunedclassifier__max_length": 32}
 
 
 def test_clone_and_pickle_hold_no_weights(extractor):
