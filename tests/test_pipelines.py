@@ -96,7 +96,8 @@ def test_the_pipelines_for_texts_run(tmp_path, monkeypatch, capsys):
     texts, labels = reviews(12)
     lines = [f"{text}\t{label}\n" for text, label in zip(texts, labels, strict=True)]
     (tmp_path / "reviews.tsv").write_text("".join(["review\tlabel\n", *lines]))
-    given = {"BERT": f"hf:{write_bert(tmp_path / 'bert')}", "OTHER": f"hf:{write_bert(tmp_path / 'o', seed=1)}"}
+    folders = {"BERT": write_bert(tmp_path / "bert"), "OTHER": write_bert(tmp_path / "other", seed=1)}
+    given = {word: f"hf:{folder}" for word, folder in folders.items()}
     for name, (argv, expected) in TEXT_RUNS.items():
         command = [str(PIPELINES / name), "--data", str(tmp_path / "reviews.tsv")]
         monkeypatch.setattr(sys, "argv", [*command, *(given.get(word, word) for word in argv)])

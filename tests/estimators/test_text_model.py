@@ -207,5 +207,5 @@ def test_a_fine_tuned_network_needs_nothing_but_its_file(bert, tmp_path):
     write_model_file(
         tmp_path / "odd", given, arrays | {"files.config.json": np.frombuffer(changed, np.uint8)}
     )
-    with pytest.raises(ModelMismatch, match="train the model again|does not fit"):
+    with pytest.raises(ModelMismatch, match=r"train the model again|does not fit"):
         load_model(tmp_path / "odd").predict(["a new text"])
