@@ -215,7 +215,7 @@ class GraphFeatures(nn.Module):
         return dict(zip(tensors, self.network.run(x, tensors), strict=True))
 
     def _pool(self, found: dict[str, Tensor], x: Tensor) -> Tensor:
-        rows = [self.rules.pool(tap, found[tap.layer], x) for tap in self.taps]
+        rows = [self.rules.pool(self, tap, found[tap.layer], x) for tap in self.taps]
         return rows[0] if len(rows) == 1 else torch.cat(rows, 1)
 
     def _size(self, x: Tensor) -> Tensor:
