@@ -10,7 +10,6 @@ the first line, the frozen network.
 """
 
 import argparse
-from dataclasses import replace
 
 import numpy as np
 
@@ -49,7 +48,7 @@ if __name__ == "__main__":
             dataset.inputs,
             dataset.labels,
             len(dataset.classes),
-            recipe=replace(recipe, augment=False) if mode != "head" else recipe,
+            recipe=recipe,
             train_idx=fit,
             val_idx=held,
             embeddings=features.embeddings,

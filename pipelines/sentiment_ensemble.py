@@ -3,10 +3,10 @@
     python pipelines/sentiment_ensemble.py --data reviews.csv --backbones hf:BERT hf:ROBERTA hf:XLNET
 
 The data is a table with a column of texts and one of labels, or a folder of tables train, dev and test. On
-the frozen rows of each network, logistic regression is fitted to the training sentences. Their probabilities are
-averaged, with equal weights and with those that suit the out-of-fold probabilities of the training sentences
-best. The best member is the one with the lowest log loss on these, so the test sentences choose nothing;
-McNemar's test compares both averages with it.
+the frozen rows of each network, logistic regression is fitted to the training sentences. Their probabilities
+are averaged, with equal weights and with those that suit the out-of-fold probabilities of the training
+sentences best. The best member is the one with the lowest log loss on these, so the test sentences choose
+nothing; McNemar's test compares both averages with it.
 """
 
 import argparse

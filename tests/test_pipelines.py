@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from texts import reviews, write_bert
 
 PIPELINES = Path(__file__).parent.parent / "pipelines"
 RUNS = {
@@ -60,13 +61,19 @@ RUNS = {
     ),
 }
 
+#: Those that take texts, with a table of reviews and a tiny BERT in place of ``BERT``.
+TEXT_RUNS = {
+    "bert_sentiment.py": (["--backbone", "BERT", "--epochs", "1"], "last       "),
+    "sentiment_ensemble.py": (["--backbones", "BERT", "OTHER"], "averaged: test accuracy"),
+}
+
 
 #: The one that runs in a process of its own, with whatever engine is the fastest here.
 ALONE = "resnet50_logreg.py"
 
 
 def test_every_pipeline_is_run_here():
-    assert {p.name for p in PIPELINES.glob("*.py")} == set(RUNS)
+    assert {p.name for p in PIPELINES.glob("*.py")} == {*RUNS, *TEXT_RUNS}
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -84,7 +91,21 @@ def test_a_pipeline_runs(name, tmp_path, monkeypatch, capsys, two_epochs):
     assert expected in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", RUNS)
+def test_the_pipelines_for_texts_run(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("transformers")
+    texts, labels = reviews(12)
+    lines = [f"{text}\t{label}\n" for text, label in zip(texts, labels, strict=True)]
+    (tmp_path / "reviews.tsv").write_text("".join(["review\tlabel\n", *lines]))
+    folders = {"BERT": write_bert(tmp_path / "bert"), "OTHER": write_bert(tmp_path / "other", seed=1)}
+    given = {word: f"hf:{folder}" for word, folder in folders.items()}
+    for name, (argv, expected) in TEXT_RUNS.items():
+        command = [str(PIPELINES / name), "--data", str(tmp_path / "reviews.tsv")]
+        monkeypatch.setattr(sys, "argv", [*command, *(given.get(word, word) for word in argv)])
+        runpy.run_path(command[0], run_name="__main__")
+        assert expected in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", [*RUNS, *TEXT_RUNS])
 def test_a_pipeline_takes_the_common_options(name):
     shown = runpy.run_path(str(PIPELINES / name))["parser"].format_help()
     for option in ("--backbone", "--data", "--limit"):

@@ -188,7 +188,7 @@ class Architecture:
         """Return a value that changes with the files the network is built from; None where there are none."""
         return None
 
-    def files(self) -> dict[str, bytes]:
+    def kept_files(self) -> dict[str, bytes]:
         """Return small files that a fine-tuned network needs beside its values, by name."""
         return {}
 

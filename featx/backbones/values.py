@@ -1,4 +1,4 @@
-"""The values of a fine-tuned network and the files beside them; without torch, so that models open quickly."""
+"""The values of a fine-tuned network, and the files beside them; without torch, which takes time."""
 
 from __future__ import annotations
 

@@ -93,8 +93,8 @@ def matching_embedder(
     values : mapping of str to ndarray, optional
         Parameters and buffers of a fine-tuned network, which replace those of the backbone.
     files : mapping of str to bytes, optional
-        With `values`, the files of the network and its tokenizer (`featx.backbones.Architecture.files`), so
-        that its folder is not needed.
+        With `values`, the files of the network and its tokenizer, so that its folder is not needed: see
+        `featx.backbones.Architecture.kept_files`.
 
     Returns
     -------

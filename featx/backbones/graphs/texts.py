@@ -21,6 +21,7 @@ from torch import Tensor
 
 from featx.backbones.input_settings import InputSettings
 from featx.backbones.layers.pooling import Tap
+from featx.backbones.sources.hf.pipeline import pool_tokens
 from featx.backbones.sources.hf.repository import Repository
 from featx.backbones.sources.hf.text_networks import TextLayerRules
 from featx.backbones.sources.hf.tokenizer import VOCABULARIES, HfTokenizer
@@ -71,7 +72,18 @@ class TextGraphRules(TextLayerRules):
         """Return how a layer is pooled; one row a text is taken as it is."""
         if len(shape) == 2 and pooling is None:
             return Tap(layer, "identity"), shape[1]
-        return super().find_tap(network, layer, pooling or self.default, shape, name)
+        chosen = pooling or self.default
+        if chosen == "cls" and len(shape) == 3:
+            return Tap(layer, "cls", 2), shape[2]
+        return super().find_tap(network, layer, chosen, shape, name)
+
+    def pool(self, network: Any, tap: Tap, output: Tensor, x: Tensor) -> Tensor:
+        """Return one row (n, c) for each text; a class token, if it is asked for, is the first token."""
+        if tap.pooling == "identity":
+            return output.clone()
+        if tap.pooling == "cls":
+            return output[:, 0].clone()
+        return pool_tokens(output, x >= 0, "lasttoken" if tap.pooling == "last" else tap.pooling)
 
 
 def text_graph_input(

@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import estimator_checks_generator
 from texts import QUICK, reviews, write_bert
 
-from featx import FeatureExtractor, extract
+from featx import FeatureExtractor, FineTunedClassifier, extract
 from featx.errors import DatasetError, InputError, ModelMismatch
 
 pytest.importorskip("transformers")
@@ -107,6 +107,14 @@ def test_searches_over_layers_poolings_and_lengths(extractor):
     np.testing.assert_array_equal(rows[1], by_dict)
 
 
+def test_a_classifier_that_trains_on_texts_is_searched_like_any_other(bert):
+    texts, labels = reviews(4)
+    pipe = make_pipeline(FineTunedClassifier(bert, random_state=0, **QUICK))
+    search = GridSearchCV(pipe, {"finetunedclassifier__max_length": [4, 32]}, cv=2, error_score="raise")
+    assert search.fit(texts, labels).predict(texts).tolist() == labels
+    assert search.best_params_ == {"finetunedclassifier__max_length": 32}
+
+
 def test_clone_and_pickle_hold_no_weights(extractor):
     texts, _ = reviews(2)
     rows = extractor.fit_transform(texts)
@@ -125,8 +133,8 @@ def test_another_tokenizer_than_at_fit_is_refused(bert, tmp_path):
     folder = tmp_path / "bert"
     shutil.copytree(bert.removeprefix("hf:"), folder)
     extractor = FeatureExtractor(f"hf:{folder}", **QUICK).fit(["it"])
-    settings = folder / "tokenizer_config.json"
-    settings.write_text(settings.read_text().replace("64", "63"))
+    vocabulary = folder / "tokenizer.json"
+    vocabulary.write_text(vocabulary.read_text().replace('"warm"', '"cold"'))
     with pytest.raises(ModelMismatch, match=r"the tokenizer or the pooling of hf:.* has changed since fit"):
         extractor.transform(["it"])
 

@@ -28,7 +28,7 @@ _folders: dict[str, str] = {}
 
 
 def read_files(repository: Repository) -> dict[str, bytes]:
-    """Return the files of settings and vocabulary that are on this machine, by their path in the repository."""
+    """Return the files of settings and vocabulary that are on this machine, by path in the repository."""
     config = repository.find("config.json")
     if config is None:
         return {}

@@ -117,7 +117,7 @@ class HfTextArchitecture(HfArchitecture):
             )
         return prepare
 
-    def files(self) -> dict[str, bytes]:
+    def kept_files(self) -> dict[str, bytes]:
         """Return the files of its settings and its tokenizer."""
         return read_files(self.repository)
 
