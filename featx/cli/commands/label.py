@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from featx.cli import values
 from featx.cli.flags import add_data, add_flag, add_network, add_output, add_run
-from featx.cli.output import list_failures
+from featx.cli.output import fit_first_column, list_failures, text_in_line
 from featx.errors import InputError
 from featx.kinds import count_of
 from featx.terminal import printable, say, tell
@@ -100,7 +100,7 @@ def run(args: Namespace) -> None:
     rows = choice.rows[: choice.n]
     shown = [row.text or (row.path if pool.has_pictures else row.id) for row in rows]
     _print(list(zip(shown, rows, strict=True)), pool.images.kind)
-    list_failures(choice.failures)
+    list_failures(choice.failures, pool.images.kind)
     if table is not None:
         _write(args, pool.images, choice, table, page)
 
@@ -111,10 +111,11 @@ def _print(rows: list[tuple[str, LabelRow]], kind: str) -> None:
 
     if all(row.suggested is None for _, row in rows):
         for path, _ in rows:
-            say(printable(path))
+            say(text_in_line(path) if kind == "text" else printable(path))
         return
-    lines = [[path, str(row.suggested), f"{row.confidence:.2f}"] for path, row in rows]
-    say("\n".join(align_columns([[kind, "suggested", "confidence"], *lines])))
+    lines = [[kind, "suggested", "confidence"]]
+    lines += [[path, str(row.suggested), f"{row.confidence:.2f}"] for path, row in rows]
+    say("\n".join(align_columns(fit_first_column(lines) if kind == "text" else lines)))
 
 
 def _write(

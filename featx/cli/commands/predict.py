@@ -30,8 +30,8 @@ def add(parser: ArgumentParser) -> None:
         "images",
         nargs="+",
         metavar="INPUTS",
-        help="image files and folders of images; for a model of texts: .txt files and folders of them, tables "
-        "with a column of texts, and - for standard input, one text a line",
+        help="image files and folders of images; for a model of texts: .txt files and folders of them, "
+        "tables with a column of texts, and - for standard input, one text a line",
     )
     add_flag(parser, "text")
     add_output(parser, "FILE", "write here instead of standard output", required=False)
@@ -90,7 +90,9 @@ def _image_paths(args: Namespace) -> tuple[list[str], list[Any]]:
     from featx.data import SKIP_HINT, list_images
 
     if "-" in args.images:
-        raise DatasetError("-: standard input is for texts, and this model takes images; give files or folders")
+        raise DatasetError(
+            "-: standard input is for texts, and this model takes images; give files or folders"
+        )
     paths: list[str] = []
     failures: list[Any] = []
     for item in args.images:

@@ -22,8 +22,8 @@ HELP = "train a classifier and save it"
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
-        "Trains one classifier on all labelled images or texts and writes a model file: a probe or a head on frozen "
-        "features, the network itself, or an ensemble of several backbones."
+        "Trains one classifier on all labelled images or texts and writes a model file: a probe or a head on "
+        "frozen features, the network itself, or an ensemble of several backbones."
     )
     more = "; images of a test split are left out. Also an .h5 file of featx extract; for ensemble, several"
     parser.add_argument("data", nargs="+", metavar="DATA", help=DATA_HELP + more)
@@ -67,8 +67,8 @@ def _when_unsure(rule: UnsureRule | None, kind: str = "image") -> str:
     """Say which answers of the model are marked as unsure; without a rule it is a fine-tuned network."""
     if rule is None:
         return (
-            f"no answer is marked as unsure: the network was trained on all {kind}s, so it has seen none that "
-            "could show when; a probe and --classifier head mark them"
+            f"no answer is marked as unsure: the network was trained on all {kind}s, so it has seen none "
+            "that could show when; a probe and --classifier head mark them"
         )
     found, when = rule.confidence, []
     if found is not None and found.guaranteed and found.right is not None:
@@ -83,9 +83,7 @@ def _when_unsure(rule: UnsureRule | None, kind: str = "image") -> str:
         )
     when += [] if rule.familiarity is None else [f"unlike the training {kind}s"]
     return (
-        f"unsure answers: {', or '.join(when)}"
-        if when
-        else f"no answer is marked as unsure: too few {kind}s"
+        f"unsure answers: {', or '.join(when)}" if when else f"no answer is marked as unsure: too few {kind}s"
     )
 
 
