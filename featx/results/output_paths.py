@@ -311,7 +311,9 @@ def _are_labels(path: Path) -> bool:
     with open(path, "rb") as file:  # a spreadsheet may have saved it with another separator
         first = file.readline(1 << 20).decode("utf-8-sig").lower()
     columns = set(re.findall(r"\w+", first))
-    return {"label", "suggested", "confidence"} <= columns and ("path" in columns or {"id", "text"} <= columns)
+    return {"label", "suggested", "confidence"} <= columns and (
+        "path" in columns or {"id", "text"} <= columns
+    )
 
 
 def _is_page(path: Path) -> bool:

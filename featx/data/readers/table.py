@@ -165,7 +165,7 @@ def _read_csv(file: Path, text: str | None, asked: list[str], on_error: str) -> 
         rows.append(line)
         for name, position in where.items():
             cell = record[position]
-            columns[name].append(cell if name == column else original_cell(cell.strip()))
+            columns[name].append(original_cell(cell if name == column else cell.strip()))
 
     def all_columns() -> dict[str, list[Any]]:
         cells = [record for _, record in csv_records(file, content, delimiter)][1:]
