@@ -14,8 +14,8 @@ resemblance R = |A and B| / |A or B| the expected Hamming distance of two hashes
     64 (1 - R) / 2,
 
 so that 8 bits stand for R = 0.75. One changed word changes four of the n + 3 sequences of n words:
-R = (n - 1) / (n + 7) is 0.53 for 10 words, 0.75 for 25 and 0.93 for 100. So a word that turns the meaning of
-a sentence round makes it another one, and a word that is corrected on a page does not.
+R = (n - 1) / (n + 7) is 0.53 for 10 words, 0.75 for 25 and 0.93 for 100. So a changed word, which may turn
+the meaning round, makes a short sentence another text, and does not make a page another one.
 """
 
 from __future__ import annotations
