@@ -2,8 +2,8 @@
 
     python pipelines/sentiment_ensemble.py --data reviews.csv --backbones hf:BERT hf:ROBERTA hf:XLNET
 
-The data is a table with a column of texts and one of labels, or a folder of tables train, dev and test. On the
-frozen rows of each network, logistic regression is fitted to the training sentences. Their probabilities are
+The data is a table with a column of texts and one of labels, or a folder of tables train, dev and test. On
+the frozen rows of each network, logistic regression is fitted to the training sentences. Their probabilities are
 averaged, with equal weights and with those that suit the out-of-fold probabilities of the training sentences
 best. The best member is the one with the lowest log loss on these, so the test sentences choose nothing;
 McNemar's test compares both averages with it.
@@ -49,7 +49,7 @@ if __name__ == "__main__":
         tested.append(probe.predict_proba(rows[split.test]))
     weights = blend_weights(held_out, known[at])
     best = int(np.argmin([log_loss(one, known[at]) for one in held_out]))
-    members = {name: probabilities for name, probabilities in zip(args.backbones, tested, strict=True)}
+    members = dict(zip(args.backbones, tested, strict=True))
     averages = {
         "averaged": np.mean(tested, axis=0),
         f"weighted ({', '.join(f'{weight:.2f}' for weight in weights)})": np.tensordot(weights, tested, 1),

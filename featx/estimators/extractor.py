@@ -259,8 +259,8 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
         if other is not None:
             raise InputError(
                 f"FeatureExtractor: backbones of one kind of input are needed; {backbones[0].name} takes "
-                f"{backbones[0].kind}s and {other.name} takes {other.kind}s. Give each column an extractor of "
-                "its own, in a ColumnTransformer"
+                f"{backbones[0].kind}s and {other.name} takes {other.kind}s. Give each column an extractor "
+                "of its own, in a ColumnTransformer"
             )
         return backbones
 
@@ -272,8 +272,8 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
             )
         if self.precision == "int8":
             raise InputError(
-                f"FeatureExtractor: precision 'int8' depends on the {backbones[0].kind}s that it was calibrated "
-                "on, and a pipeline meets others later; use 'bf16' or 'fp32'"
+                f"FeatureExtractor: precision 'int8' depends on the {backbones[0].kind}s that it was "
+                "calibrated on, and a pipeline meets others later; use 'bf16' or 'fp32'"
             )
         run = Run.of(self.get_params(deep=False))
         return [network_embedder(backbone, run) for backbone in backbones]
@@ -299,8 +299,8 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
             takes_texts = backbones[0].kind == "text"
             if takes_texts and fitted.partition(".")[0] == here.partition(".")[0]:
                 raise ModelMismatch(
-                    f"FeatureExtractor: the tokenizer or the pooling of {name} has changed since fit; give the "
-                    "same one, or fit again"
+                    f"FeatureExtractor: the tokenizer or the pooling of {name} has changed since fit; give "
+                    "the same one, or fit again"
                 )
             if "." in fitted and not takes_texts:
                 raise ModelMismatch(

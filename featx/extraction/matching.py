@@ -70,6 +70,7 @@ def matching_embedder(
     trust_code: bool = False,
     module: Any = None,
     values: Mapping[str, np.ndarray] | None = None,
+    files: Mapping[str, bytes] | None = None,
 ) -> Embedder:
     """Make an embedder whose rows are in `space`.
 
@@ -91,6 +92,9 @@ def matching_embedder(
         The network, if it is the user's own.
     values : mapping of str to ndarray, optional
         Parameters and buffers of a fine-tuned network, which replace those of the backbone.
+    files : mapping of str to bytes, optional
+        With `values`, the files of the network and its tokenizer (`featx.backbones.Architecture.files`), so
+        that its folder is not needed.
 
     Returns
     -------
@@ -115,7 +119,14 @@ def matching_embedder(
             "no other image can be put beside them: extract in bf16 or fp32"
         )
     network = _load(
-        space, arguments, where, weights=weights, trust_code=trust_code, module=module, values=values
+        space,
+        arguments,
+        where,
+        weights=weights,
+        trust_code=trust_code,
+        module=module,
+        values=values,
+        files=files,
     )
     made_in = space["precision"]
     here = resolve(engine=run.engine, device=run.device).precision
@@ -158,6 +169,7 @@ def _load(
     trust_code: bool,
     module: Any,
     values: Mapping[str, np.ndarray] | None,
+    files: Mapping[str, bytes] | None,
 ) -> Any:
     """Load the backbone of these arguments, or cut the module given where they say; put `values` into it.
 
@@ -168,6 +180,10 @@ def _load(
     stated = space["backbone"]
     if weights is not None and stated["source"] == OF_TRANSFORMERS and Path(weights).expanduser().is_dir():
         arguments, weights = {**arguments, "name": f"hf:{Path(weights).expanduser()}"}, None
+    elif values and files:
+        from featx.backbones.sources.hf.kept_files import write_folder
+
+        arguments = {**arguments, "name": f"hf:{write_folder(files)}"}
     if values and weights is not None:
         raise InputError(
             f"{where}: weights={str(weights)!r} has no effect: the network was fine-tuned, and the model "

@@ -22,7 +22,7 @@ Check = Callable[[str, Any], None]
 #: How a layer with positions becomes one vector, for each kind of input. "identity": it is a vector already.
 POOLINGS_OF = {
     "image": ("avg", "max", "cls", "patches", "cls+patches", "none", "identity"),
-    "text": ("mean", "cls", "last", "max", "identity"),
+    "text": ("mean", "cls", "last", "max", "pipeline", "identity"),
 }
 POOLINGS = tuple(dict.fromkeys(pooling for one in POOLINGS_OF.values() for pooling in one))
 #: The backbone where none is named, for each kind of input.

@@ -9,13 +9,14 @@ import zipfile
 import numpy as np
 import pandas
 import pytest
-from pictures import picture
 from pictures import QUICK as QUICK_IMAGES
+from pictures import picture
 from texts import QUICK, reviews, write_bert
 
 from featx import extract, load_features, load_model, train
 from featx.errors import InputError, ModelMismatch
 from featx.estimators.model import prediction_rows
+from featx.estimators.model_file import read_model_file, write_model_file
 
 pytest.importorskip("transformers")
 
@@ -64,7 +65,12 @@ def test_every_string_of_a_list_or_column_is_a_text(model, saved):
     assert np.mean([p.label == label for p, label in zip(predicted, labels, strict=True)]) > 0.8
     assert [p.text for p in predicted] == texts
     assert prediction_rows(predicted)[3]["text"] == texts[3]
-    columns = (np.array(texts), pandas.Series(texts), pandas.DataFrame({"said": texts}), pandas.DataFrame({"n": range(16), "review": texts}))
+    columns = (
+        np.array(texts),
+        pandas.Series(texts),
+        pandas.DataFrame({"said": texts}),
+        pandas.DataFrame({"n": range(16), "review": texts}),
+    )
     for form in columns:
         found = model.predict_proba(form, cache=saved / "cache")
         np.testing.assert_array_equal(found, [list(p.probabilities.values()) for p in predicted])
@@ -74,7 +80,9 @@ def test_every_string_of_a_list_or_column_is_a_text(model, saved):
 
 
 def test_cached_texts_load_no_network(model, saved, monkeypatch):
-    monkeypatch.setattr("featx.estimators.model.embedding.matching_embedder", lambda *a, **k: pytest.fail("loaded"))
+    monkeypatch.setattr(
+        "featx.estimators.model.embedding.matching_embedder", lambda *a, **k: pytest.fail("loaded")
+    )
     texts, _ = reviews(8)
     assert len(model.predict(texts, cache=saved / "cache")) == 16
     with pytest.raises(pytest.fail.Exception, match="loaded"):
@@ -130,7 +138,11 @@ def test_the_file_of_a_model_of_texts_has_version_4(model, saved, tmp_path):
             load_model(tmp_path / "m")
 
 
-def test_a_network_that_moved_is_given_and_one_that_changed_is_refused(saved, bert, tmp_path):
+def test_a_network_that_moved_is_given_and_one_that_changed_is_refused(saved, bert, tmp_path, monkeypatch):
+    def offline(repository, names, make_error):
+        raise make_error("no connection")
+
+    monkeypatch.setattr("featx.backbones.sources.hf.repository.fetch_from_hub", offline)
     moved = tmp_path / "elsewhere"
     shutil.copytree(bert, moved)
     by_features = train(load_features(saved / "f.h5"))
@@ -151,7 +163,10 @@ def test_other_classifiers_keep_their_answers_in_the_file(classifier, bert, tmp_
     texts, labels = reviews(6)
     backbone = f"hf:{bert}"
     if classifier == "ensemble":
-        features = [extract(texts, labels, backbone=backbone, layer=layer, **QUICK) for layer in (None, "encoder.layer.0")]
+        features = [
+            extract(texts, labels, backbone=backbone, layer=layer, **QUICK)
+            for layer in (None, "encoder.layer.0")
+        ]
         model = train(features, classifier="ensemble")
     else:
         model = train(texts, labels, classifier=classifier, backbone=backbone, **QUICK)
@@ -159,3 +174,38 @@ def test_other_classifiers_keep_their_answers_in_the_file(classifier, bert, tmp_
     assert again.kind == "text"
     assert meta_of(tmp_path / "m")["format_version"] == 4
     assert again.predict(texts) == model.predict(texts)
+
+
+def test_a_fine_tuned_network_needs_nothing_but_its_file(bert, tmp_path):
+    folder = tmp_path / "bert"
+    shutil.copytree(bert, folder)
+    texts, labels = reviews(6)
+    model = train(texts, labels, classifier="finetune-last", epochs=1, backbone=f"hf:{folder}", **QUICK)
+    path = model.save(tmp_path / "m")
+    shutil.rmtree(folder)
+    again = load_model(path)
+    assert set(again.files) == {"config.json", "tokenizer.json", "tokenizer_config.json"}
+    assert again.predict(texts, cache=tmp_path / "cache") == model.predict(texts)
+    assert again.save(tmp_path / "again").read_bytes() == path.read_bytes()
+    # A file from elsewhere may hold anything.
+    meta, arrays = read_model_file(path)
+    given = {key: value for key, value in meta.items() if not key.startswith("format")}
+    some = arrays["files.config.json"]
+    odd = (
+        ({"files.../../evil.json": some}, {}, "a file '../../evil.json', which no network has"),
+        ({"files.run.py": some}, {}, "a file 'run.py', which no network has"),
+        ({f"files.{i}.txt": some for i in range(50)}, {}, "files of a network, expected 40 at most"),
+        ({}, {"version": 3}, "before format 4"),
+        ({"files.config.json": some.astype(np.int32)}, {}, "no array of int32 has this name"),
+        ({"classifier.more": some}, {}, "no array of uint8 has this name"),
+    )
+    for change, version, said in odd:
+        write_model_file(tmp_path / "odd", given, arrays | change, **version)
+        with pytest.raises(InputError, match=rf"/odd: .*{said}"):
+            load_model(tmp_path / "odd")
+    changed = some.tobytes().replace(b'"hidden_size"', b'"other_size"')
+    write_model_file(
+        tmp_path / "odd", given, arrays | {"files.config.json": np.frombuffer(changed, np.uint8)}
+    )
+    with pytest.raises(ModelMismatch, match="train the model again|does not fit"):
+        load_model(tmp_path / "odd").predict(["a new text"])

@@ -22,8 +22,8 @@ HELP = "train a classifier and save it"
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
-        "Trains one classifier on all labelled images or texts and writes a model file: a probe or a head "
-        "on frozen features, the network itself, or an ensemble of several backbones."
+        "Trains one classifier on all labelled images or texts and writes a model file: a probe or a head on "
+        "frozen features, the network itself, or an ensemble of several backbones."
     )
     more = "; images of a test split are left out. Also an .h5 file of featx extract; for ensemble, several"
     parser.add_argument("data", nargs="+", metavar="DATA", help=DATA_HELP + more)

@@ -80,6 +80,7 @@ def fit_network(
         values = tuned.network_values()
         trained = TunedBackbone.of(net, values)
         parts |= {"space": network_embedder(trained, run).space.fields, "values": values}
+        parts["files"] = net.architecture.files()
     model = Model(classifier=LinearHead.of(*tuned.head_weights()), info=info, **parts)
     # A network that was trained on all images leaves no new rows to set thresholds by.
     return model if mode != "head" else _add_unsure_rule(model, rows, None, sure, seed)

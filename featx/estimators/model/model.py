@@ -53,6 +53,8 @@ class Model(Shown):
         The network, if it is your own; `save` does not write it.
     values : mapping of str to ndarray
         Parameters and buffers of a fine-tuned network, by name; empty where the backbone was not trained.
+    files : mapping of str to bytes
+        Small files that a fine-tuned network of texts needs, such as its tokenizer's, by name.
     members : tuple of Model
         The members of an ensemble, each with a backbone of its own; empty for any other model.
     unsure : featx.methods.abstention.UnsureRule or None
@@ -68,6 +70,7 @@ class Model(Shown):
     extraction: dict[str, Any] = field(default_factory=dict)
     module: Any = field(default=None, repr=False)
     values: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     members: tuple[Model, ...] = field(default=(), repr=False)
     unsure: UnsureRule | None = field(default=None, repr=False)
     _classifier: Any = field(init=False, repr=False, compare=False)
@@ -144,7 +147,9 @@ class Model(Shown):
         dataset, rows = self._embed(images, options, weights, trust_code)
         probabilities = self._probabilities(rows.embeddings)
         inputs, rule = dataset.inputs, self.unsure
-        reasons = [""] * len(rows.kept) if rule is None else rule.reasons(rows.embeddings, probabilities, self.kind)
+        reasons = (
+            [""] * len(rows.kept) if rule is None else rule.reasons(rows.embeddings, probabilities, self.kind)
+        )
         return [
             Prediction(
                 id=inputs[i].id,

@@ -24,8 +24,8 @@ class Prediction(Shown):
     probabilities : dict of str to float
         Probability of every class.
     unsure : bool or None
-        Whether the probability is too low, or the input unlike those of the training (see `featx.train`). None
-        if the model has no thresholds: it was trained with ``sure=None``, or before featx had them.
+        Whether the probability is too low, or the input unlike those of the training (see `featx.train`).
+        None if the model has no thresholds: it was trained with ``sure=None``, or before featx had them.
     reason : str
         Why it is unsure, else ``""``.
     text : str or None

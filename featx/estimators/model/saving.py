@@ -16,7 +16,7 @@ _SINCE_3 = ("linear-head",)
 
 def write_model(model: Model, path: Path) -> None:
     """Write a model to `path`, whole or not at all; errors as for `featx.Model.save`."""
-    from featx.estimators.model_file import NETWORK, UNSURE, unsure_arrays, write_model_file
+    from featx.estimators.model_file import FILES, NETWORK, UNSURE, unsure_arrays, write_model_file
 
     info = {key: value for key, value in model.info.items() if key != UNSURE}
     info |= {} if model.unsure is None else {UNSURE: model.unsure.to_dict()}
@@ -33,6 +33,7 @@ def write_model(model: Model, path: Path) -> None:
         return
     fields, arrays = _describe_network(model)
     arrays |= {NETWORK + name: array for name, array in model.values.items()} | unsure_arrays(model.unsure)
+    arrays |= {FILES + name: np.frombuffer(data, np.uint8) for name, data in model.files.items()}
     version = 3 if model.values or model.unsure or fields["classifier"]["kind"] in _SINCE_3 else 2
     write_model_file(path, meta | fields, arrays, version=_version_for(model, version))
 

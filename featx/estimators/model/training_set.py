@@ -172,8 +172,8 @@ def _require_usable(features: Features, place: str) -> None:
     backbone_arguments(features.space, place)
     if "calibration" in features.space:
         raise InputError(
-            f"{place}: its rows are in int8, which depends on the {features.kind}s that it was calibrated on, and a "
-            "model meets others; extract with precision 'bf16' or 'fp32'"
+            f"{place}: its rows are in int8, which depends on the {features.kind}s that it was calibrated "
+            "on, and a model meets others; extract with precision 'bf16' or 'fp32'"
         )
     if features.labels is None or features.classes is None:
         raise DatasetError(f"{place}: has no labels; a classifier needs those of one task of classes")

@@ -62,7 +62,7 @@ def test_what_is_no_text_is_named_with_its_row_and_column(extractor):
         with pytest.raises(DatasetError, match=f"column 'review', {said}"):
             extractor.fit(rows)
     for value in (np.nan, pandas.NA, 3.5):
-        with pytest.raises(DatasetError, match="row 1: (no|expected a) text"):
+        with pytest.raises(DatasetError, match=r"row 1: (no|expected a) text"):
             extractor.transform(["it", value])
     with pytest.raises(DatasetError, match="0 rows"):
         extractor.fit([])
@@ -86,7 +86,9 @@ def test_a_photo_and_a_text_beside_a_number(bert):
     shown = columns.set_output(transform="pandas").transform(frame)
     assert list(shown.columns) == list(names)
     np.testing.assert_array_equal(shown.to_numpy(), rows)
-    other = polars.DataFrame({"photo": images, "review": texts, "price": range(4)}, schema_overrides={"photo": polars.Object})
+    other = polars.DataFrame(
+        {"photo": images, "review": texts, "price": range(4)}, schema_overrides={"photo": polars.Object}
+    )
     np.testing.assert_array_equal(clone(columns).set_output(transform="default").fit_transform(other), rows)
     assert make_pipeline(columns, LogisticRegression()).fit(frame, labels).predict(frame).shape == (4,)
 
