@@ -79,7 +79,7 @@ class ScoresResult(AdvisedResult):
     csv_file: ClassVar[str] = "scores.csv"
     unit_inputs: ClassVar[str] = "normal {}"
     columns: ClassVar[Sequence[Column]] = (
-        Column("the most anomalous", "id"),
+        Column("the most anomalous", lambda result, row: result.named_input(row["id"], ("new", row["id"]))),
         Column("score - threshold", "decision", "{:+.3g}"),
         Column("p-value", "p_value", "{:.3f}"),
     )
