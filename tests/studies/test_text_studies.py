@@ -216,3 +216,21 @@ def test_embeddings_of_texts_alone_give_no_table_to_label(tmp_path, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 2
     assert main(["label", str(tmp_path / "f.h5"), "-o", str(tmp_path / "labels.csv")]) == 2
     assert "these are embeddings only" in capsys.readouterr().err
+
+
+def test_a_comparison_names_copies_of_texts_on_both_sides_and_with_two_labels(run, tmp_path):
+    texts, labels = reviews(16)
+    texts += [texts[0].title() + " ...", texts[3]]
+    labels += [labels[0], labels[2]]
+    dataset = from_arrays(texts, labels, splits=["train"] * 20 + ["test"] * 14)
+    options = {"backbones": [run["backbone"]], "classifiers": ["logreg"], "baseline": None, "n_boot": 20}
+    options |= {name: value for name, value in run.items() if name != "backbone"}
+    found = featx.compare(dataset, **options)
+    leaks = found.hygiene["leaks"]
+    assert sorted((pair["test"], pair["train"]) for pair in leaks["pairs"]) == [("32", "00"), ("33", "03")]
+    assert [{one["id"] for one in pair} for pair in found.hygiene["two_labels"]["list"]] == [{"03", "33"}]
+    notes = " ".join(found.hygiene["notes"])
+    assert "2 of 14 test texts (14.3 %) are texts that were trained on" in notes
+    assert "1 text with two labels" in notes
+    again = featx.compare(dataset, **options)
+    assert again.hygiene["earlier_run"] is not None
