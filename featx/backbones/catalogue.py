@@ -57,7 +57,7 @@ LIBRARIES = {
 }
 #: What no table lists: how it is named, and what it is.
 UNLISTED = {
-    "hf:OWNER/NAME": "any image network of transformers on the Hugging Face hub",
+    "hf:OWNER/NAME": "any network of images or texts of transformers on the Hugging Face hub",
     "hf:FOLDER": "the same, in a folder",
     "hub:OWNER/REPO:ENTRY": "a network of torch.hub; runs its code (--trust-code)",
     "onnx:FILE": "an ONNX graph (extra: onnx)",
