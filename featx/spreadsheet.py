@@ -14,11 +14,13 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from featx.terminal import printable
+from featx.terminal import printable, shortened
 
 if TYPE_CHECKING:
     import pandas
 
+#: Most characters in a cell of a spreadsheet.
+LONGEST_CELL = 32_767
 #: Characters that begin a formula; spreadsheets accept full-width forms, too.
 _FORMULA = tuple("=+-@＝＋－＠")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
@@ -35,6 +37,11 @@ def safe_cell(value: Any) -> Any:
 def safe_text(text: str) -> str:
     """Return a text as it is written into a CSV file that is read again: `original_cell` returns it."""
     return f"'{text}" if _is_formula(text) else text
+
+
+def text_cell(text: str) -> str:
+    """Return a text on one line, cut to the most characters that a cell of a spreadsheet holds."""
+    return shortened(printable(text), LONGEST_CELL)
 
 
 def original_cell(text: str) -> str:

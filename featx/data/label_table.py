@@ -149,6 +149,8 @@ class LabelTable:
         cells = []
         for key, row in zip(keys, rows, strict=True):
             before = self.rows.get(key, {})
+            if self.of_texts:  # where the table itself is the data, ids would be those of its last order
+                row = {**row, "id": before.get("id") or row["id"]}
             cells.append(
                 [row.get(name, "") for name in own] + [before.get(name, "") for name in self.columns]
             )

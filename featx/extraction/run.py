@@ -273,7 +273,8 @@ class _Run:
         for member in working:
             member.store.prepare()  # fails before any work if the folder cannot be written
             member.store.describe(member.embedder.about)
-        with Progress(len(todo), "extracting", enabled=self.verbose) as progress:
+        unit = "img" if self.preparation.kind == "image" else f"{self.preparation.kind}s"
+        with Progress(len(todo), "extracting", unit=unit, enabled=self.verbose) as progress:
             elsewhere: list[dict[int, bytes]] = [{} for _ in working]
             while todo:
                 for waiting, claimed in zip(

@@ -51,21 +51,21 @@ _ALL = (
     Option("text", "column of texts (default: text, sentence, review or the like)",
            checks.check_optional_text, metavar="C", table="data",
            python="the column of texts in a table; default: one called text, sentence, review or the like"),
-    Option("target", "columns of numbers; an image with a blank in a column is left out of that task",
+    Option("target", "columns of numbers; an input with a blank in a column is left out of that task",
            checks.check_columns, form="names", metavar="C", table="data"),
-    Option("test_size", "share of test images where DATA has no split", checks.check_share, 0.25,
+    Option("test_size", "share of test inputs where DATA has no split", checks.check_share, 0.25,
            form="share", metavar="F", table="data"),
-    Option("limit", "a stratified subset of N images", whole_number(1, optional=True),
+    Option("limit", "a stratified subset of N inputs", whole_number(1, optional=True),
            form="count", metavar="N", table="data",
-           python="use at most this number of images, a stratified subset"),
-    Option("on_error", "stop at an unreadable image (default), or skip it and list it",
+           python="use at most this number of inputs, a stratified subset"),
+    Option("on_error", "stop at an unreadable input (default), or skip it and list it",
            one_of(*ON_ERROR), "raise", choices=ON_ERROR, table="data"),
     Option("split_by", "what the folders in DATA are, if their names do not tell. folder: groups (sites, "
            "cameras) with the classes inside, never on both sides of a split; none: the classes",
            one_of(*SPLIT_BY, optional=True), choices=SPLIT_BY, table="data",
            python="what the top folders of a folder are: ``'folder'``, groups with the classes inside them; "
            "``'none'``, the classes"),
-    Option("labelled", "whether every image must have a label", checks.check_truth, True),
+    Option("labelled", "whether every input must have a label", checks.check_truth, True),
     # The frozen network.
     Option("backbone", "see featx backbones (default: mobilenet_v2 for images, all-MiniLM-L6-v2 for texts)",
            checks.check_backbone, "auto",
@@ -128,15 +128,15 @@ _ALL = (
     Option("adaptations", "adaptations to the target domain (default: all)", checks.check_names,
            form="names", table="methods"),
     Option("detector", "the anomaly detector", checks.check_text, "knn", table="methods"),
-    Option("detectors", "knn mahalanobis ocsvm isolation-forest (default: all; to score images, knn)",
+    Option("detectors", "knn mahalanobis ocsvm isolation-forest (default: all; to score, knn)",
            checks.check_names, form="names", metavar="D", table="methods"),
     Option("normal", "the normal classes, together (default: each one once)", checks.check_names,
            form="names", metavar="CLASS", table="data"),
-    Option("contamination", "share of new normal images that the threshold is to call anomalous "
+    Option("contamination", "share of new normal inputs that the threshold is to call anomalous "
            "(default: 0.05)", checks.check_contamination, 0.05, form="share", metavar="F", table="methods"),
     # Draws and resamples.
     # Its check is in `featx.studies.curves.drawing`, beside the meaning of each shot.
-    Option("shots", "images of each class to train on, or all (default: 1 2 5 10 20 50 all)",
+    Option("shots", "inputs of each class to train on, or all (default: 1 2 5 10 20 50 all)",
            lambda name, value: None, form="shots", metavar="K", table="draws"),
     Option("seeds", "repeat on N drawn splits, with N times the fitting; not for DATA that has a split "
            "(default: 1)", whole_number(1, 10_000), 1, form="count", metavar="N", table="draws"),
@@ -145,9 +145,9 @@ _ALL = (
            form="seed", metavar="N", table="run"),
     Option("n_permutations", "(default: 1000)", whole_number(1, 1_000_000), 1000,
            form="count", metavar="N", table="draws"),
-    Option("most", "images of each set at most, drawn with the seed (default: 2000)",
+    Option("most", "inputs of each set at most, drawn with the seed (default: 2000)",
            whole_number(10, 1_000_000), 2000, form="count", metavar="N", table="draws"),
-    Option("top", "images to show (default: 12)", whole_number(0, 10_000), 12,
+    Option("top", "inputs to show (default: 12)", whole_number(0, 10_000), 12,
            form="count", metavar="N", table="run"),
     # The run.
     Option("engine", "auto, torch, openvino, compile or eager",

@@ -9,11 +9,12 @@ and shows it. Nothing here knows how a number was made.
 
 ========================  ==================================================================================
 ``schema``                1
-``dataset``               object: ``name``, ``n_train``, ``n_test`` (images), ``classes`` (list of names, in
-                          the order of the confusion matrices), ``split`` (``"given"`` or ``"drawn"``), and
-                          ``n_per_class_train``, ``n_per_class_test`` (lists of counts, in the order of
-                          ``classes``), ``n_unlabelled`` (images without a label, which are in neither
-                          part; missing where there were none); all but ``name`` may be missing
+``dataset``               object: ``name``, ``kind`` (``"text"``; of images it is missing), ``n_train``,
+                          ``n_test`` (images or texts; below, "images" are either), ``classes`` (list of
+                          names, in the order of the confusion matrices), ``split`` (``"given"`` or
+                          ``"drawn"``), and ``n_per_class_train``, ``n_per_class_test`` (lists of counts, in
+                          the order of ``classes``), ``n_unlabelled`` (images without a label, which are in
+                          neither part; missing where there were none); all but ``name`` may be missing
 ``spaces``                object: backbone -> the space its embeddings live in (weights, layer, ...)
 ``about``                 object: backbone -> what is known of it and changes no number: ``licence``, that of
                           its weights, as the library states it; empty where it states none, and in older
@@ -156,7 +157,7 @@ images, and an interval that took them for independent would be too narrow.
 or null):
 
 ========================  ==================================================================================
-``hashed``                whether there were perceptual hashes; without the images embeddings decide alone
+``hashed``                whether there were hashes of the images or texts; else embeddings decide alone
 ``limits``                object: ``agree_below``, ``alike_below``, null where there were too few images; and
                           ``hash_bits``, the most bits in which hashes of one picture may differ
 ``leaks``                 object: ``test_images`` and ``share``: test images that show the same picture as a
@@ -182,7 +183,7 @@ or null):
 ``checked``               false where the checks were turned off; there are only ``notes`` then
 ========================  ==================================================================================
 
-``predictions.csv`` beside it has what each method predicted for each test image of the first split: see
+``predictions.csv`` beside it has what each method predicted for each test input of the first split: see
 `predictions`.
 
 Where a number is predicted, `RegressionResult` says what is different. Of several tasks each has a folder

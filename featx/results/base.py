@@ -32,6 +32,7 @@ from featx.results.shown import Shown
 from featx.results.tables import Column, Lines, align_columns, flatten_row, html_table, html_text
 from featx.results.writing import make_writable_folder, plain, write_atomically
 from featx.spreadsheet import frame_csv
+from featx.terminal import shortened
 
 if TYPE_CHECKING:
     import pandas
@@ -40,6 +41,8 @@ __all__ = ["NOT_STORED", "AdvisedResult", "Column", "DatasetFacts", "Result", "S
 
 #: Kind of a file without the key ``kind``: a comparison of classifiers.
 _DEFAULT_KIND = "classes"
+#: Characters of a text in a table.
+_BEGINNING = 40
 
 
 class DatasetFacts(TypedDict, total=False):
@@ -109,6 +112,14 @@ class Result(Shown):
     def verdict(self) -> str:
         """State the conclusion in a few sentences."""
         return ""
+
+    def named_input(self, id: str, key: Any = None) -> str:
+        """Return an id, with the beginning of the text if it is one and the study has just shown it.
+
+        `key` finds it among the samples if it is not the id.
+        """
+        text = getattr(self, "samples", {}).get(id if key is None else key)
+        return id if not isinstance(text, str) else f"{id}: {shortened(' '.join(text.split()), _BEGINNING)}"
 
     def ranked(self) -> list[Any]:
         """Return the rows in the order in which tables show them."""

@@ -53,7 +53,7 @@ class Confusion(Shown):
 
     def _facts(self) -> dict[str, str]:
         wrong = sum(count for count, _, _ in self.wrong())
-        return {"classes": f"{self.n_classes:,}", "images": f"{sum(self.counts):,}", "wrong": f"{wrong:,}"}
+        return {"classes": f"{self.n_classes:,}", "inputs": f"{sum(self.counts):,}", "wrong": f"{wrong:,}"}
 
     def __len__(self) -> int:
         return self.n_classes

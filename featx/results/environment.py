@@ -8,8 +8,8 @@ import sys
 from importlib import metadata
 
 PACKAGES = (
-    *("featx", "torch", "torchvision", "timm", "openvino", "nncf", "scikit-learn", "numpy"),
-    *("pillow", "simplejpeg", "h5py"),
+    *("featx", "torch", "torchvision", "timm", "transformers", "tokenizers", "openvino", "nncf"),
+    *("scikit-learn", "numpy", "pillow", "simplejpeg", "h5py"),
 )
 
 

@@ -310,7 +310,10 @@ def _are_predictions(path: Path) -> bool:
 def _are_labels(path: Path) -> bool:
     with open(path, "rb") as file:  # a spreadsheet may have saved it with another separator
         first = file.readline(1 << 20).decode("utf-8-sig").lower()
-    return {"path", "label", "suggested", "confidence"} <= set(re.findall(r"\w+", first))
+    columns = set(re.findall(r"\w+", first))
+    return {"label", "suggested", "confidence"} <= columns and (
+        "path" in columns or {"id", "text"} <= columns
+    )
 
 
 def _is_page(path: Path) -> bool:

@@ -23,8 +23,7 @@ from featx.errors import InputError, UnknownName, as_one_error
 from featx.options import checked
 from featx.results.methods import MethodResult
 from featx.results.shown import Shown, brief
-from featx.spreadsheet import csv_text, original_cell
-from featx.terminal import printable, shortened
+from featx.spreadsheet import csv_text, original_cell, text_cell
 
 if TYPE_CHECKING:
     import pandas
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 #: The name of the file, beside ``results.json``.
 PREDICTIONS_FILE = "predictions.csv"
 _PROBABILITY = " probability"
-#: Most characters of a text in the file: a cell of a spreadsheet holds no more.
-LONGEST_TEXT = 32_767
 # A larger file is not read.
 _MOST_BYTES = 2**32
 
@@ -116,7 +113,7 @@ class TestPredictions(Shown):
         """Return the file: probabilities with six digits, every cell as a spreadsheet takes it."""
         columns = self.columns()
         if self.texts is not None:
-            columns["text"] = [shortened(printable(text), LONGEST_TEXT) for text in self.texts]
+            columns["text"] = [text_cell(text) for text in self.texts]
         for name, predicted in self.methods.items():
             if predicted.probability is not None:
                 columns[name + _PROBABILITY] = [float(f"{value:.6g}") for value in predicted.probability]

@@ -44,14 +44,15 @@ import numpy as np
 from featx.errors import InputError
 from featx.kinds import count_of
 from featx.metrics import Interval, share_flagged
-from featx.results.base import AdvisedResult, Column, DatasetFacts
+from featx.results.base import NOT_STORED, AdvisedResult, Column, DatasetFacts
 from featx.results.formats import p_in_text
 from featx.results.methods import ALPHA
 from featx.results.next_command import near, options_again
 from featx.results.writing import plain, write_atomically
-from featx.spreadsheet import csv_text
+from featx.spreadsheet import csv_text, text_cell
 
-#: Images that the table in a terminal shows.
+_NUMBERS = "decision", "anomalous", "p_value"
+#: Inputs that the table in a terminal shows.
 SHOWN_ROWS = 10
 
 
@@ -79,7 +80,7 @@ class ScoresResult(AdvisedResult):
     csv_file: ClassVar[str] = "scores.csv"
     unit_inputs: ClassVar[str] = "normal {}"
     columns: ClassVar[Sequence[Column]] = (
-        Column("the most anomalous", "id"),
+        Column("the most anomalous", lambda result, row: result.named_input(row["id"], ("new", row["id"]))),
         Column("score - threshold", "decision", "{:+.3g}"),
         Column("p-value", "p_value", "{:.3f}"),
     )
@@ -99,6 +100,7 @@ class ScoresResult(AdvisedResult):
     doubtful: list[dict[str, Any]] = field(default_factory=list, metadata={"json": list[_Doubtful]})
     chance: float | None = None
     scores: str = "scores.csv"
+    texts: list[str] | None = field(default=None, repr=False, metadata=NOT_STORED)
 
     def __post_init__(self) -> None:
         self.decision, self.p_values, self.held_out = (
@@ -149,9 +151,12 @@ class ScoresResult(AdvisedResult):
         ]
 
     def write_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write the columns of `records`, atomically."""
-        names = ["id", "decision", "anomalous", "p_value"]
-        write_atomically(path, csv_text(names, [list(row.values()) for row in self.records()]))
+        """Write the columns of `records`, atomically; behind the id of a text stands the text."""
+        records = self.records()
+        columns = {name: [row[name] for row in records] for name in ("id", *_NUMBERS)}
+        if self.texts is not None:
+            columns = {"id": columns.pop("id"), "text": list(map(text_cell, self.texts)), **columns}
+        write_atomically(path, csv_text(list(columns), zip(*columns.values(), strict=True)))
 
     def save(self, directory: str | os.PathLike[str]) -> Path:
         """Write ``results.json``, ``scores.csv``, ``report.html``, and ``scores.json``, as `Result.save`."""

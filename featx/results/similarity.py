@@ -158,7 +158,10 @@ class SimilarityResult(StudyResult):
 
     def tables(self) -> list[tuple[str, Lines]]:
         """Return every distance beside what chance gives, and the inputs that differ most."""
-        inputs = [[f"{m['set']}: {m['id']}", f"{m['log_ratio']:+.1f}"] for m in self.most_different]
+        inputs = [
+            [f"{m['set']}: {self.named_input(m['id'], (m['set'], m['id']))}", f"{m['log_ratio']:+.1f}"]
+            for m in self.most_different
+        ]
         return [*super().tables(), ("", [["least like the other set", "log density ratio"], *inputs])]
 
     def to_dict(self) -> dict[str, Any]:

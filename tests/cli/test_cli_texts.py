@@ -111,3 +111,30 @@ def test_programs_get_whole_texts():
     records = [json.loads(line) for line in predict.formatted(ANSWERS, "jsonl").splitlines()]
     assert [record["text"] for record in records] == [ANSWERS[0].text, ANSWERS[1].text, None]
     assert predict._summary("a.csv", ANSWERS, "text") == "a.csv: 3 texts, 1 unsure"
+
+
+def test_a_comparison_shows_the_texts_it_got_wrong(saved, tmp_path, capsys):
+    texts, labels = reviews(20)
+    labels[0], labels[1] = labels[1], labels[0]
+    table = tmp_path / "more.csv"
+    with open(table, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("review", "label"), *zip(texts, labels, strict=True)])
+    command = ["compare", str(table), "--text", "review", "--backbone", f"hf:{saved / 'bert'}", *OPTIONS]
+    command += ["--classifiers", "knn", "lda", "--baseline", "none", "--cache", str(saved / "cache")]
+    assert main([*command, "-o", str(tmp_path / "out")]) in (0, None)
+    said = capsys.readouterr().out
+    assert "30 training and 10 test texts" in said
+    assert "ms/text" in said
+    assert "image" not in said.replace(str(tmp_path), "")
+    with open(tmp_path / "out" / "predictions.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 10
+    assert {row["text"] for row in rows} <= set(texts)
+    assert main(["show", str(tmp_path / "out"), "--method", "majority"]) in (0, None)
+    listed = capsys.readouterr().out
+    wrong = [row["text"] for row in rows if row["majority"] != row["true"]]
+    assert "of 10 test texts are wrong" in listed
+    assert all(text in listed for text in wrong)
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "10 test texts" in page
+    assert "no text at hand" not in page

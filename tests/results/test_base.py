@@ -29,6 +29,7 @@ from featx.results import (
     MethodResult,
     RegressionResult,
     Result,
+    ScoresResult,
 )
 from featx.results.ranking import Candidate, RankingResult
 from featx.results.similarity import SimilarityResult
@@ -307,3 +308,17 @@ def test_units_of_texts_are_different_texts():
     found = ComparisonResult({"kind": "text"}, [], units=units)
     said = "intervals and tests count 18 different texts as the units of 20 test texts, 2 of them copies"
     assert found.units_note == f"{said} of another"
+
+
+def test_scores_of_texts_have_the_texts_in_their_table(tmp_path):
+    numbers = {"decision": [-0.5, 0.25], "p_values": [0.01, 0.5], "held_out": [], "contamination": 0.05}
+    found = ScoresResult(["7", "3"], detector="knn", n_train=9, texts=["=odd, this", "plain"], **numbers)
+    found.samples = {("new", "7"): "=odd, this one is long enough to be cut off in a table"}
+    found.save(tmp_path)
+    assert (tmp_path / "scores.csv").read_text(encoding="utf-8").splitlines() == [
+        "id,text,decision,anomalous,p_value",
+        '7,"\'=odd, this",-0.5,1,0.01',
+        "3,plain,0.25,0,0.5",
+    ]
+    assert "texts" not in found.to_dict()
+    assert [line[0] for line in found.lines()[1:]] == ["7: =odd, this one is long enough to be cut…", "3"]

@@ -9,7 +9,7 @@ import pytest
 
 from featx.errors import InputError, UnknownName
 from featx.results import MethodResult, Predicted, TestPredictions, column_names
-from featx.results.predictions import LONGEST_TEXT
+from featx.spreadsheet import LONGEST_CELL
 
 
 def names(*values):
@@ -109,10 +109,10 @@ def test_mistakes_on_texts_have_the_text():
 
 
 def test_a_text_is_no_longer_than_a_cell_of_a_spreadsheet_and_the_file_can_be_read(tmp_path):
-    long = TestPredictions(["0", "1"], names("a", "a"), {}, ["\x1b" * 200_000, "y" * LONGEST_TEXT])
+    long = TestPredictions(["0", "1"], names("a", "a"), {}, ["\x1b" * 200_000, "y" * LONGEST_CELL])
     file = tmp_path / "predictions.csv"
     file.write_text(long.to_csv(), encoding="utf-8")
     first, second = TestPredictions.read_csv(file).texts
-    assert len(first) == LONGEST_TEXT
+    assert len(first) == LONGEST_CELL
     assert first.endswith("…")
-    assert second == "y" * LONGEST_TEXT
+    assert second == "y" * LONGEST_CELL

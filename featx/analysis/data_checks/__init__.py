@@ -1,4 +1,4 @@
-"""Find what spoils a comparison: the same picture on both sides of the split, and wrong labels.
+"""Find what spoils a comparison: copies on both sides of the split, and wrong labels.
 
 All functions raise `featx.errors.InputError` for arrays that do not fit together or are not finite.
 """

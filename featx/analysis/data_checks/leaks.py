@@ -1,4 +1,4 @@
-"""Find leaks (test images whose picture was trained on) and pictures with two labels."""
+"""Find leaks (test inputs that were trained on, as copies) and inputs with two labels."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ __all__ = ["Leaks", "find_conflicting_labels", "find_leaks"]
 
 @dataclass(frozen=True)
 class Leaks:
-    """Test images that show the same picture as a training image.
+    """Test images or texts that are copies of a training one.
 
     Attributes
     ----------
     test : ndarray of shape (n_leaks,), int64
-        Positions of these test images, in the order of the argument `test`.
+        Positions of these test inputs, in the order of the argument `test`.
     train : ndarray of shape (n_leaks,), int64
-        Position of a training image of the same picture.
+        Position of a training input that it is a copy of.
     leaked : ndarray of shape (n_test,), bool
-        Mask of these images among the test images.
+        Mask of these inputs among the test inputs.
     """
 
     test: np.ndarray
@@ -35,19 +35,19 @@ class Leaks:
 
     @property
     def share(self) -> float:
-        """Share of the test images that leaked."""
+        """Share of the test inputs that leaked."""
         return float(self.leaked.mean()) if len(self.leaked) else 0.0
 
 
 def find_leaks(duplicates: NearDuplicates, train: np.ndarray, test: np.ndarray) -> Leaks:
-    """Find the test images whose picture is also in training.
+    """Find the test images or texts of which a copy is in training.
 
     Parameters
     ----------
     duplicates : NearDuplicates
-        Near-duplicates among all images; `NearDuplicates.pictures` are the kinds that count.
+        Near-duplicates among all inputs; `NearDuplicates.pictures` are the kinds that count.
     train, test : array-like of int
-        Positions of the training and the test images.
+        Positions of the training and the test inputs.
     """
     train, test = np.asarray(train, np.int64), np.asarray(test, np.int64)
     rows = np.concatenate([train, test])
@@ -55,7 +55,7 @@ def find_leaks(duplicates: NearDuplicates, train: np.ndarray, test: np.ndarray) 
         raise InputError(f"train and test must be positions below {duplicates.n}, got {rows.max()}")
     both = np.intersect1d(train, test)
     if len(both):
-        raise InputError(f"image {both[0]} is in train and in test; expected no image in both")
+        raise InputError(f"row {both[0]} is in train and in test; expected no row in both")
     groups = duplicates.groups()
     trained = np.full(duplicates.n, -1)
     trained[groups[train[::-1]]] = train[::-1]  # the first training image of a picture
@@ -74,7 +74,7 @@ def find_leaks(duplicates: NearDuplicates, train: np.ndarray, test: np.ndarray) 
 
 
 def find_conflicting_labels(duplicates: NearDuplicates, labels: np.ndarray) -> list[np.ndarray]:
-    """Find pictures with more than one label: at least one label is wrong, or the picture shows both.
+    """Find copies with more than one label: at least one label is wrong, or both are right.
 
     Parameters
     ----------
@@ -84,11 +84,11 @@ def find_conflicting_labels(duplicates: NearDuplicates, labels: np.ndarray) -> l
     Returns
     -------
     list of ndarray of int64
-        The positions of the images of each such picture.
+        The positions of the copies of each such input.
     """
     labels = np.asarray(labels)
     if labels.shape != (duplicates.n,):
-        raise InputError(f"expected one label for each of {duplicates.n} images, got shape {labels.shape}")
+        raise InputError(f"expected one label for each of {duplicates.n} inputs, got shape {labels.shape}")
     groups = duplicates.groups()
     order = np.argsort(groups, kind="stable")
     members = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)

@@ -132,5 +132,5 @@ def _pair(X: Any, Y: Any, least: int) -> tuple[np.ndarray, np.ndarray]:
         check_embeddings(Y, "the second representation", at_least=least),
     )
     if len(x) != len(y):
-        raise InputError(f"two representations of the same images are needed, got {len(x)} and {len(y)} rows")
+        raise InputError(f"two representations of the same inputs are needed, got {len(x)} and {len(y)} rows")
     return x, y

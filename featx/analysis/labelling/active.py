@@ -249,5 +249,5 @@ def _probabilities(probabilities: np.ndarray) -> np.ndarray:
 
 def _count(n: int, available: int) -> int:
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)) or not 1 <= n <= available:
-        raise InputError(f"n must be between 1 and the number of images, {available}; got {n!r}")
+        raise InputError(f"n must be between 1 and the number of inputs, {available}; got {n!r}")
     return int(n)

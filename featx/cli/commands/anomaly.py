@@ -15,18 +15,18 @@ def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
         "Without TEST: takes each class of DATA in turn (or the classes of --normal together) as normal, and "
-        "measures how well detectors find the test images of the other classes. With TEST: fits on the "
-        "normal images in DATA and writes how anomalous each image of TEST is; with --normal, which needs "
+        "measures how well detectors find the test inputs of the other classes. With TEST: fits on the "
+        "normal inputs in DATA and writes how anomalous each input of TEST is; with --normal, which needs "
         "the classes of TEST, detectors are measured on TEST."
     )
-    add_data(parser, "; or an .h5 file; with TEST: normal images")
-    parser.add_argument("test", nargs="?", metavar="TEST", help="images to judge")
+    add_data(parser, "; or an .h5 file; with TEST: normal images or texts")
+    parser.add_argument("test", nargs="?", metavar="TEST", help="images or texts to judge")
     add_output(parser, "DIR", "folder for the results")
     add_flag(parser, "normal")
     add_flag(parser, "detectors")
     add_flag(parser, "contamination")
     add_flag(parser, "backbone")
-    add_flag(parser, "test_size", help="share of test images without a split")
+    add_flag(parser, "test_size", help="share of test inputs without a split")
     add_flag(parser, "seed", help=None)
     add_network(parser)
     add_run(parser)
@@ -41,7 +41,7 @@ def run(args: Namespace) -> None:
     from featx.options import OPTIONS
 
     if args.detectors and len(args.detectors) > 1:
-        raise InputError("--detectors takes one name to score images with; several need --normal")
+        raise InputError("--detectors takes one name to score inputs with; several need --normal")
     if args.test_size != OPTIONS["test_size"].default:
         raise InputError("--test-size has no effect: all of TEST is judged; leave it out")
     run_experiment(args, "scores", data, detector=args.detectors[0] if args.detectors else None)

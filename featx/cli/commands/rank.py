@@ -15,7 +15,7 @@ def add(parser: ArgumentParser) -> None:
     parser.description = (
         "Ranks backbones, or their layers, for a labelled collection: LogME, H-score, TransRate, LEEP, NCE, "
         "the accuracy of a logistic probe with its interval, and the rank correlation of each score with the "
-        "probe. One forward pass an image and backbone."
+        "probe. One forward pass an input and backbone."
     )
     add_data(parser)
     add_output(parser, "DIR", "folder for results.json, results.csv, report.html", required=False)

@@ -44,7 +44,7 @@ def run(args: Namespace) -> None:
     result, predictions = _read(folder)
     name = args.method or _choose(result, predictions)
     mistakes = predictions.mistakes(name)
-    said, kind = printable(name), "image" if predictions.texts is None else "text"
+    said, kind = printable(name), result.input_kind
     tests = f"{len(predictions)} test {kind}s"
     if not mistakes:
         say(f"{said}: none of {tests} is wrong")
@@ -57,12 +57,12 @@ def run(args: Namespace) -> None:
     lines: Lines = []
     for mistake in mistakes[: args.limit]:
         cells = {name: f"{x:.4g}" if isinstance(x, float) else x for name, x in mistake.items()}
-        if kind == "text":  # in front, where a column is aligned left
+        if predictions.texts is not None:  # in front, where a column is aligned left
             cells = {"text": cells.pop("text")} | cells
         else:
-            cells = {"image": path_of(cells.pop("id"))} | cells
+            cells = {kind: path_of(cells.pop("id"))} | cells
         lines += [list(cells.values())] if lines else [list(cells), list(cells.values())]
-    say("\n".join(align_columns(lines if kind == "image" else fit_first_column(lines))))
+    say("\n".join(align_columns(lines if predictions.texts is None else fit_first_column(lines))))
     if len(mistakes) > args.limit:
         say(f"\n{len(mistakes) - args.limit} more with --limit {len(mistakes)}")
 

@@ -25,7 +25,7 @@ def add(parser: ArgumentParser) -> None:
         "Trains one classifier on all labelled images or texts and writes a model file: a probe or a head on "
         "frozen features, the network itself, or an ensemble of several backbones."
     )
-    more = "; images of a test split are left out. Also an .h5 file of featx extract; for ensemble, several"
+    more = "; those of a test split are left out. Also an .h5 file of featx extract; for ensemble, several"
     parser.add_argument("data", nargs="+", metavar="DATA", help=DATA_HELP + more)
     add_flag(parser, "text")
     add_flag(parser, "split_by")
@@ -93,5 +93,5 @@ def _data_of(given: list[str]) -> Any:
         return given[0]
     odd = [one for one in given if not is_features(one)]
     if odd:
-        raise InputError(f"{odd[0]}: is not an .h5 file; several DATA must be features of the same images")
+        raise InputError(f"{odd[0]}: is not an .h5 file; several DATA must be features of the same inputs")
     return given

@@ -180,9 +180,7 @@ def _read_csv(file: Path, text: str | None, asked: list[str], on_error: str) -> 
                 raise _not_utf_8(file, line)
             if name != column:
                 cell = original_cell(cell.strip())
-            elif (
-                file.suffix.lower() == ".csv"
-            ):  # texts keep their spaces; featx writes its own tables as .csv
+            elif file.suffix.lower() == ".csv":  # texts keep their spaces; featx writes its tables as .csv
                 cell = original_cell(cell)
             columns[name].append(cell)
 

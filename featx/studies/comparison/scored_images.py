@@ -18,7 +18,7 @@ from featx.results import NOT_STORED, ScoresResult
 from featx.results.scores import advise_on_scores, warn_of_threshold
 from featx.studies.collections import describe_embeddings, embed_collections, find_copies_among
 from featx.studies.comparison.anomaly import require_rows
-from featx.studies.output import Reported, samples_of
+from featx.studies.output import Reported, samples_of, texts_of
 from featx.studies.units import find_units
 
 #: Images that the report shows: the most anomalous ones, and those nearest to the threshold on either side.
@@ -131,6 +131,7 @@ def find_anomalies(
         result.chance = flagged_by_chance(flagged, len(judged), result.n_units, contamination)
     result.advice, result.warnings = advise_on_scores(result), warn_of_threshold(result)
     result.samples = _samples(opened, result)
+    result.texts = texts_of(opened[1], result.ids)
     result.seconds_total = time.perf_counter() - started
     return result
 

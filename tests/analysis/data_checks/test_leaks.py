@@ -64,9 +64,9 @@ def test_two_labels_on_one_picture():
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(InputError, match="image 4 is in train and in test"):
+    with pytest.raises(InputError, match="row 4 is in train and in test"):
         find_leaks(pairs_of(), TRAIN, np.array([4, 5]))
     with pytest.raises(InputError, match="positions below 8, got 9"):
         find_leaks(pairs_of(), TRAIN, np.array([9]))
-    with pytest.raises(InputError, match="one label for each of 8 images"):
+    with pytest.raises(InputError, match="one label for each of 8 inputs"):
         find_conflicting_labels(pairs_of(), [0, 1])

@@ -122,7 +122,7 @@ def test_nothing_is_chosen_twice_even_among_copies(rows, probabilities):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x, p: k_center(x, 61), "between 1 and the number of images, 60; got 61"),
+        (lambda x, p: k_center(x, 61), "between 1 and the number of inputs, 60; got 61"),
         (lambda x, p: k_center(x, 2, labelled=np.ones((3, 4))), "labelled have 4 values and embeddings 5"),
         (lambda x, p: typical(x, 2, labelled=np.ones((3, 4))), "labelled have 4 values and embeddings 5"),
         (lambda x, p: badge(x[:9], p, 2), "9 embeddings and 60 rows of probabilities"),

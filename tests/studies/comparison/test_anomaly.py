@@ -241,4 +241,4 @@ def test_folders_on_the_command_line(capsys, tmp_path):
     many = ["--detectors", "knn", "ocsvm", *common, str(tmp_path / "none")]
     assert main(["anomaly", str(photos / "sky"), str(photos), *many]) == 2
     assert not (tmp_path / "none").exists()
-    assert "--detectors takes one name to score images with" in capsys.readouterr().err
+    assert "--detectors takes one name to score inputs with" in capsys.readouterr().err
