@@ -22,6 +22,7 @@ from typing import BinaryIO, TypeVar
 __all__ = [
     "PART_NAME",
     "check_regular",
+    "file_stamp",
     "fsync_folder",
     "host_name",
     "is_left_over",
@@ -103,6 +104,15 @@ def is_there(path: Path, kind: Callable[[Path], bool] = Path.is_file) -> bool:
         return kind(path)
     except (OSError, ValueError):
         return False
+
+
+def file_stamp(path: str | os.PathLike[str]) -> tuple[int, int, int] | str:
+    """Return size, time of change and inode of a file, which change with it; ``"gone"`` if there is none."""
+    try:
+        seen = os.stat(path)
+    except OSError:
+        return "gone"
+    return seen.st_size, seen.st_mtime_ns, seen.st_ino
 
 
 def fsync_folder(folder: Path) -> None:

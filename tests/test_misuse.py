@@ -32,6 +32,7 @@ JUNK: dict[str, tuple] = {
     "layer": WORD,
     "layers": (5, True, [], [5], {}, object(), "", iter(["x"])),
     "pooling": (*WORD, "median"),
+    "text": WORD,
     "split_by": (*WORD, "class"),
     "image_size": (*COUNT, 1, 1_000_000),
     "max_length": (*COUNT, 3, 10**9),

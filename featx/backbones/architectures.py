@@ -188,6 +188,10 @@ class Architecture:
         """Return a value that changes with the files the network is built from; None where there are none."""
         return None
 
+    def files(self) -> dict[str, bytes]:
+        """Return small files that a fine-tuned network needs beside its values, by name."""
+        return {}
+
     def published(self) -> list[Pretrained]:
         """Return all published weights; the first is the default."""
         return []
@@ -239,6 +243,9 @@ class Architecture:
     ) -> EncodedTexts:
         """Load the text tower, and encode texts into the space of the layer ``"projection"``."""
         raise NotImplementedError
+
+    def check_values(self, network: nn.Module) -> None:
+        """Refuse a network, whose values have been filled in, that cannot be used; by default none."""
 
     def rename(self, key: str) -> str:
         """Return the name that the network gives to a tensor called `key` in a file, which may be older."""

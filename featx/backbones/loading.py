@@ -245,6 +245,7 @@ def fill(
     fitting._metadata = own._metadata  # type: ignore[attr-defined]
     with as_one_error(lambda reason: WeightsError(f"{label} ({reason})")):
         network.load_state_dict(fitting, strict=False)
+    architecture.check_values(network)
 
 
 def _in_order(own: dict[str, Tensor], given: dict[str, Tensor], label: str) -> dict[str, Tensor]:

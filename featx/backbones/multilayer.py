@@ -12,7 +12,7 @@ from torch import fx, nn
 
 from featx.backbones.backbone import Backbone
 from featx.backbones.graphs.network import GraphNetwork, LayerNeeded
-from featx.backbones.layers.blocks import group_layers
+from featx.backbones.layers.blocks import group_layers, group_transformer
 from featx.backbones.layers.cutting import (
     LOGITS,
     cut_several,
@@ -303,7 +303,8 @@ def _candidates(base: Backbone, has_default: bool = True) -> list[str | None]:
         order = {tensor: place for place, tensor in enumerate(network.graph.tensors)}
         return [*(c for c in candidates if order[c] < order[base.layer]), None]
     module = base.cut(network).module
-    blocks = [block[-1] for block in group_layers(module)]
+    grouped = group_transformer(module) if base.kind == "text" else group_layers(module)
+    blocks = [block[-1] for block in grouped]
     if isinstance(module, HookedFeatures):
         parameter = next(network.parameters(), None)
         device = "cpu" if parameter is None else parameter.device

@@ -25,7 +25,7 @@ class TextInput:
     square = False
 
     def __init__(self, preparation: TextPreparation, length: int | None = None):
-        self._preparation = preparation
+        self.preparation = preparation
         self.length = length or min(_USUAL_TOKENS, preparation.max_length)
 
     def __str__(self) -> str:
@@ -37,7 +37,7 @@ class TextInput:
 
     def enlarged(self) -> TextInput:
         """Return shorter texts: a network takes no longer ones than its own."""
-        return TextInput(self._preparation, max(2, self.length // 2))
+        return TextInput(self.preparation, max(2, self.length // 2))
 
     def doubled(self) -> TextInput:
         """Return the same texts: networks are built for any length."""

@@ -9,9 +9,10 @@ from typing import Any
 from featx.cli import values
 
 DATA_HELP = (
-    "a folder with one subfolder per class (optionally under train/ and test/ or val/), a .csv or .parquet "
-    "with the columns path, label and optionally split and group, or a named dataset (digits, fashion-mnist, "
-    "cifar10, ...)"
+    "a folder of images or .txt files with one subfolder per class (optionally under train/ and test/ or "
+    "val/), a .csv, .tsv, .parquet or .jsonl with the columns path (images) or text, label and optionally "
+    "split and group, a folder of such tables called train, val (or dev) and test, or a named dataset "
+    "(digits, fashion-mnist, cifar10, ...)"
 )
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "count": values.positive,
@@ -46,8 +47,9 @@ def add_flag(parser: Any, name: str, *flags: str, **changes: Any) -> None:
 
 
 def add_data(parser: Any, more: str = "") -> None:
-    """Add DATA, with `more` at the end of its help, and ``--split-by``."""
+    """Add DATA, with `more` at the end of its help, ``--text`` and ``--split-by``."""
     parser.add_argument("data", metavar="DATA", help=DATA_HELP + more)
+    add_flag(parser, "text")
     add_flag(parser, "split_by")
 
 

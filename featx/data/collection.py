@@ -20,7 +20,7 @@ _NAMED, _MOST = 5, 80
 class Collection(Shown):
     """Rows with labels, splits, groups and further targets, where they are known."""
 
-    # None if an image lacks a label: the labels are then one of the `targets`, which may have gaps.
+    # None if an input lacks a label: the labels are then one of the `targets`, which may have gaps.
     labels: np.ndarray | None
     classes: tuple[str, ...] | None
     splits: np.ndarray | None
@@ -31,6 +31,11 @@ class Collection(Shown):
     _error: ClassVar[type[InputError]] = InputError
 
     def __len__(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def kind(self) -> str:
+        """The kind of the inputs, such as ``"image"``."""
         raise NotImplementedError
 
     def _facts(self) -> dict[str, str]:
@@ -44,9 +49,9 @@ class Collection(Shown):
         return {self.label_name: Task(self.label_name, self.labels, self.classes), **self.targets}
 
     def with_tasks(self, tasks: Iterable[Task]) -> Self:
-        """Return the same images with these tasks.
+        """Return the same inputs with these tasks.
 
-        The first task of classes that has a value for every image becomes the labels.
+        The first task of classes that has a value for every input becomes the labels.
         """
         tasks = list(tasks)
         first = next((task for task in tasks if task.classes is not None and task.present.all()), None)
@@ -59,9 +64,9 @@ class Collection(Shown):
         )
 
     def labelled(self) -> Self:
-        """Return the images with a value in some task; all of them if there is no task.
+        """Return the inputs with a value in some task; all of them if there is no task.
 
-        If the labels are the only task, the images returned all have one, and so the attribute `labels`.
+        If the labels are the only task, the inputs returned all have one, and so the attribute `labels`.
         """
         tasks = list(self.tasks.values())
         present = np.any([task.present for task in tasks], axis=0) if tasks else np.ones(len(self), bool)
@@ -75,7 +80,7 @@ class Collection(Shown):
         raise NotImplementedError
 
     def select(self, label: Any = None, target: Any = None) -> Self:
-        """Return the same images with only these tasks.
+        """Return the same inputs with only these tasks.
 
         Parameters
         ----------
@@ -122,7 +127,7 @@ class Collection(Shown):
 def _describe(collection: Collection) -> dict[str, str]:
     """Return what is known of a collection, for its `repr` and for a notebook."""
     facts = {"name": name} if (name := getattr(collection, "name", "")) else {}
-    facts["images"] = f"{len(collection):,}"
+    facts[f"{collection.kind}s"] = f"{len(collection):,}"
     if (rows := getattr(collection, "embeddings", None)) is not None:
         facts["values"] = f"{rows.shape[1]:,}, {rows.dtype}"
         network = getattr(collection, "space", {}).get("backbone")

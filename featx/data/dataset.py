@@ -16,14 +16,21 @@ from featx.data.read_report import ReadReport
 from featx.data.tasks import LABEL, Task, check_targets
 from featx.errors import DatasetError, InputError
 from featx.inputs import Source
+from featx.kinds import count_of
 
 if TYPE_CHECKING:
     import pandas
 
+# How a table has the labels of inputs.
+_TABLES = {
+    "image": "or give a table with the columns path and label, which featx label writes",
+    "text": "or give a table with the columns text and label",
+}
+
 
 @dataclass(eq=False, repr=False)
 class Dataset(Collection):
-    """Images in order, with labels, splits and groups where they are known.
+    """Images or texts in order, with labels, splits and groups where they are known.
 
     Parameters
     ----------
@@ -32,7 +39,7 @@ class Dataset(Collection):
     inputs : list of Source
         Each has a distinct ``id``.
     labels : ndarray of shape (n,), int64, or None
-        Indices into `classes`. Labels that some images lack are one of the `targets` (see `labelled`).
+        Indices into `classes`. Labels that some inputs lack are one of the `targets` (see `labelled`).
     classes : tuple of str or None
         Names of the classes; ``"0"``, ``"1"``, ... when there are labels and no names are given.
     splits : ndarray of shape (n,), str, or None
@@ -40,7 +47,7 @@ class Dataset(Collection):
     groups : ndarray of shape (n,), int64 or str, or None
         Images of one group (a patient, a scene) are never on both sides of a split.
     targets : dict of str to Task
-        Further tasks (classes or numbers); an image may have no value in one.
+        Further tasks (classes or numbers); an input may have no value in one.
     label_name : str, default="label"
         Name of the labels among the `tasks`.
     reading : ReadReport
@@ -77,8 +84,9 @@ class Dataset(Collection):
                 continue
             value = np.asarray(value)
             if value.shape != (len(self.inputs),):
+                inputs = count_of(len(self), self.kind)
                 raise DatasetError(
-                    f"{self.name}: {what} must have one value for each of the {len(self.inputs)} images, "
+                    f"{self.name}: {what} must have one value for each of the {inputs}, "
                     f"got shape {value.shape}"
                 )
             setattr(self, what, value)
@@ -114,7 +122,7 @@ class Dataset(Collection):
 
     @property
     def ids(self) -> list[str]:
-        """The ids of the images, in order."""
+        """The ids of the inputs, in order."""
         return [source.id for source in self.inputs]
 
     def targets_frame(self) -> pandas.DataFrame:
@@ -133,12 +141,12 @@ class Dataset(Collection):
         )
 
     def subset(self, indices: Sequence[int] | np.ndarray) -> Dataset:
-        """Return the images at `indices` (whole numbers or a mask), in that order, with the same classes."""
+        """Return the inputs at `indices` (whole numbers or a mask), in that order, with the same classes."""
         rows = self._row_numbers(indices)
         return self._take(rows, inputs=[self.inputs[i] for i in rows.tolist()])
 
     def labelled(self) -> Dataset:
-        """Return the images with a value in some task; `reading` has the ids of the others."""
+        """Return the inputs with a value in some task; `reading` has the ids of the others."""
         kept = super().labelled()
         if len(kept) == len(self):
             return kept
@@ -147,7 +155,7 @@ class Dataset(Collection):
         return replace(kept, reading=replace(kept.reading, unlabelled=(*kept.reading.unlabelled, *others)))
 
     def limit(self, n: int, seed: int = 0) -> Dataset:
-        """Draw at most `n` images, in proportion from every class of every split, and keep their order.
+        """Draw at most `n` inputs, in proportion from every class of every split, and keep their order.
 
         The classes are those of the first task that has any.
 
@@ -156,7 +164,7 @@ class Dataset(Collection):
         n : int
             At least 1.
         seed : int, default=0
-            With the same seed, the images of a smaller limit are among those of a larger one.
+            With the same seed, the inputs of a smaller limit are among those of a larger one.
 
         Notes
         -----
@@ -195,7 +203,9 @@ class Dataset(Collection):
     def _check_ids(self) -> None:
         if len(set(self.ids)) != len(self.inputs):
             (first, count), *_ = Counter(self.ids).most_common(1)
-            raise DatasetError(f"{self.name}: {count} images have the id {first!r}; ids must be distinct")
+            raise DatasetError(
+                f"{self.name}: {count_of(count, self.kind)} have the id {first!r}; ids must be distinct"
+            )
 
     def _check_labels(self) -> None:
         if self.classes is not None:
@@ -220,11 +230,11 @@ class Dataset(Collection):
 
 
 def require_labelled(dataset: Dataset) -> None:
-    """Raise `DatasetError` unless classifiers can be trained: two or more classes of two or more images."""
+    """Raise `DatasetError` unless classifiers can be trained: two or more classes of two or more inputs."""
     if dataset.labels is None or dataset.classes is None:
         raise DatasetError(
-            f"{dataset.name}: the images have no labels; put them into one folder per class, "
-            "or give a table with the columns path and label, which featx label writes"
+            f"{dataset.name}: the {dataset.kind}s have no labels; put them into one folder per class, "
+            + _TABLES[dataset.kind]
         )
     counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
     present = np.flatnonzero(counts)
@@ -241,17 +251,18 @@ def require_labelled(dataset: Dataset) -> None:
         named = ", ".join(f"{dataset.classes[i]!r} has {counts[i]}" for i in small[:5])
         more = f" and {len(small) - 5} more" if len(small) > 5 else ""
         raise DatasetError(
-            f"{dataset.name}: every class needs at least 2 images to train and to test; {named}{more}{hint}"
+            f"{dataset.name}: every class needs at least 2 {dataset.kind}s to train and to test; "
+            f"{named}{more}{hint}"
         )
 
 
 def check_evaluated_classes(dataset: Dataset, place: str) -> None:
-    """Raise `DatasetError`, naming `place`, if a class of the test (or val) split has no training image."""
+    """Raise `DatasetError`, naming `place`, if a class of the test (or val) split has no training input."""
     held_out, _, unseen = classes_on_one_side(dataset)
     if unseen:
         raise DatasetError(
             f"{place}: in {held_out} but not in train: {quote_names(unseen)}; "
-            "every class needs training images"
+            f"every class needs training {dataset.kind}s"
         )
 
 

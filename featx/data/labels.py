@@ -125,7 +125,7 @@ def encode_labels(values: Any, n: int) -> tuple[np.ndarray, tuple[str, ...]]:
     def refuse(i: int, value: Any) -> DatasetError:
         return DatasetError(f"labels[{i}] is {value!r}; expected a class name or a whole number")
 
-    return encode(parse_each(list_per_image(values, n, "labels"), class_name, refuse))
+    return encode(parse_each(list_per_input(values, n, "labels"), class_name, refuse))
 
 
 def parse_splits(values: Any, n: int) -> np.ndarray:
@@ -134,29 +134,29 @@ def parse_splits(values: Any, n: int) -> np.ndarray:
     def refuse(i: int, value: Any) -> DatasetError:
         return DatasetError(f"splits[{i}] is {short(value)}; expected one of {', '.join(SPLITS)}")
 
-    return np.array(parse_each(list_per_image(values, n, "splits"), split_name, refuse), dtype="U5")
+    return np.array(parse_each(list_per_input(values, n, "splits"), split_name, refuse), dtype="U5")
 
 
 def parse_groups(values: Any, n: int) -> np.ndarray:
     """Return groups as int64 if all are whole numbers, else as text."""
-    listed = list_per_image(values, n, "groups")
+    listed = list_per_input(values, n, "groups")
     for i, value in enumerate(listed):
         if is_missing(value):
-            raise DatasetError(f"groups[{i}] is missing; expected the group of every image")
+            raise DatasetError(f"groups[{i}] is missing; expected the group of every input")
     if all(isinstance(v, (int, np.integer)) and not isinstance(v, (bool, np.bool_)) for v in listed):
         return np.array(listed, dtype=np.int64)
     return np.array([class_name(v) or str(v) for v in listed])
 
 
-def list_per_image(values: Any, n: int, what: str) -> list:
+def list_per_input(values: Any, n: int, what: str) -> list:
     """Return one-dimensional `values` of length n as a list."""
     if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
-        raise DatasetError(f"{what}: expected one value for each image, got {type(values).__name__}")
+        raise DatasetError(f"{what}: expected one value for each input, got {type(values).__name__}")
     if not isinstance(values, (list, tuple)):
         array = np.asarray(values)
         if array.ndim != 1:
             raise DatasetError(f"{what}: expected shape ({n},), got {array.shape}")
         values = array.tolist()
     if len(values) != n:
-        raise DatasetError(f"{what}: expected one value for each of the {n} images, got {len(values)}")
+        raise DatasetError(f"{what}: expected one value for each of the {n} inputs, got {len(values)}")
     return list(values)

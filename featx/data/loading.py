@@ -12,17 +12,20 @@ import numpy as np
 from featx.data.dataset import Dataset
 from featx.data.readers.arrays import from_arrays, from_torch
 from featx.data.readers.folder import read_folder
-from featx.data.readers.folder_listing import PathFinder, format_of_file
+from featx.data.readers.folder_listing import PathFinder, format_of_file, list_images
 from featx.data.readers.images import is_encoded
 from featx.data.readers.named import NAMES, canonical_name, named_dataset
 from featx.data.readers.records import has_columns, read_frame, read_records
+from featx.data.readers.split_tables import find_split_tables, read_split_tables
 from featx.data.readers.table import SUFFIXES, read_table
 from featx.data.summary import announce
 from featx.data.tasks import names_of
 from featx.errors import DatasetError, InputError, UnknownName, as_one_error, reason_of
 from featx.inputs.image import as_source, is_image_file
 from featx.inputs.image.containers import describe_data
+from featx.inputs.text import FileText, is_text_file
 from featx.options import DATA, checked
+from featx.terminal import shortened
 
 __all__ = ["load_dataset"]
 
@@ -35,42 +38,49 @@ def load_dataset(
     limit: int | None = None,
     labelled: bool = True,
     seed: int = 0,
+    text: str | None = None,
     label: Any = None,
     target: Any = None,
     split_by: str | None = None,
     on_error: str = "raise",
     verbose: bool = False,
 ) -> Dataset:
-    """Make a dataset of a folder, a table, a name, images in memory, or a dataset of another library.
+    """Make a dataset of a folder, a table, a name, inputs in memory, or a dataset of another library.
+
+    All inputs are images, or all are texts (`Dataset.kind`).
 
     Parameters
     ----------
     data : Dataset, str, Path, sequence, ndarray, data frame, PIL image, torch or Hugging Face Dataset
-        A folder (see `read_folder`), a table (`read_table`), an image file, or, where no such file exists, a
-        name in `NAMES`; paths or images in memory (`from_arrays`); a data frame (`read_frame`); rows
-        that are dicts (`read_records`); a map-style torch Dataset (`from_torch`); or a Dataset, which is
-        returned with the chosen tasks.
+        A folder of images or ``.txt`` files (see `read_folder`), a table (`read_table`), a folder of tables
+        called ``train``, ``val`` (or ``dev``) and ``test`` (`read_split_tables`; if it holds images, only
+        with `text`, `label` or `target`), an image or ``.txt`` file, or, where no such file exists, a name in
+        `NAMES`; paths, images or texts in memory (`from_arrays`); a data frame (`read_frame`); rows that are
+        dicts (`read_records`); a map-style torch Dataset (`from_torch`); or a Dataset, which is returned with
+        the chosen tasks.
     labels : array-like of shape (n,) or (n, k), DataFrame or dict of columns, optional
-        Only with images in memory and lists of paths. Several columns make several tasks (see
+        Only with inputs in memory and lists of paths. Several columns make several tasks (see
         `from_arrays`).
     limit : int, optional
-        Draw at most this many images, as `Dataset.limit` does.
+        Draw at most this many inputs, as `Dataset.limit` does.
     labelled : bool, default=True
-        Leave out images without a label if others have one, and name them in `Dataset.reading`. With False,
+        Leave out inputs without a label if others have one, and name them in `Dataset.reading`. With False,
         all are kept, and a table need not have labels.
     seed : int, default=0
         Seed of `limit`.
+    text : str, optional
+        The column of texts of a table, a data frame or rows that are dicts. Default: see `read_table`.
     label, target : str or sequence of str, optional
         Columns of classes and of numbers: in a table (default: ``label``), in `labels`, or among the tasks of
-        a Dataset. Each of several columns becomes a task (`Dataset.tasks`) of the images with a value in it.
+        a Dataset. Each of several columns becomes a task (`Dataset.tasks`) of the inputs with a value in it.
     split_by : {"folder", "none"}, optional
         Only for folders: whether the top folders are groups with the classes inside them (``"folder"``), or
         the classes (``"none"``); see `read_folder`.
     on_error : {"raise", "skip"}, default="raise"
-        Whether to stop at a missing file or a folder that cannot be listed, or to leave it out and list it in
-        `Dataset.reading`.
+        Whether to stop at a missing file, a folder that cannot be listed or a row without a text, or to leave
+        it out and list it in `Dataset.reading`.
     verbose : bool, default=False
-        Print on standard error what was found: images, classes, splits, groups, and what was left out.
+        Print on standard error what was found: inputs, classes, splits, groups, and what was left out.
 
     Returns
     -------
@@ -81,7 +91,7 @@ def load_dataset(
     DatasetError
         Names the place and what was expected there.
     """
-    columns = {"label": label, "target": target}
+    columns = {"text": text, "label": label, "target": target}
     dataset = _load(data, labels, labelled, columns, split_by, on_error)
     if labelled:
         dataset = dataset.labelled()
@@ -102,11 +112,13 @@ def _load(
         raise InputError(f"split_by divides a folder by the folders in it; got {type(data).__name__}")
     if isinstance(data, Dataset):
         _refuse_labels(labels, data.name)
+        _refuse_text(columns, data.name)
         return data.select(**columns)
     if has_columns(data):
         if labels is None:
             return read_frame(data, labelled=labelled, on_error=on_error, **columns)
-        frame = read_frame(data, labelled=False, on_error=on_error)
+        text = columns.pop("text")
+        frame = read_frame(data, labelled=False, text=text, on_error=on_error)
         _refuse_labels(labels if frame.tasks else None, "the data frame")
         return from_arrays(frame.inputs, labels, splits=frame.splits, groups=frame.groups, **columns)
     if isinstance(data, (bytes, bytearray, memoryview)) or hasattr(data, "getbands"):
@@ -118,8 +130,9 @@ def _load(
     if sequence and (hugging_face or (len(data) and _holds_dicts(data))):
         return read_records(data, labels, on_error=on_error, **columns)
     if isinstance(data, (list, tuple, np.ndarray)) or hasattr(data, "to_numpy") or hasattr(data, "detach"):
+        _refuse_text(columns, type(data).__name__)
         if labels is None:
-            _refuse_columns(columns, "images without labels")
+            _refuse_columns(columns, "inputs without labels")
         return from_arrays(data, labels, on_error=on_error, **columns)
     _refuse_columns(columns, type(data).__name__)
     if sequence:
@@ -151,6 +164,10 @@ def _load_path(
         raise DatasetError(f"{data}: cannot be read ({reason_of(error)})") from error
     suffix = path.suffix.lower()
     if path.is_dir():
+        tables = find_split_tables(path)
+        asked = any(column is not None for column in columns.values())
+        if tables and split_by != "folder" and (asked or not list_images(path, on_error="skip").files):
+            return read_split_tables(path, tables, labelled=labelled, on_error=on_error, **columns)
         _refuse_columns(columns, str(data))
         return read_folder(path, labelled=labelled, split_by=split_by, on_error=on_error)
     if split_by == "folder":
@@ -162,8 +179,12 @@ def _load_path(
     if path.is_file():
         if is_image_file(path.name) or format_of_file(str(path)) is not None:
             return Dataset(path.name, [as_source(path, path.name)])
+        if is_text_file(path.name):
+            return Dataset(path.name, [FileText(path.name, str(path))])
         if suffix in (".h5", ".hdf5"):
-            raise DatasetError(f"{path}: a file of features, not of images; open it with open_features")
+            raise DatasetError(
+                f"{path}: a file of features, not of images or texts; open it with open_features"
+            )
         raise DatasetError(f"{path}: {_describe_file(path)}; expected {DATA}")
     if path.exists():
         raise DatasetError(f"{path}: neither a folder nor a file, but a pipe, socket or device")
@@ -172,31 +193,49 @@ def _load_path(
     # A word is a misspelt name; anything that looks like a path is a path.
     if suffix or os.sep in str(data) or "/" in str(data) or str(data).startswith("~"):
         raise DatasetError(f"{data}: no such file or folder; expected {DATA}")
+    if len(str(data).split()) > 2:
+        raise DatasetError(
+            f"{shortened(str(data), 60)!r} is no file or folder; put a text into a list: [text]"
+        )
     raise DatasetError(
         f"{data!r} is no folder, no table and no named dataset: {UnknownName('dataset', str(data), NAMES)}"
     )
 
 
 def _describe_file(path: Path) -> str:
-    """Say what a file is that is neither a table nor an image."""
+    """Say what a file is that is no table, image or text."""
     unreadable = as_one_error(lambda reason: DatasetError(f"{path}: cannot be read ({reason})"))
     with unreadable, open(path, "rb") as file:
         found = describe_data(file.read(512))
     # No message quotes a file that may have been given by mistake.
-    return "neither a table (.csv, .parquet) nor an image" if found.startswith(("text", "data")) else found
+    if not found.startswith(("text", "data")):
+        return found
+    return f"neither a table ({', '.join(SUFFIXES)}) nor an image nor a text (.txt)"
 
 
 def _refuse_labels(labels: Any, what: str) -> None:
     if labels is not None:
         raise DatasetError(
-            f"{what} brings its own labels; give labels only with a list or an array of images"
+            f"{what} brings its own labels; give labels only with a list or an array of images or texts"
+        )
+
+
+def _refuse_text(columns: dict[str, Any], what: str) -> None:
+    """Take `text` out of the columns that are asked for; `DatasetError` if it is given."""
+    text = columns.pop("text", None)
+    if text is not None:
+        raise DatasetError(
+            f"{what}: text (--text) chooses a column of a table, and this is no table; give one of "
+            f"{', '.join(SUFFIXES)} with the column {text}, or leave it out"
         )
 
 
 def _refuse_columns(columns: dict[str, Any], what: str) -> None:
+    _refuse_text(columns, what)
     label, target = columns["label"], columns["target"]
     if label is not None or target is not None:
         raise DatasetError(
             f"{what}: label and target choose columns of a table, and this is no table; "
-            "give a .csv or .parquet with the columns path and " + " and ".join(names_of(label or target))
+            "give a .csv or .parquet with the columns path (or text) and "
+            + " and ".join(names_of(label or target))
         )

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from featx.errors import ImageError
+from featx.errors import SourceError
 
-#: What to do, at the end of an error about a bad image.
-SKIP_HINT = "to go on without such images and list them: --on-error skip (on_error='skip')"
+
+def skip_hint(kind: str = "image") -> str:
+    """Say what to do, at the end of an error about a bad input of that kind."""
+    return f"to go on without such {kind}s and list them: --on-error skip (on_error='skip')"
+
+
+SKIP_HINT = skip_hint()
 
 
 @dataclass(frozen=True)
@@ -18,19 +23,22 @@ class LeftOut:
     Attributes
     ----------
     suffixes : mapping of str to int
-        Number of files for each suffix that images do not have; ``""`` for files without one.
+        Number of files for each suffix that inputs of the kind do not have; ``""`` for files without one.
     images : mapping of str to str
         Image format that was found in files of such a suffix.
     others : mapping of str to int
         Number of everything else by kind: ``"hidden file"``, ``"special file"``, ...
     first : mapping of str to str
         First path of each kind; under ``""`` that of all `suffixes`.
+    kind : str, default="image"
+        The kind of input that was looked for.
     """
 
     suffixes: Mapping[str, int] = field(default_factory=dict)
     images: Mapping[str, str] = field(default_factory=dict)
     others: Mapping[str, int] = field(default_factory=dict)
     first: Mapping[str, str] = field(default_factory=dict)
+    kind: str = "image"
 
     def __len__(self) -> int:
         return sum(self.suffixes.values()) + sum(self.others.values())
@@ -43,7 +51,8 @@ class LeftOut:
             kinds = sorted(self.suffixes, key=lambda suffix: (-self.suffixes[suffix], suffix))
             named = ", ".join(self._kind(suffix) for suffix in kinds[:8])
             more = f", {len(kinds) - 8} more kinds" if len(kinds) > 8 else ""
-            what = "file that is no image" if n == 1 else "files that are no images"
+            kind = self.kind
+            what = f"file that is no {kind}" if n == 1 else f"files that are no {kind}s"
             parts.append(f"{n} {what} by suffix: {named}{more} (first: {self.first['']})")
         for kind, n in self.others.items():
             noun, _, rest = kind.partition(" (")
@@ -68,11 +77,11 @@ class ReadReport:
         Where they come from, such as ``"the folders 'train_set', 'test_set'"``; empty if that is obvious.
     left_out : LeftOut
         What was found and is not part of the dataset.
-    failures : tuple of ImageError
+    failures : tuple of SourceError
         With ``on_error="skip"``: rows without a file and folders that cannot be listed, which are not part of
         the dataset either.
     unlabelled : tuple of str
-        Ids of the images that were left out because they have no label (see `Dataset.labelled`).
+        Ids of the inputs that were left out because they have no label (see `Dataset.labelled`).
     notes : tuple of str
         Further lines for the user.
     """
@@ -80,6 +89,6 @@ class ReadReport:
     splits_from: str = ""
     groups_from: str = ""
     left_out: LeftOut = field(default_factory=LeftOut)
-    failures: tuple[ImageError, ...] = ()
+    failures: tuple[SourceError, ...] = ()
     notes: tuple[str, ...] = ()
     unlabelled: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from typing import Any
 
 from featx.data.features import Features, load_features
 from featx.errors import InputError
-from featx.options import Reading, is_features
+from featx.options import FROM_A_FILE, Reading, is_features
 
 
 def has_rows(data: Any) -> bool:
@@ -23,6 +23,8 @@ def take_features(data: Any, reading: Reading) -> tuple[str, str, Features]:
     """
     if reading.limit is not None:
         raise InputError("limit does not apply to features; give it to extract, or use Features.subset")
+    if reading.text is not None:
+        raise InputError(f"text={reading.text!r} has no effect: {FROM_A_FILE}; leave it out")
     if reading.split_by is not None:
         raise InputError("split_by divides a folder, and a features file has its groups already")
     if isinstance(data, Features):

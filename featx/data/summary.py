@@ -1,4 +1,4 @@
-"""Describe a dataset in a few lines: images, classes, splits, groups, and notes on what looks odd."""
+"""Describe a dataset in a few lines: inputs, classes, splits, groups, and notes on what looks odd."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def summary_lines(collection: Any, name: str | None = None) -> list[str]:
     """Return lines on a Dataset or Features (called `name`): its parts, what was left out, and the notes."""
     reading = getattr(collection, "reading", None) or ReadReport()
     n = len(collection)
-    parts = [f"{n} image{'s' * (n != 1)}", *_tasks(collection)]
+    kind = collection.kind
+    parts = [f"{n} {kind}{'s' * (n != 1)}", *_tasks(collection)]
     if collection.splits is not None:
         counts = [(split, int((collection.splits == split).sum())) for split in SPLITS]
         came = f" (from {reading.splits_from})" if reading.splits_from else ""
@@ -55,23 +56,24 @@ def summary_lines(collection: Any, name: str | None = None) -> list[str]:
 def notes_of(collection: Any) -> list[str]:
     """Return notes on suspicious classes and on how the data was read."""
     reading = getattr(collection, "reading", None) or ReadReport()
-    notes = [*reading.notes, *unlabelled_notes(reading.unlabelled, collection.tasks)]
+    kind = collection.kind
+    notes = [*reading.notes, *unlabelled_notes(reading.unlabelled, collection.tasks, kind)]
     if collection.labels is None or collection.classes is None:
         return notes
     counts = np.bincount(collection.labels, minlength=len(collection.classes))
     for name, count in zip(collection.classes, counts.tolist(), strict=True):
         if name == "-1" or _NO_CLASS.fullmatch(re.sub(r"[\W\d_]+", "", name).lower()):
             notes.append(
-                f"the class {name!r} ({count} images) is called like images that have none; it is trained on "
-                "like any other: if it is no class, take it away, or call its folder unlabelled (in a table: "
-                "leave the cells blank)"
+                f"the class {name!r} ({count} {kind}s) is called like {kind}s that have none; it is trained "
+                "on like any other: if it is no class, take it away, or call its folder unlabelled "
+                "(in a table: leave the cells blank)"
             )
     tiny = {name: n for name, n in zip(collection.classes, counts.tolist(), strict=True) if 0 < n < _TINY}
     if tiny:
         few = min(tiny, key=tiny.__getitem__)
         these = "the class" if len(tiny) == 1 else f"{len(tiny)} classes, among them"
         notes.append(
-            f"few images: {these} {few!r} ({tiny[few]}): a class with fewer than {_TINY} images is hardly "
+            f"few {kind}s: {these} {few!r} ({tiny[few]}): a class with fewer than {_TINY} {kind}s is hardly "
             "learned, and its accuracy hardly measured"
         )
     named = {name: role[0] for name in collection.classes if (role := parse_split_name(name)) is not None}
@@ -81,22 +83,22 @@ def notes_of(collection: Any) -> list[str]:
         )
     held_out, untested, _ = classes_on_one_side(collection)
     if untested:
-        notes.append(f"in train only, with no image in {held_out}: {quote_names(untested)}")
+        notes.append(f"in train only, with no {kind} in {held_out}: {quote_names(untested)}")
     return notes
 
 
-def unlabelled_notes(ids: Sequence[str], tasks: Mapping[str, Task]) -> list[str]:
-    """Return a note on the images that a study leaves out because they have no label; none without any."""
+def unlabelled_notes(ids: Sequence[str], tasks: Mapping[str, Task], kind: str = "image") -> list[str]:
+    """Return a note on the inputs that a study leaves out because they have no label; none without any."""
     if not ids:
         return []
-    images = "1 image has" if len(ids) == 1 else f"{len(ids)} images have"
-    return [f"{images} no {_word(tasks)}: neither trained nor tested on (first: {ids[0]})"]
+    inputs = f"1 {kind} has" if len(ids) == 1 else f"{len(ids)} {kind}s have"
+    return [f"{inputs} no {_word(tasks)}: neither trained nor tested on (first: {ids[0]})"]
 
 
 def study_notes(dataset: Dataset) -> list[str]:
     """Return the notes for the result of a study: `notes_of`, and what was left out."""
     left_out = dataset.reading.left_out
-    # Hidden files and results of featx are no images that a user could miss.
+    # Hidden files and results of featx are no inputs that a user could miss.
     expected = ("hidden", "folder", "file of macOS")
     unexpected = left_out.suffixes or any(not kind.startswith(expected) for kind in left_out.others)
     return notes_of(dataset) + ([f"left out: {left_out}"] if unexpected else [])
@@ -141,7 +143,7 @@ def _word(tasks: Mapping[str, Task]) -> str:
 
 def _tasks(collection: Any) -> Iterator[str]:
     if collection.labels is not None and collection.classes is not None:
-        yield _classes(collection.labels, collection.classes)
+        yield _classes(collection.labels, collection.classes, collection.kind)
     elif not collection.targets:
         yield "no labels"
     for task in collection.targets.values():
@@ -149,19 +151,19 @@ def _tasks(collection: Any) -> Iterator[str]:
             values = task.values[task.present]
             yield f"{task.name}: {len(values)} numbers from {values.min():.4g} to {values.max():.4g}"
         else:
-            yield f"{task.name}: {_classes(task.values[task.present], task.classes)}"
+            yield f"{task.name}: {_classes(task.values[task.present], task.classes, collection.kind)}"
         if len(collection.tasks) == 1 and (gaps := int((~task.present).sum())):
             yield f"{gaps} without a {_word(collection.tasks)}"
 
 
-def _classes(labels: np.ndarray, classes: tuple[str, ...]) -> str:
+def _classes(labels: np.ndarray, classes: tuple[str, ...], kind: str) -> str:
     """Name the classes with their counts; of many, the largest and the smallest."""
     counts = np.bincount(labels, minlength=len(classes)).tolist()
     low, high = min(counts, default=0), max(counts, default=0)
     noun = "class" if len(classes) == 1 else "classes"
     if len(classes) <= _NAMED and low < high:
         return f"{len(classes)} {noun}: " + ", ".join(map(_counted, classes, counts))
-    said = f"{len(classes)} {noun} of {f'{low} to {high}' if low < high else low} image{'s' * (high != 1)}"
+    said = f"{len(classes)} {noun} of {f'{low} to {high}' if low < high else low} {kind}{'s' * (high != 1)}"
     if len(classes) <= _NAMED:
         return f"{said}: {', '.join(classes)}"
     if low == high:

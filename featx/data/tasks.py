@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from featx.data.labels import class_name, encode, is_missing, list_per_image, parse_each
+from featx.data.labels import class_name, encode, is_missing, list_per_input, parse_each
 from featx.errors import DatasetError, InputError, UnknownName
 from featx.options.checks import short
 from featx.results.shown import Shown
@@ -21,15 +21,15 @@ LABEL = "label"
 
 @dataclass(frozen=True, eq=False)
 class Task(Shown):
-    """A class or a number for each image that has one.
+    """A class or a number for each input that has one.
 
     Parameters
     ----------
     name : str
         Name of the column.
     values : ndarray of shape (n,)
-        With `classes`: int64 indices into them, -1 for an image without a class. Else float64, NaN for an
-        image without a number.
+        With `classes`: int64 indices into them, -1 for an input without a class. Else float64, NaN for an
+        input without a number.
     classes : tuple of str or None
         Names of the classes, distinct.
 
@@ -48,7 +48,7 @@ class Task(Shown):
         if not isinstance(self.name, str) or not self.name or "\0" in self.name:
             raise InputError(f"a task needs a name (a text), got {self.name!r}")
         if values.ndim != 1:
-            raise InputError(f"{self.name}: expected one value for each image, got shape {values.shape}")
+            raise InputError(f"{self.name}: expected one value for each input, got shape {values.shape}")
         if self.classes is None:
             if values.dtype.kind not in "fiu":
                 raise InputError(f"{self.name}: expected numbers, got dtype {values.dtype}")
@@ -79,11 +79,11 @@ class Task(Shown):
 
     @property
     def present(self) -> np.ndarray:
-        """The images that have a value, bool of shape (n,)."""
+        """The inputs that have a value, bool of shape (n,)."""
         return np.isfinite(self.values) if self.classes is None else self.values >= 0
 
     def subset(self, rows: np.ndarray) -> Task:
-        """Return the task of the images `rows`, with the same classes."""
+        """Return the task of the inputs `rows`, with the same classes."""
         return Task(self.name, self.values[rows], self.classes)
 
     def column(self) -> np.ndarray:
@@ -103,7 +103,7 @@ def check_targets(label_name: str | None, targets: Mapping[str, Task], n: int) -
         if not isinstance(task, Task) or task.name != name:
             raise InputError(f"targets: expected tasks under their own names, got {task!r} under {name!r}")
         if len(task) != n:
-            raise InputError(f"targets: {name} has {len(task)} values for {n} images")
+            raise InputError(f"targets: {name} has {len(task)} values for {n} inputs")
         if name == label_name:
             raise InputError(f"targets: {name} is already the name of the labels")
     return dict(targets)
@@ -207,23 +207,23 @@ def _column_error(name: str, i: int, problem: str) -> DatasetError:
 
 
 def check_not_empty(tasks: Sequence[Task], place: str) -> None:
-    """Raise `DatasetError` if no image has a value in one of the tasks."""
+    """Raise `DatasetError` if no input has a value in one of the tasks."""
     for task in tasks:
         if not task.present.any():
-            raise DatasetError(f"{place}: no image has a value in column {task.name}")
+            raise DatasetError(f"{place}: no input has a value in column {task.name}")
 
 
 def _columns(labels: Any, n: int) -> dict[str, list[Any]] | None:
     if isinstance(labels, Mapping):
-        found = {str(name): list_per_image(values, n, f"labels[{name!r}]") for name, values in labels.items()}
+        found = {str(name): list_per_input(values, n, f"labels[{name!r}]") for name, values in labels.items()}
     elif hasattr(labels, "columns") and hasattr(labels, "__getitem__"):  # a data frame
         names = [str(name) for name in labels.columns]
         if len(set(names)) != len(names):
             raise DatasetError("labels: two columns of the data frame have the same name")
-        found = {str(name): list_per_image(labels[name], n, f"labels[{name!r}]") for name in labels.columns}
+        found = {str(name): list_per_input(labels[name], n, f"labels[{name!r}]") for name in labels.columns}
     elif getattr(labels, "ndim", 1) == 2:
         array = np.asarray(labels)
-        found = {str(k): list_per_image(array[:, k], n, f"labels[:, {k}]") for k in range(array.shape[1])}
+        found = {str(k): list_per_input(array[:, k], n, f"labels[:, {k}]") for k in range(array.shape[1])}
     else:
         return None
     if not found:

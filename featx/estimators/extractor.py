@@ -1,4 +1,4 @@
-"""Embed images inside a scikit-learn pipeline: `FeatureExtractor`."""
+"""Embed images or texts inside a scikit-learn pipeline: `FeatureExtractor`."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from featx.data import images_of
+from featx.data import inputs_of
 from featx.errors import InputError, ModelMismatch
 from featx.estimators.network_holder import NetworkHolder
 from featx.extraction import embed_together, network_embedder, reuse_backbone
-from featx.options import Run, check_options
+from featx.options import Network, Run, check_options
 
 
 class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
-    """Embed images with a frozen backbone; each image goes through each network once.
+    """Embed images or texts with a frozen backbone; each goes through each network once.
 
     `fit` learns nothing: it checks the parameters and records the hash of the weights. Embeddings come from
     the cache that all of featx shares, so cross-validation and searches over classifiers, layers and
@@ -29,24 +29,31 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
     backbone : str, torch.nn.Module, Backbone, or list of these, default="mobilenet_v2"
         A name of ``featx backbones`` or ``timm:NAME``; a network of your own, which needs `preprocessing`; or
         what `featx.load_backbone` returned. The embeddings of several backbones are concatenated; backbones
-        with the same preprocessing share one decoding of an image.
+        with the same preprocessing share one decoding of an image. For texts a network that takes them, such
+        as ``"hf:sentence-transformers/all-MiniLM-L6-v2"`` or ``"hf:FOLDER"``: every string is then a text.
     weights : str, path or None, default="default"
         See `featx.extract`. A path or another name than the default needs a single backbone.
     layer : str, list of str, or None, default=None
         Where the embedding is taken; None is the pooled penultimate layer, ``"logits"`` the scores of the
         pretraining classes. Several layers come from one forward pass and are cached separately.
     pooling : {"avg", "max", "cls", "patches", "cls+patches", "none"}, optional
-        Pooling of layers with positions.
+        Pooling of layers with positions; of texts "mean", "cls", "last" or "max".
     preprocessing : Preprocessing, dict or torchvision transforms, optional
         Replaces the one that the weights state; see `featx.load_backbone`.
     image_size : int, optional
         Another input resolution than the published one.
+    max_length : int, optional
+        Most tokens of a text; default: as the network states.
+    long : {"cut", "mean"}, optional
+        Longer texts are cut off (default), or split, and the rows of their pieces averaged.
+    prefix : str, optional
+        Stands before every text, such as ``"query: "``; default: as the network states.
     trust_code : bool, default=False
         Consent to run the Python code that a backbone comes with, such as ``hub:REPO:ENTRY``.
     precision, dtype, engine, device, batch_size
-        See `featx.extract`. Precision ``"int8"`` is refused: it depends on the images of its calibration.
+        See `featx.extract`. Precision ``"int8"`` is refused: it depends on the inputs of its calibration.
     on_error : {"raise"}, default="raise"
-        A pipeline cannot leave rows out, so an unreadable image always raises an error.
+        A pipeline cannot leave rows out, so an unreadable image or an empty text always raises an error.
     cache : path, optional
         Root of the embedding cache; None is ``FEATX_CACHE`` or the user's cache folder at the time of use.
     n_jobs : int, optional
@@ -59,9 +66,9 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
         Length of an embedding.
     weights_sha256_ : dict of str to str
         Hash of each backbone's weights at `fit`; of a network of your own, also that of its code, after a
-        dot. `transform` refuses others.
+        dot, and of a network of texts, that of its tokenizer. `transform` refuses others.
     n_features_in_ : int
-        1: a column of images.
+        1: a column of images or texts.
     feature_names_in_ : ndarray of shape (1,)
         Name of the column, if `fit` was given a data frame.
 
@@ -78,6 +85,14 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.pipeline import make_pipeline
     >>> pipe = make_pipeline(FeatureExtractor("resnet50"), LogisticRegression())
+
+    A column of photographs and one of texts beside numbers:
+
+    >>> from sklearn.compose import make_column_transformer
+    >>> text = FeatureExtractor("hf:sentence-transformers/all-MiniLM-L6-v2", max_length=128)
+    >>> columns = make_column_transformer(
+    ...     (FeatureExtractor("resnet50"), ["photo"]), (text, ["review"]), ("passthrough", ["price"])
+    ... )
     """
 
     def __init__(
@@ -89,6 +104,9 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
         pooling: str | None = None,
         preprocessing: Any = None,
         image_size: int | None = None,
+        max_length: int | None = None,
+        long: str | None = None,
+        prefix: str | None = None,
         trust_code: bool = False,
         precision: str = "auto",
         dtype: str = "float32",
@@ -106,6 +124,9 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
         self.pooling = pooling
         self.preprocessing = preprocessing
         self.image_size = image_size
+        self.max_length = max_length
+        self.long = long
+        self.prefix = prefix
         self.trust_code = trust_code
         self.precision = precision
         self.dtype = dtype
@@ -122,9 +143,9 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : sequence of n_images
-            Anything that `featx.data.images_of` takes: paths, PIL images, bytes, pixels, a data frame of one
-            column.
+        X : sequence of n_inputs
+            Anything that `featx.data.inputs_of` takes: for a network of images paths, PIL images, bytes or
+            pixels, for one of texts strings; or a data frame with one column of them.
         y : ignored
 
         Returns
@@ -136,12 +157,12 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
         UnknownName, InputError, WeightsError
             A parameter cannot be used; the message names it.
         DatasetError
-            `X` holds no images.
+            `X` holds no images or texts, or an empty one; the message names its row and column.
         """
         self._check_parameters()
         backbones = self._backbones()
         self._embedders(backbones)
-        self._images(X)
+        self._inputs(X, backbones[0].kind)
         self.dim_ = sum(backbone.dim for backbone in backbones)
         self.weights_sha256_ = self._fingerprints(backbones)
         self._fitted_weights = self.weights
@@ -152,16 +173,16 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """Embed images.
+        """Embed images or texts.
 
         Parameters
         ----------
-        X : sequence of n_images
+        X : sequence of n_inputs
             As in `fit`, which need not have been called.
 
         Returns
         -------
-        ndarray of shape (n_images, dim)
+        ndarray of shape (n_inputs, dim)
             Embeddings in the given `dtype`; a data frame if `set_output` says so.
 
         Raises
@@ -169,15 +190,15 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
         ImageError
             An image cannot be read.
         DatasetError
-            `X` holds no images, or another column than in `fit`.
+            `X` holds no images or texts, an empty one, or another column than in `fit`.
         ModelMismatch
-            The weights are not those of `fit`.
+            The weights, or the tokenizer, are not those of `fit`.
         """
         self._check_parameters()
         backbones = self._backbones()
         self._check_unchanged(backbones)
         rows = embed_together(
-            self._images(X),
+            self._inputs(X, backbones[0].kind),
             self._embedders(backbones),
             cache=self.cache,
             n_jobs=self.n_jobs,
@@ -196,9 +217,9 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
                 names += [f"{stem}_{i}" for i in range(member.dim)]
         return np.array(names, dtype=object)
 
-    def _images(self, X: Any) -> list[Any]:
-        """Return the sources of images in any form."""
-        images = images_of(X)
+    def _inputs(self, X: Any, kind: str) -> list[Any]:
+        """Return the sources of images or texts in any form."""
+        inputs = inputs_of(X, kind)
         known = getattr(self, "feature_names_in_", None)
         if known is not None and hasattr(X, "columns") and list(X.columns) != list(known):
             # The wording of scikit-learn, which its common checks match.
@@ -206,7 +227,7 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
                 "The feature names should match those that were passed during fit. "
                 f"Expected column {known[0]!r}, got {next(iter(X.columns))!r}"
             )
-        return images
+        return inputs
 
     def _check_parameters(self) -> None:
         several = isinstance(self.backbone, (list, tuple))
@@ -232,18 +253,16 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
                 f"FeatureExtractor: weights {self.weights!r} belong to one backbone, and {len(names)} are "
                 "asked for; use 'default', or a FeatureUnion of one extractor each"
             )
-        return [
-            reuse_backbone(
-                name,
-                weights=self.weights,
-                layers=self._layers(),
-                pooling=self.pooling,
-                preprocessing=self.preprocessing,
-                image_size=self.image_size,
-                trust_code=self.trust_code,
+        options = Network.of(self.get_params(deep=False)).besides_layer
+        backbones = [reuse_backbone(name, layers=self._layers(), **options) for name in names]
+        other = next((one for one in backbones if one.kind != backbones[0].kind), None)
+        if other is not None:
+            raise InputError(
+                f"FeatureExtractor: backbones of one kind of input are needed; {backbones[0].name} takes "
+                f"{backbones[0].kind}s and {other.name} takes {other.kind}s. Give each column an extractor "
+                "of its own, in a ColumnTransformer"
             )
-            for name in names
-        ]
+        return backbones
 
     def _embedders(self, backbones: Sequence[Any]) -> list[Any]:
         if self.on_error != "raise":
@@ -253,18 +272,21 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
             )
         if self.precision == "int8":
             raise InputError(
-                "FeatureExtractor: precision 'int8' depends on the images that it was calibrated on, and a "
-                "pipeline meets others later; use 'bf16' or 'fp32'"
+                f"FeatureExtractor: precision 'int8' depends on the {backbones[0].kind}s that it was "
+                "calibrated on, and a pipeline meets others later; use 'bf16' or 'fp32'"
             )
         run = Run.of(self.get_params(deep=False))
         return [network_embedder(backbone, run) for backbone in backbones]
 
     def _fingerprints(self, backbones: Sequence[Any]) -> dict[str, str]:
         members = [getattr(backbone, "members", (backbone,))[0] for backbone in backbones]
-        return {
-            member.name: ".".join((member.weights_sha256, *member.architecture.identity.values()))
-            for member in members
-        }
+        found = {}
+        for member in members:
+            parts = [member.weights_sha256, *member.architecture.identity.values()]
+            if member.kind == "text":
+                parts.append(member.preprocessing.tokenizer.sha256)
+            found[member.name] = ".".join(parts)
+        return found
 
     def _check_unchanged(self, backbones: Sequence[Any]) -> None:
         """Refuse other weights of the same name: later steps were not fitted on their embeddings."""
@@ -274,7 +296,13 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
             fitted = self.weights_sha256_.get(name, here)
             if fitted == here:
                 continue
-            if "." in fitted:
+            takes_texts = backbones[0].kind == "text"
+            if takes_texts and fitted.partition(".")[0] == here.partition(".")[0]:
+                raise ModelMismatch(
+                    f"FeatureExtractor: the tokenizer or the pooling of {name} has changed since fit; give "
+                    "the same one, or fit again"
+                )
+            if "." in fitted and not takes_texts:
                 raise ModelMismatch(
                     f"FeatureExtractor: the network {name} has changed since fit, in its values or its code; "
                     "give the same one, or fit again"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,8 @@ from featx.options import Run, is_module, shown
 OWN_WEIGHTS = "checkpoint"
 #: The name that a space gives to the source of a user's own module.
 OWN_MODULE = "module"
+#: The name that a space gives to networks of transformers, which may lie in a folder.
+OF_TRANSFORMERS = "hf"
 #: The arguments of a module of the user's that a file states, besides its name, which is a label.
 _OF_MODULE = ("layer", "pooling", "preprocessing")
 
@@ -66,6 +70,7 @@ def matching_embedder(
     trust_code: bool = False,
     module: Any = None,
     values: Mapping[str, np.ndarray] | None = None,
+    files: Mapping[str, bytes] | None = None,
 ) -> Embedder:
     """Make an embedder whose rows are in `space`.
 
@@ -79,13 +84,17 @@ def matching_embedder(
     run : Run
         Engine, device and batch size; precision and dtype are taken from `space`.
     weights : path, optional
-        The backbone's checkpoint, if it is a file of the user's own.
+        The backbone's checkpoint, if it is a file of the user's own; for a network of transformers
+        (``hf:NAME`` and ``hf:FOLDER``), the folder in which it lies now.
     trust_code : bool, default=False
         As for `featx.backbones.load_backbone`. No file can give this consent.
     module : torch.nn.Module or Backbone, optional
         The network, if it is the user's own.
     values : mapping of str to ndarray, optional
         Parameters and buffers of a fine-tuned network, which replace those of the backbone.
+    files : mapping of str to bytes, optional
+        With `values`, the files of the network and its tokenizer (`featx.backbones.Architecture.files`), so
+        that its folder is not needed.
 
     Returns
     -------
@@ -110,13 +119,26 @@ def matching_embedder(
             "no other image can be put beside them: extract in bf16 or fp32"
         )
     network = _load(
-        space, arguments, where, weights=weights, trust_code=trust_code, module=module, values=values
+        space,
+        arguments,
+        where,
+        weights=weights,
+        trust_code=trust_code,
+        module=module,
+        values=values,
+        files=files,
     )
     made_in = space["precision"]
     here = resolve(engine=run.engine, device=run.device).precision
     precision = made_in if made_in == here else "fp32"
     embedder = network_embedder(network, replace(run, precision=precision, dtype=space["dtype"]))
-    expected = Space({**space, "precision": embedder.space.fields["precision"]})
+    expected = Space(
+        {
+            **space,
+            "precision": embedder.space.fields["precision"],
+            "backbone": _named_alike(space["backbone"], embedder.space.fields["backbone"]),
+        }
+    )
     differences = expected.differences(embedder.space, here=f"in {where}", there="installed")
     if differences:
         raise ModelMismatch(f"{where} does not fit the installed backbone: {'; '.join(differences)}")
@@ -147,6 +169,7 @@ def _load(
     trust_code: bool,
     module: Any,
     values: Mapping[str, np.ndarray] | None,
+    files: Mapping[str, bytes] | None,
 ) -> Any:
     """Load the backbone of these arguments, or cut the module given where they say; put `values` into it.
 
@@ -155,6 +178,12 @@ def _load(
     from featx.backbones import TunedBackbone, load_tuned
 
     stated = space["backbone"]
+    if weights is not None and stated["source"] == OF_TRANSFORMERS and Path(weights).expanduser().is_dir():
+        arguments, weights = {**arguments, "name": f"hf:{Path(weights).expanduser()}"}, None
+    elif values and files:
+        from featx.backbones.sources.hf.kept_files import write_folder
+
+        arguments = {**arguments, "name": f"hf:{write_folder(files)}"}
     if values and weights is not None:
         raise InputError(
             f"{where}: weights={str(weights)!r} has no effect: the network was fine-tuned, and the model "
@@ -167,13 +196,15 @@ def _load(
             )
         if values:
             load = partial(load_tuned, values, **arguments, trust_code=trust_code)
-            return reuse_with_values(values, load)
+            with _naming_folder(stated):
+                return reuse_with_values(values, load)
         if weights is None and arguments["weights"] == OWN_WEIGHTS:
             raise WeightsError(
                 f"{where}: its weights were a file of your own; say where it is with --weights PATH"
             )
         given = {"trust_code": trust_code} | ({} if weights is None else {"weights": weights})
-        return reuse_backbone(**_reusable(arguments, **given))
+        with _naming_folder(stated):
+            return reuse_backbone(**_reusable(arguments, **given))
     if module is None:
         raise InputError(
             f"{where}: its rows come from a network of your own ({stated['architecture']}), which no file "
@@ -189,6 +220,31 @@ def _load(
         own = {key: arguments[key] for key in _OF_MODULE}
         module = reuse_backbone(**_reusable(own, name=module))
     return TunedBackbone.of(module, values) if values else module
+
+
+@contextmanager
+def _naming_folder(stated: Mapping[str, Any]) -> Iterator[None]:
+    """Add to the error about a network of transformers that its folder can be given."""
+    try:
+        yield
+    except InputError as error:
+        if stated["source"] != OF_TRANSFORMERS or type(error) not in (InputError, WeightsError):
+            raise
+        raise type(error)(
+            f"{error}. If the folder of the network is on this machine, say where with --weights FOLDER "
+            "(in Python weights=)"
+        ) from error
+
+
+def _named_alike(stated: Mapping[str, Any], here: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the network that a space states, under the name of the one here if they differ in it alone.
+
+    A network of transformers is named by its repository, or in a folder by its type; behind ``#`` stands a
+    hash of its configuration.
+    """
+    name, digest = str(here["architecture"]), str(stated["architecture"]).partition("#")[2]
+    alike = stated["source"] == here["source"] == OF_TRANSFORMERS and digest == name.partition("#")[2]
+    return {**stated, "architecture": name} if alike and digest else stated
 
 
 def _reusable(arguments: Mapping[str, Any], **given: Any) -> dict[str, Any]:

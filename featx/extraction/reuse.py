@@ -14,10 +14,10 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from featx.cache import Cache, Space, SpaceStore
+from featx.durable import file_stamp
 from featx.errors import InputError
 from featx.extraction.embedder import Embedder
 from featx.machine import cores
@@ -200,20 +200,14 @@ def return_engine(key: EngineKey, engine: Any) -> None:
 
 
 def _file_stamp(backbone: Any) -> Any:
-    """Return size, time and inode of the weights' files, or the stamp of code, which change with them."""
+    """Return size, time and inode of the weights' files, and the stamp of code or of a tokenizer's files."""
     first = getattr(backbone, "members", (backbone,))[0]
     checkpoint = getattr(first, "checkpoint", None)
-    if checkpoint is None:
-        try:
-            return first.architecture.stamp() if hasattr(first, "architecture") else None
-        except (OSError, InputError):
-            return "gone"
     stamps: list[Any] = []
-    for path in getattr(checkpoint, "files", None) or (checkpoint.path,):
-        try:
-            seen = os.stat(Path(path))
-        except OSError:
-            stamps.append("gone")
-        else:
-            stamps.append((seen.st_size, seen.st_mtime_ns, seen.st_ino))
+    try:
+        stamps.append(first.architecture.stamp() if hasattr(first, "architecture") else None)
+    except (OSError, InputError):
+        stamps.append("gone")
+    if checkpoint is not None:
+        stamps += map(file_stamp, getattr(checkpoint, "files", None) or (checkpoint.path,))
     return stamps

@@ -20,6 +20,7 @@ from featx.options.checks import (
 )
 from featx.options.groups import (
     DEFAULT_RUN,
+    FROM_A_FILE,
     OF_NETWORK,
     CheckedOptions,
     ColumnOptions,
@@ -43,6 +44,7 @@ __all__ = [
     "DEFAULT_BACKBONES",
     "DEFAULT_RUN",
     "FEWEST_RESAMPLES",
+    "FROM_A_FILE",
     "OF_NETWORK",
     "OPTIONS",
     "POOLINGS",

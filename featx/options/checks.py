@@ -22,7 +22,7 @@ Check = Callable[[str, Any], None]
 #: How a layer with positions becomes one vector, for each kind of input. "identity": it is a vector already.
 POOLINGS_OF = {
     "image": ("avg", "max", "cls", "patches", "cls+patches", "none", "identity"),
-    "text": ("mean", "cls", "last", "max", "identity"),
+    "text": ("mean", "cls", "last", "max", "pipeline", "identity"),
 }
 POOLINGS = tuple(dict.fromkeys(pooling for one in POOLINGS_OF.values() for pooling in one))
 #: The backbone where none is named, for each kind of input.
@@ -34,7 +34,8 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 MOST_SEED = 2**31 - 1
 #: What can be read as a collection of images.
 DATA = (
-    "a folder, a .csv or .parquet table, an image file, a list or array of images, or the name of a dataset"
+    "a folder, a table (.csv, .tsv, .parquet or .jsonl), an image or .txt file, a list or array of images or "
+    "texts, or the name of a dataset"
 )
 
 

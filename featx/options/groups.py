@@ -55,8 +55,9 @@ class Network(_Group):
 
 @dataclass(frozen=True)
 class Reading(_Group):
-    """The images and labels to read from a collection."""
+    """The inputs and labels to read from a collection."""
 
+    text: str | None = OPTIONS["text"].default
     label: Any = OPTIONS["label"].default
     target: Any = OPTIONS["target"].default
     split_by: str | None = OPTIONS["split_by"].default
@@ -91,6 +92,7 @@ DEFAULT_RUN = Run()
 class PredictOptions(TypedDict, total=False):
     """Keywords of `featx.Model.predict`."""
 
+    text: str | None
     engine: Literal["auto", "torch", "openvino", "compile", "eager"] | str
     device: Any
     batch_size: int | Literal["auto"] | str

@@ -264,6 +264,11 @@ class CurveResult(AdvisedResult):
             + (" and 95 % interval" if self.n_draws > 1 else "")
         )
 
+    @property
+    def intervals_over(self) -> str:
+        """What the intervals are over, in words."""
+        return "draws" if self.intervals == "draws" else f"draws and test {self.input_kind}s"
+
     def notes(self) -> list[str]:
         """Return what a reader of the table must know: the intervals' meaning and what was left out."""
         found = [self.recipe] if self.recipe else []

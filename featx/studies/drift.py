@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Unpack
 
 import numpy as np
@@ -131,7 +131,8 @@ def similarity(
     ----------
     Those of `featx.analysis.distances`.
     """
-    network, run = Network.of(options), Run.of(options)
+    # Labels are ignored, so folders are not divided into classes.
+    network, reading, run = Network.of(options), Reading.of({"split_by": "none", **options}), Run.of(options)
     stored = [has_rows(given) for given in (a, b)]
     if stored[0] != stored[1]:
         raise InputError(
@@ -140,10 +141,10 @@ def similarity(
         )
     if all(stored):
         require_no_network(network, run, backbone=backbone)
-        first, second = (_from_features(given, most, seed) for given in (a, b))
+        first, second = (_from_features(given, reading, most, seed) for given in (a, b))
     else:
         # Both are read before any image goes through a network, so that bad input is refused at once.
-        opened = [_open(given, run) for given in (a, b)]
+        opened = [_open(given, reading, run) for given in (a, b)]
         require_one_kind([(one.name, one.kind) for one in opened])
         first, second = (_from_dataset(d, backbone, network, run, most, seed) for d in opened)
     require_one_kind([(side.name, side.kind) for side in (first, second)])
@@ -337,8 +338,8 @@ def _sample(n: int, most: int, seed: int, groups: np.ndarray | None) -> np.ndarr
     return np.sort(order[:most])
 
 
-def _from_features(given: Any, most: int, seed: int) -> _Side:
-    name, _, features = take_features(given, Reading())
+def _from_features(given: Any, reading: Reading, most: int, seed: int) -> _Side:
+    name, _, features = take_features(given, replace(reading, split_by=None))
     _require_enough(name, len(features), features.kind)
     kept = _sample(len(features), most, seed, features.groups)
     rows, ids = features.embeddings[kept], [features.ids[i] for i in kept.tolist()]
@@ -347,9 +348,8 @@ def _from_features(given: Any, most: int, seed: int) -> _Side:
     return _Side(name, rows, ids, features.space, features.about, groups, total=len(features))
 
 
-def _open(given: Any, run: Run) -> Dataset:
-    # Labels are ignored, so folders are not divided into classes.
-    dataset = open_dataset(given, reading=Reading(split_by="none"), run=run, labelled=False)
+def _open(given: Any, reading: Reading, run: Run) -> Dataset:
+    dataset = open_dataset(given, reading=reading, run=run, labelled=False)
     _require_enough(dataset.name, len(dataset), dataset.kind)
     return dataset
 

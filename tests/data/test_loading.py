@@ -166,21 +166,25 @@ def test_a_misspelt_name_gets_the_nearest():
 
 @pytest.mark.parametrize("data", ["photos/", "gone.csv", "/no/such/folder", "~/no-such-folder", "a/b"])
 def test_a_path_that_does_not_exist_is_called_so(data):
-    with pytest.raises(DatasetError, match=r"no such file or folder; expected a folder, a .csv or .parquet"):
+    with pytest.raises(DatasetError, match=r"no such file or folder; expected a folder, a table"):
         load_dataset(data)
 
 
 @pytest.mark.parametrize("name", ["features.h5", "features.HDF5"])
 def test_a_file_of_features_is_named_as_such(tmp_path, name):
     (tmp_path / name).write_bytes(b"\x89HDF")
-    with pytest.raises(DatasetError, match="a file of features, not of images; open it with open_features"):
+    with pytest.raises(
+        DatasetError, match="a file of features, not of images or texts; open it with open_features"
+    ):
         load_dataset(tmp_path / name)
 
 
 def test_a_file_that_is_neither_table_nor_image_is_refused(tmp_path):
-    (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(DatasetError, match=r"notes.txt: neither a table \(.csv, .parquet\) nor an image"):
-        load_dataset(tmp_path / "notes.txt")
+    (tmp_path / "notes.log").write_text("x")
+    with pytest.raises(
+        DatasetError, match=r"notes.log: neither a table \(.csv, .*\) nor an image nor a text"
+    ):
+        load_dataset(tmp_path / "notes.log")
 
 
 @pytest.mark.parametrize(
@@ -202,9 +206,9 @@ def test_an_archive_is_told_apart_and_said_to_be_unpacked(tmp_path, folder):
     archive = shutil.make_archive(str(tmp_path / "photos"), "zip", folder)
     with pytest.raises(DatasetError, match=r"photos\.zip: a zip archive; unzip it; expected a folder"):
         load_dataset(archive)
-    (tmp_path / "notes.txt").write_text("secret")
-    with pytest.raises(DatasetError, match=r"notes\.txt: neither a table \(\.csv, \.parquet\) nor an image"):
-        load_dataset(tmp_path / "notes.txt")
-    (folder / "notes.txt").unlink()
+    (tmp_path / "notes.log").write_text("secret")
+    with pytest.raises(DatasetError, match=r"notes\.log: neither a table \(\.csv, .*\) nor an image"):
+        load_dataset(tmp_path / "notes.log")
+    (folder / "notes.log").unlink()
     (said,) = [line for line in study_notes(load_dataset(folder)) if line.startswith("left out")]
     assert said == "left out: 1 archive (unpack it to have its images read): photos.zip"

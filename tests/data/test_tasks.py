@@ -92,7 +92,7 @@ def test_tasks_are_columns_of_a_frame(dataset):
 @pytest.mark.parametrize(
     ("labels", "asked", "message"),
     [
-        ({"a": [1] * 7}, {}, r"labels\['a'\]: expected one value for each of the 8 images, got 7"),
+        ({"a": [1] * 7}, {}, r"labels\['a'\]: expected one value for each of the 8 inputs, got 7"),
         ({"a": ["x", ()] * 4}, {}, r"labels, column a, \[1\]: expected a class name or a whole number"),
         ({"a": ["x"] * 8, "b": ["y"] * 8}, {"target": "b"}, r"column b, \[0\]: expected a finite number"),
         ({"a": [0.5] * 8}, {"target": "b"}, "labels: unknown column 'b'"),
@@ -106,7 +106,7 @@ def test_bad_columns_are_named(labels, asked, message):
 
 
 def test_targets_of_another_length_or_name_are_refused(dataset):
-    with pytest.raises(DatasetError, match="targets: x has 3 values for 8 images"):
+    with pytest.raises(DatasetError, match="targets: x has 3 values for 8 inputs"):
         type(dataset)("d", dataset.images, targets={"x": Task("x", np.zeros(3))})
     with pytest.raises(DatasetError, match="targets: label is already the name of the labels"):
         type(dataset)("d", dataset.images, np.zeros(8, int), targets={"label": Task("label", np.zeros(8))})

@@ -189,7 +189,11 @@ def rows():
         ({"classifier": "finetune-all"}, UnknownName, "did you mean finetune-full or finetune-last"),
         ({"classifier": "full"}, UnknownName, "unknown classifier 'full'"),
         ({"classifier": "majority"}, InputError, "is a reference for comparisons; train a probe"),
-        ({"classifier": "finetune-full"}, InputError, "trains the network on the images, and features hold"),
+        (
+            {"classifier": "finetune-full"},
+            InputError,
+            "trains the network on the images or texts, and features hold",
+        ),
         (
             {"classifier": "ensemble"},
             InputError,

@@ -24,7 +24,12 @@ from torch import Tensor, nn
 from featx.backbones.architectures import Architecture, BackboneSource, Pretrained
 from featx.backbones.checkpoint import Checkpoint
 from featx.backbones.graphs.network import Graph, GraphInput, GraphLayerRules, GraphNetwork
+from featx.backbones.graphs.texts import TextGraphInput, TextGraphRules, read_text_preparation
+from featx.backbones.image_input import ImageInput
+from featx.backbones.input_settings import InputSettings
+from featx.backbones.layers.rules import LayerRules
 from featx.backbones.network_input import NetworkInput
+from featx.backbones.text_input import TextInput
 from featx.durable import expand_user, is_there, read_regular
 from featx.errors import InputError, WeightsError, as_one_error, reason_of
 from featx.inputs.image.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
@@ -55,7 +60,7 @@ class GraphFile(Checkpoint):
         """The graph, read once.
 
         A `WeightsError` says that the file is damaged or has changed since it was hashed, an `InputError`
-        that no network of images is in it.
+        that no network of images or texts is in it.
         """
         if "graph" not in self._read:
             data = {path: read_part(path) for path in self.files if path != sidecar(self.path)}
@@ -65,7 +70,8 @@ class GraphFile(Checkpoint):
                 )
             with as_one_error(lambda reason: WeightsError(f"{self.path}: damaged, or no graph ({reason})")):
                 graph = self.parse(data)
-            graph.input = graph.input._replace(channels=self.channels)
+            if isinstance(graph.input, GraphInput):
+                graph.input = graph.input._replace(channels=self.channels)
             self._read["graph"] = graph
         return self._read["graph"]
 
@@ -102,11 +108,12 @@ def sidecar(path: Path) -> Path:
 class GraphArchitecture(Architecture):
     """The network of a graph file, ``FILE`` or ``FILE#TENSOR``. A subclass must define `open_file`."""
 
-    rules = GraphLayerRules()
     trainable = False
     in_torch = False
     identity_name = "graph"  # a file that is moved or renamed gives the same rows
     opened: GraphFile | None = None
+    #: The pooling that is stated for a graph of texts.
+    pooling: str | None = None
 
     def __init__(self, name: str):
         super().__init__(name)
@@ -115,6 +122,29 @@ class GraphArchitecture(Architecture):
         there = is_there(whole, Path.exists)
         self.path = whole if there else expand_user(file)
         self.tensor = None if there else tensor or None
+
+    @property
+    def takes_texts(self) -> bool:
+        """Whether the graph takes tokens of texts, and not images."""
+        return self.opened is not None and isinstance(self.opened.graph.input, TextGraphInput)
+
+    @property
+    def input_type(self) -> type[NetworkInput]:  # type: ignore[override]
+        """Class that turns prepared inputs into the graph's."""
+        return TextInput if self.takes_texts else ImageInput
+
+    @property
+    def rules(self) -> LayerRules:  # type: ignore[override]
+        """What is known of its layers."""
+        return TextGraphRules(self.pooling) if self.takes_texts else GraphLayerRules()
+
+    def prepare_inputs(self, pretrained: Pretrained | None, settings: InputSettings, name: str) -> Any:
+        """Return the preparation of the graph's inputs."""
+        if not self.takes_texts:
+            return super().prepare_inputs(pretrained, settings, name)
+        settings.require("text", name)
+        prepare, self.pooling = read_text_preparation(self.path, read_sidecar(self.path), settings, name)
+        return prepare
 
     def open_file(self, path: Path, described: Mapping[str, Any] | None) -> GraphFile:
         """Hash a graph file, without reading its graph."""

@@ -45,7 +45,7 @@ def resolve_graph_layers(
             if layer is None and network.layer is None:
                 found.append(_default_tap(run, pooling, shapes))
             else:
-                found.append(run.find_tap(name, pooling, shape, shapes.find_larger(name, names)))
+                found.append(_find_tap(run, name, pooling, shapes, names))
         except InputError as error:
             if strict:
                 raise
@@ -53,14 +53,24 @@ def resolve_graph_layers(
     return found
 
 
+def _find_tap(
+    run: DryRun, name: str, pooling: str | None, shapes: _Shapes, names: Sequence[str]
+) -> tuple[Tap, int]:
+    shape = shapes.of(name, names)
+    stated = run.rules.find_tap(run.network, name, pooling, shape, run.name)
+    return stated or run.find_tap(name, pooling, shape, shapes.find_larger(name, names))
+
+
 def _default_tap(run: DryRun, pooling: str | None, shapes: _Shapes) -> tuple[Tap, int]:
     """Return how the default layer is pooled; refuse a graph whose output is no vector: boxes, or a map."""
     graph = cast(GraphNetwork, run.network).graph
     name, output = graph.default, shapes.of(graph.output, [graph.output])
     try:
-        if math.prod(output[1:]) > max(output[1:]):
+        if run.inputs.kind == "text" and name == "logits":
+            raise InputError("its output 'logits' gives class scores")
+        if run.inputs.kind == "image" and math.prod(output[1:]) > max(output[1:]):
             raise InputError(f"its output {graph.output!r} gives {tuple(output[1:])} per image, not a vector")
-        return run.find_tap(name, pooling, shapes.of(name, [name]), shapes.find_larger(name, [name]))
+        return _find_tap(run, name, pooling, shapes, [name])
     except InputError as error:
         raise LayerNeeded(
             f"{run.name}: no default layer: {error}; name a tensor, {run.name}#TENSOR (featx backbones "

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from featx.backbones.layers.pooling import POOLS, Tap
+from featx.backbones.layers.pooling import Tap
 from featx.backbones.layers.rules import LayerRules
 from featx.errors import InputError, UnknownName
 from featx.forks import fresh_in_child
@@ -23,8 +23,8 @@ from featx.forks import fresh_in_child
 if TYPE_CHECKING:
     from featx.backbones.network_input import NetworkInput
 
-#: From one image, as the graph takes it, to some of its tensors.
-Session = Callable[[np.ndarray], Sequence[np.ndarray]]
+#: From one input, an array for each of the graph's inputs, to some of its tensors.
+Session = Callable[[Mapping[str, np.ndarray]], Sequence[np.ndarray]]
 
 _starting = fresh_in_child(threading.Lock())
 
@@ -52,8 +52,12 @@ class GraphInput(NamedTuple):
                     f"{given}; state that size in their preprocessing, or leave image_size out"
                 )
 
-    def of(self, image: np.ndarray) -> np.ndarray:
-        """Return a normalised image, float32 (1, 3, h, w), as the graph takes it."""
+    def rows(self, x: Tensor) -> Iterator[dict[str, np.ndarray]]:
+        """Yield each normalised image of a batch (n, 3, h, w) as the graph takes it."""
+        for image in x.detach().to("cpu", torch.float32).contiguous().numpy():
+            yield {self.name: self._of(image[None])}
+
+    def _of(self, image: np.ndarray) -> np.ndarray:
         if self.channels == "bgr":
             image = image[:, ::-1]
         if self.dtype == "uint8":  # its preprocessing only divides by 255
@@ -70,7 +74,7 @@ class Graph:
 
     Attributes
     ----------
-    input : GraphInput
+    input : GraphInput or TextGraphInput
     tensors : sequence of str
         All that can be a layer, in the order of computation.
     candidates : sequence of str
@@ -83,7 +87,7 @@ class Graph:
         Its output and the axis of the channels in it; the positions are the patches of a vision transformer.
     """
 
-    input: GraphInput
+    input: Any
     tensors: Sequence[str]
     candidates: Sequence[str]
     classified: str | None
@@ -137,19 +141,21 @@ class GraphNetwork(nn.Module):
         return graph
 
     def run(self, x: Tensor, tensors: Sequence[str]) -> list[Tensor]:
-        """Return tensors of the graph for normalised images (n, 3, h, w), in float32 on their device."""
-        session, taken = self.session(tuple(tensors)), self.graph.input
-        images = x.detach().to("cpu", torch.float32).contiguous().numpy()
+        """Return tensors of the graph for a batch of its inputs, in float32 on their device.
+
+        Where they have another length for each text, zeros stand behind the end of the shorter ones.
+        """
+        session = self.session(tuple(tensors))
         parts: list[list[np.ndarray]] = [[] for _ in tensors]
-        for image in images:
-            for name, found, part in zip(tensors, session(taken.of(image[None])), parts, strict=True):
+        for row in self.graph.input.rows(x):
+            for name, found, part in zip(tensors, session(row), parts, strict=True):
                 if found.ndim < 2 or len(found) != 1 or found.dtype.kind != "f":
                     raise InputError(
-                        f"tensor {name!r} gives {found.dtype} {found.shape} for one image; expected numbers "
-                        "whose first axis counts images"
+                        f"tensor {name!r} gives {found.dtype} {found.shape} for one input; expected numbers "
+                        "whose first axis counts inputs"
                     )
                 part.append(found.astype(np.float32, copy=False))
-        return [torch.from_numpy(np.concatenate(part)).to(x.device) for part in parts]
+        return [torch.from_numpy(_stacked(part)).to(x.device) for part in parts]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output of the whole graph, such as class scores."""
@@ -180,15 +186,25 @@ class GraphNetwork(nn.Module):
         return self.__dict__ | {"_sessions": {}}
 
 
-class GraphFeatures(nn.Module):
-    """From images to the pooled layers of a graph, side by side."""
+def _stacked(parts: Sequence[np.ndarray]) -> np.ndarray:
+    longest = np.max([part.shape for part in parts], axis=0)
+    if all(part.shape[1:] == parts[0].shape[1:] for part in parts):
+        return np.concatenate(parts)
+    out = np.zeros((len(parts), *longest[1:]), np.float32)
+    for row, part in zip(out, parts, strict=True):
+        row[tuple(slice(side) for side in part.shape[1:])] = part[0]
+    return out
 
-    def __init__(self, network: GraphNetwork, taps: Sequence[Tap]):
+
+class GraphFeatures(nn.Module):
+    """From inputs to the pooled layers of a graph, side by side."""
+
+    def __init__(self, network: GraphNetwork, taps: Sequence[Tap], rules: LayerRules):
         super().__init__()
-        self.network, self.taps = network, tuple(taps)
+        self.network, self.taps, self.rules = network, tuple(taps), rules
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._size(x) if x.is_meta else self._pool(self._run(x, self.layers))
+        return self._size(x) if x.is_meta else self._pool(self._run(x, self.layers), x)
 
     @property
     def layers(self) -> list[str]:
@@ -198,8 +214,8 @@ class GraphFeatures(nn.Module):
     def _run(self, x: Tensor, tensors: Sequence[str]) -> dict[str, Tensor]:
         return dict(zip(tensors, self.network.run(x, tensors), strict=True))
 
-    def _pool(self, found: dict[str, Tensor]) -> Tensor:
-        rows = [POOLS[tap.pooling](found[tap.layer], tap.channels, tap.prefix) for tap in self.taps]
+    def _pool(self, found: dict[str, Tensor], x: Tensor) -> Tensor:
+        rows = [self.rules.pool(tap, found[tap.layer], x) for tap in self.taps]
         return rows[0] if len(rows) == 1 else torch.cat(rows, 1)
 
     def _size(self, x: Tensor) -> Tensor:
@@ -209,14 +225,17 @@ class GraphFeatures(nn.Module):
         """
         first = self.network.graph.first_convolution
         names = self.layers if first is None else [*self.layers, first[0]]
-        found = self._run(torch.zeros((1, *x.shape[1:])), list(dict.fromkeys(names)))
-        return self._pool({name: x.new_empty((len(x), *one.shape[1:])) for name, one in found.items()})
+        found = self._run(torch.zeros((1, *x.shape[1:]), dtype=x.dtype), list(dict.fromkeys(names)))
+        sizes = {name: torch.empty((len(x), *one.shape[1:]), device="meta") for name, one in found.items()}
+        return self._pool(sizes, x)
 
     def to_openvino(self, inputs: NetworkInput) -> Any:
-        """Return an OpenVINO model from normalised images (n, 3, h, w) to what `forward` gives."""
-        from featx.backbones.graphs.openvino import pooled_model
+        """Return an OpenVINO model from a batch of the network's inputs to what `forward` gives."""
+        from featx.backbones.graphs.openvino import pooled_model, pooled_text_model
 
         model = self.network.graph.to_openvino(self.layers)
+        if inputs.kind == "text":
+            return pooled_text_model(model, self.layers, self.taps)
         shape = inputs.example(1, "meta").shape[1:]
         return pooled_model(model, self.layers, self.taps, self.network.graph.input, tuple(shape))
 

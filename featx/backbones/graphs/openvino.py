@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from featx.backbones.graphs.network import GraphInput
+from featx.backbones.graphs.texts import IDS, MASK, TYPES
 from featx.backbones.layers.pooling import OF_TOKENS, Tap
 from featx.backbones.openvino_import import import_openvino
 
@@ -38,6 +39,49 @@ def pooled_model(
     rows = [_pool(ops, results[tap.layer].input_value(0), tap) for tap in taps]
     joined = rows[0] if len(rows) == 1 else ops.concat(rows, 1)
     return ov.Model([joined], [images], "features")
+
+
+def pooled_text_model(model: Any, layers: Sequence[str], taps: Sequence[Tap]) -> Any:
+    """Return a model from tokens int64 (n, t), negative behind each text, to pooled layers (n, dim).
+
+    `model` has the inputs of a graph of texts, and one result for each of `layers`, in order.
+    """
+    ov = import_openvino()
+    from openvino import opset13 as ops
+
+    tokens = ops.parameter(ov.PartialShape([-1, -1]), np.int64)
+    is_token = ops.greater_equal(tokens, np.int64(0))
+    ids = ops.maximum(tokens, np.int64(0))
+    mask = ops.convert(is_token, "i64")
+    values = {IDS: ids, MASK: mask, TYPES: ops.multiply(mask, np.int64(0))}
+    for parameter in model.get_parameters():
+        name = next(name for name in parameter.output(0).get_names() if name in values)
+        dtype = parameter.get_element_type().get_type_name()
+        parameter.output(0).replace(ops.convert(values[name], dtype).output(0))
+    results = dict(zip(layers, model.get_results(), strict=True))
+    rows = [_pool_tokens(ops, results[tap.layer].input_value(0), tap.pooling, is_token) for tap in taps]
+    joined = rows[0] if len(rows) == 1 else ops.concat(rows, 1)
+    return ov.Model([joined], [tokens], "features")
+
+
+def _pool_tokens(ops: Any, tensor: Any, pooling: str, is_token: Any) -> Any:
+    """Pool hidden states (n, t, c) as text networks of `featx.backbones.sources.hf` are pooled."""
+    x = ops.convert(tensor, "f32")
+    if pooling == "identity":
+        return x
+    if pooling == "cls":
+        return ops.gather(x, np.array(0), np.array(1))
+    along = np.array([1])
+    here = ops.unsqueeze(is_token, np.array(2))
+    if pooling == "max":
+        least = np.float32(np.finfo(np.float32).min)
+        return ops.reduce_max(ops.select(here, x, least), along, False)
+    weights = ops.convert(here, "f32")
+    if pooling == "last":  # the token behind which nothing stands
+        behind = ops.cum_sum(weights, np.array(1), reverse=True)
+        weights = ops.multiply(weights, ops.convert(ops.equal(behind, np.float32(1)), "f32"))
+    total = ops.reduce_sum(ops.multiply(x, weights), along, False)
+    return ops.divide(total, ops.reduce_sum(weights, along, False))
 
 
 def _pool(ops: Any, tensor: Any, tap: Tap) -> Any:

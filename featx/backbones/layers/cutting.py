@@ -92,7 +92,7 @@ def cut(
     run = DryRun(network.eval(), inputs, rules, name, resized)
     if isinstance(network, GraphNetwork):
         tap, dim = known or find_graph_tap(run, layer, pooling)
-        return Cut(GraphFeatures(network, [tap]).eval(), tap, dim)
+        return Cut(GraphFeatures(network, [tap], rules).eval(), tap, dim)
     if known is not None:
         layer = known[0].layer
     layer = None if layer is None else rules.own_name(network, layer)
@@ -200,7 +200,7 @@ def cut_several(
     """
     network.eval()
     if isinstance(network, GraphNetwork):
-        return GraphFeatures(network, taps).eval()
+        return GraphFeatures(network, taps, rules).eval()
     traced = trace_up_to(network, rules, EMBEDDING if any(tap.layer == EMBEDDING for tap in taps) else None)
     if traced is None:
         return HookedFeatures(network, taps, rules).eval()

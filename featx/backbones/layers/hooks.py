@@ -56,7 +56,7 @@ class HookedFeatures(nn.Module):
                     seen[LOGITS] = out
         finally:
             del _seen.now
-        rows = [self.rules.pool(tap, seen[tap.layer], x) for tap in self.taps]
+        rows = [self.rules.pool(self.network, tap, seen[tap.layer], x) for tap in self.taps]
         return rows[0] if len(rows) == 1 else torch.cat(rows, 1)
 
 

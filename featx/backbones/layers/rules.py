@@ -103,7 +103,7 @@ class LayerRules:
         """
         return None
 
-    def pool(self, tap: Tap, output: Tensor, x: Tensor) -> Tensor:
+    def pool(self, network: Any, tap: Tap, output: Tensor, x: Tensor) -> Tensor:
         """Return one row (n, dim) for each input in the batch `x`, of the output of the layer of `tap`."""
         return POOLS[tap.pooling](output, tap.channels, tap.prefix)
 

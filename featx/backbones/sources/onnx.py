@@ -22,6 +22,7 @@ from featx.backbones.graphs.files import (
     sidecar,
 )
 from featx.backbones.graphs.network import Graph, GraphInput, Session
+from featx.backbones.graphs.texts import IDS, SCORES, TextGraphInput, text_graph_input
 from featx.backbones.openvino_import import import_openvino
 from featx.errors import InputError, MissingExtra, WeightsError, as_one_error
 
@@ -67,7 +68,8 @@ class OnnxGraph(Graph):
         self._constants = {tensor.name for tensor in (*graph.initializer, *graph.sparse_initializer)}
         self.input = self._find_input()
         self._made_by: dict[str, Any] = {}
-        known = {self.input.name, *self._constants}
+        self._inputs = {v.name for v in graph.input if v.name not in self._constants}
+        known = self._inputs | self._constants
         for node in graph.node:
             late = next((name for name in node.input if name and name not in known), None)
             if late is not None:
@@ -90,28 +92,50 @@ class OnnxGraph(Graph):
         worth = read & set(self.tensors) | {self.default}
         self.candidates = [name for name in self.tensors if name in worth]
 
-    def _find_input(self) -> GraphInput:
+    def _find_input(self) -> GraphInput | TextGraphInput:
         inputs = [value for value in self._model.graph.input if value.name not in self._constants]
+        if IDS in [value.name for value in inputs]:
+            return self._find_text_input(inputs)
         if len(inputs) != 1:
             names = ", ".join(value.name for value in inputs)
             raise InputError(
-                f"{self._where}: takes {len(inputs)} inputs ({names:.200}); expected one, an image"
+                f"{self._where}: takes {len(inputs)} inputs ({names:.200}); expected one, an image, or "
+                f"{IDS} for texts"
             )
         (value,) = inputs
         of = value.type.tensor_type
         types = self._onnx.TensorProto
         known = {types.FLOAT: "float32", types.FLOAT16: "float16", types.UINT8: "uint8"}
-        dims = [d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in of.shape.dim]
+        dims = _dims(value)
         found = image_input(self._where, value.name, known.get(of.elem_type), dims)
         for axis in {"NCHW": (0, 2, 3), "NHWC": (0, 1, 2)}[found.layout]:
             of.shape.dim[axis].dim_param = f"axis_{axis}"
         return found
+
+    def _find_text_input(self, inputs: Sequence[Any]) -> TextGraphInput:
+        known = {self._onnx.TensorProto.INT64: "int64", self._onnx.TensorProto.INT32: "int32"}
+        dtypes = {value.name: known.get(value.type.tensor_type.elem_type) for value in inputs}
+        ids = next(value for value in inputs if value.name == IDS)
+        return text_graph_input(self._where, dtypes, _dims(ids))
+
+    def _find_text_output(self) -> str:
+        """Return the output with one row a text, else the first of hidden states, and class scores last."""
+        numbers = (self._onnx.TensorProto.FLOAT, self._onnx.TensorProto.FLOAT16)
+        outputs = [v for v in self._model.graph.output if v.type.tensor_type.elem_type in numbers]
+        if not outputs:
+            raise InputError(f"{self._where}: it gives no numbers for a text, only whole ones")
+        outputs = [value for value in outputs if value.name != SCORES] or outputs
+        rows = [value for value in outputs if len(value.type.tensor_type.shape.dim) == 2]
+        name: str = (rows or outputs)[0].name
+        return name
 
     def _find_ends(self) -> tuple[str, str | None]:
         """Return the first output, and what the last weighted operator of a classifier reads."""
         outputs = [value.name for value in self._model.graph.output]
         if not outputs or outputs[0] not in self._made_by:
             raise ValueError("it computes no output")
+        if isinstance(self.input, TextGraphInput):
+            return self._find_text_output(), None
         node = self._made_by[outputs[0]] if len(outputs) == 1 else None
         flattened = False
         while node is not None:
@@ -155,7 +179,7 @@ class OnnxGraph(Graph):
         graph, whole = part.graph, self._model.graph
         graph.name = "part"
         graph.node.extend(reversed(kept))
-        graph.input.extend(value for value in whole.input if value.name == self.input.name)
+        graph.input.extend(value for value in whole.input if value.name in self._inputs)
         graph.initializer.extend(value for value in whole.initializer if value.name in wanted)
         graph.sparse_initializer.extend(v for v in whole.sparse_initializer if v.values.name in wanted)
         graph.output.extend(self._onnx.ValueInfoProto(name=name) for name in tensors)
@@ -174,9 +198,9 @@ class OnnxGraph(Graph):
             )
         names = list(tensors)
 
-        def run(image: np.ndarray) -> Sequence[np.ndarray]:
+        def run(row: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
             with as_one_error(lambda why: InputError(f"{self._where}: ONNX Runtime fails ({why})")):
-                found: Sequence[np.ndarray] = session.run(names, {self.input.name: image})
+                found: Sequence[np.ndarray] = session.run(names, dict(row))
             return found
 
         return run
@@ -242,6 +266,12 @@ class OnnxSource(GraphSource):
 def _parse(data: bytes) -> Any:
     onnx, _ = import_onnx()
     return onnx.ModelProto.FromString(data)
+
+
+def _dims(value: Any) -> list[int | None]:
+    """Return the dimensions of an input, None where any length is taken."""
+    dims = value.type.tensor_type.shape.dim
+    return [d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in dims]
 
 
 def _subgraphs(node: Any) -> list[Any]:

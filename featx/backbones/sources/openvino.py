@@ -87,7 +87,8 @@ class OpenVINOGraph(Graph):
         model, core = self.to_openvino(tensors), self._ov.Core()
         compiled: dict[tuple[int, ...], Any] = {}
 
-        def run(image: np.ndarray) -> Sequence[np.ndarray]:
+        def run(row: Mapping[str, np.ndarray]) -> Sequence[np.ndarray]:
+            (image,) = row.values()
             with as_one_error(lambda why: InputError(f"{self._where}: OpenVINO fails ({why})")):
                 with _compiling:
                     if image.shape not in compiled:

@@ -9,6 +9,7 @@ import featx
 from featx.cli.flags import DATA_HELP, add_flag, add_network, add_output, add_run, keywords
 from featx.cli.output import list_failures, show_profile
 from featx.errors import InputError
+from featx.kinds import count_of
 from featx.options import is_features
 from featx.terminal import say
 
@@ -21,11 +22,12 @@ HELP = "train a classifier and save it"
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
-        "Trains one classifier on all labelled images and writes a model file: a probe or a head on frozen "
-        "features, the network itself, or an ensemble of several backbones."
+        "Trains one classifier on all labelled images or texts and writes a model file: a probe or a head on "
+        "frozen features, the network itself, or an ensemble of several backbones."
     )
     more = "; images of a test split are left out. Also an .h5 file of featx extract; for ensemble, several"
     parser.add_argument("data", nargs="+", metavar="DATA", help=DATA_HELP + more)
+    add_flag(parser, "text")
     add_flag(parser, "split_by")
     add_flag(parser, "label", metavar="C", nargs=None, help="the column of classes (default: label)")
     add_output(parser, "MODEL", "the model file to write")
@@ -52,35 +54,36 @@ def run(args: Namespace) -> None:
     members = [f"{one.backbone['name']} with {one.info['classifier']}" for one in model.members]
     name = info["classifier"] + (f" ({', '.join(members)})" if members else "")
     score = "" if found["score"] is None else f"; {found['what']}: {found['score']:.3f}"
-    say(f"{args.output}: {name} on {info['n_train']} images, {len(model.classes)} classes{score}")
+    trained_on = count_of(info["n_train"], model.kind)
+    say(f"{args.output}: {name} on {trained_on}, {len(model.classes)} classes{score}")
     if args.sure is not None:
-        say(_when_unsure(model.unsure))
+        say(_when_unsure(model.unsure, model.kind))
     list_failures(model.failures)
     if args.profile:
         show_profile(model.extraction)
 
 
-def _when_unsure(rule: UnsureRule | None) -> str:
+def _when_unsure(rule: UnsureRule | None, kind: str = "image") -> str:
     """Say which answers of the model are marked as unsure; without a rule it is a fine-tuned network."""
     if rule is None:
         return (
-            "no answer is marked as unsure: the network was trained on all images, so it has seen none that "
-            "could show when; a probe and --classifier head mark them"
+            f"no answer is marked as unsure: the network was trained on all {kind}s, so it has seen none "
+            "that could show when; a probe and --classifier head mark them"
         )
     found, when = rule.confidence, []
     if found is not None and found.guaranteed and found.right is not None:
         when.append(
             f"below a probability of {found.threshold:.2f} ({100 * found.answered:.0f} % of the held-out "
-            f"images were above it, and {100 * found.right:.1f} % of these right)"
+            f"{kind}s were above it, and {100 * found.right:.1f} % of these right)"
         )
     elif found is not None:
         when.append(
-            f"below a probability of {found.threshold:.2f} (too few images, or too many wrong answers, to "
+            f"below a probability of {found.threshold:.2f} (too few {kind}s, or too many wrong answers, to "
             f"find the one above which {100 * found.sure:.0f} % are right)"
         )
-    when += [] if rule.familiarity is None else ["unlike the training images"]
+    when += [] if rule.familiarity is None else [f"unlike the training {kind}s"]
     return (
-        f"unsure answers: {', or '.join(when)}" if when else "no answer is marked as unsure: too few images"
+        f"unsure answers: {', or '.join(when)}" if when else f"no answer is marked as unsure: too few {kind}s"
     )
 
 

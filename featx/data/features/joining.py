@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featx.cache.identity import Space
-from featx.data.labels import class_name, is_missing, list_per_image, parse_groups, parse_splits
+from featx.data.labels import class_name, is_missing, list_per_input, parse_groups, parse_splits
 from featx.data.tasks import Task, make_tasks
 from featx.errors import DatasetError, FeaturesError, InputError, UnknownName, as_one_error
 from featx.options import shown
@@ -156,7 +156,7 @@ def _columns_of(table: Any, on: str) -> dict[str, list[Any]]:
     n = len(table[on]) if hasattr(table[on], "__len__") else 0
     with as_one_error(lambda reason: FeaturesError(f"merge: {reason}")):
         try:
-            return {str(name): list_per_image(table[name], n, f"column {name}") for name in names}
+            return {str(name): list_per_input(table[name], n, f"column {name}") for name in names}
         except DatasetError as error:
             raise FeaturesError(f"merge: {error}") from error
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from featx.data.dataset import Dataset
-from featx.data.labels import encode_labels, list_per_image, merge_classes, parse_groups, parse_splits
+from featx.data.labels import encode_labels, list_per_input, merge_classes, parse_groups, parse_splits
 from featx.data.readers.images import fetch_image, list_rows, make_sources
 from featx.data.readers.naming import name_of_object
 from featx.data.readers.texts import make_text_sources, texts_in
@@ -77,18 +77,18 @@ def from_arrays(
     texts = texts_in(listed, kind)
     listed = listed if texts is None else texts
     names = (
-        _ids(listed, texts is not None) if ids is None else [str(id) for id in list_per_image(ids, n, "ids")]
+        _ids(listed, texts is not None) if ids is None else [str(id) for id in list_per_input(ids, n, "ids")]
     )
     tasks = None if labels is None else make_tasks(labels, n, label, target)
     if tasks is None and labels is not None and classes is None:
-        tasks = [make_task(LABEL, list_per_image(labels, n, "labels"), _label_error)]
+        tasks = [make_task(LABEL, list_per_input(labels, n, "labels"), _label_error)]
     encoded, class_list = None, None
     if tasks is not None:
         if classes is not None:
             raise DatasetError("classes: each of several columns has classes of its own; leave classes out")
         check_not_empty(tasks, name)
     elif classes is not None:
-        indices = [] if labels is None else list_per_image(labels, n, "labels")
+        indices = [] if labels is None else list_per_input(labels, n, "labels")
         encoded, class_list = merge_classes(indices, classes)
     dataset = Dataset(
         name,

@@ -1,4 +1,4 @@
-"""Make a dataset of columns of paths, labels, splits and groups, from a file or from memory."""
+"""Make a dataset of columns of paths or texts, labels, splits and groups, from a file or from memory."""
 
 from __future__ import annotations
 
@@ -14,16 +14,21 @@ import numpy as np
 
 from featx.data.dataset import Dataset, check_evaluated_classes
 from featx.data.labels import class_name, is_missing, parse_each, parse_groups, same_form, split_name
-from featx.data.read_report import SKIP_HINT, ReadReport
+from featx.data.read_report import ReadReport, skip_hint
 from featx.data.readers.folder_listing import PathFinder
 from featx.data.readers.images import IMAGE_KEYS, make_sources
+from featx.data.readers.text_column import COLUMNS, refuse_numbers, text_candidates
+from featx.data.readers.texts import make_text_sources, problem_of
 from featx.data.tasks import LABEL, Task, check_asked, check_not_empty, make_task, names_of
-from featx.errors import DatasetError, ImageError, InputError, UnknownName
+from featx.errors import DatasetError, ImageError, InputError, SourceError, TextError, UnknownName
 from featx.inputs.image import FileImage
+from featx.inputs.text import FileText, is_text_file
+from featx.terminal import shortened
 
-COLUMNS = ("path", "label", "split", "group")
-#: The most columns that a message names: a table of embeddings has a thousand.
-_NAMED = 20
+#: The most columns that a message names (a table of embeddings has a thousand), and letters of each.
+_NAMED, _LETTERS = 20, 40
+# A name of a column has at most this number of words.
+_WORDS_OF_NAMES = 5
 _FRACTION = re.compile(r"[+-]?[0-9]*\.[0-9]*[1-9][0-9]*")
 
 
@@ -33,16 +38,19 @@ class Table:
 
     place: str  # the file, for messages
     folder: str  # what paths are relative to; empty for the working directory
-    rows: list[int]  # number for messages: the line of a .csv, from 1 in a .parquet, from 0 in memory
+    rows: list[Any]  # number for messages: the line of a .csv, from 1 in a .parquet, from 0 in memory
     columns: dict[str, list[Any]]  # `COLUMNS` and the chosen ones; image instead of path if it holds images
     found: list[str]  # names of all columns
     all_columns: Callable[[], Mapping[str, list[Any]]] = dict  # reads what could be labels, for a message
     orders: dict[str, Sequence[str]] = field(default_factory=dict)  # of the classes of a column
+    text: str = ""  # the column of texts; empty for a table of images
+    names: list[str] = field(default_factory=list)  # what rows are called, each its own; default: by number
+    notes: list[str] = field(default_factory=list)  # for the user, on how it was read
 
     @property
-    def image_column(self) -> str:
-        """The name of the column of images: path or image."""
-        return "image" if "image" in self.columns else "path"
+    def input_column(self) -> str:
+        """The name of the column of inputs: the one of texts, else path or image."""
+        return self.text or ("image" if "image" in self.columns else "path")
 
     def error(self, column: str, i: int, problem: str) -> DatasetError:
         """Return an error that names row and column."""
@@ -60,6 +68,7 @@ class Table:
     def keep(self, kept: Sequence[int]) -> None:
         """Drop all rows but these."""
         self.rows = [self.rows[i] for i in kept]
+        self.names = [self.names[i] for i in kept] if self.names else []
         self.columns = {name: [values[i] for i in kept] for name, values in self.columns.items()}
 
 
@@ -80,14 +89,14 @@ def make_dataset(
     notes = _check_columns(table, labelled and not asked, asked)
     if not table.rows:
         raise DatasetError(f"{table.place}: the table has no rows")
-    images, failures = _images(table, on_error)
+    inputs, failures = (_texts if table.text else _files)(table, on_error)
     splits = _splits(table)
     groups = _groups(table)
     _check_groups(table, splits, groups)
-    reading = ReadReport(failures=tuple(failures), notes=tuple(notes))
+    reading = ReadReport(failures=tuple(failures), notes=(*table.notes, *notes))
     wanted = [[same_form(name) for name in names_of(names)] for names in (label, target)]
     tasks = _tasks(table, *wanted) if asked else _labels(table, labelled)
-    dataset = Dataset(name, images, splits=splits, groups=groups, reading=reading).with_tasks(tasks)
+    dataset = Dataset(name, inputs, splits=splits, groups=groups, reading=reading).with_tasks(tasks)
     if len(tasks) <= 1:  # each of several tasks has its own images
         check_evaluated_classes(dataset.labelled(), table.place)
     return dataset
@@ -113,38 +122,74 @@ def label_candidates(columns: Mapping[str, list[Any]]) -> str:
 
 def _check_columns(table: Table, labelled: bool, asked: list[str]) -> list[str]:
     """Refuse a table without a needed column; return a note if it has no labels and needs none."""
-    lacking = [] if table.image_column in table.columns else ["path"]
+    lacking = [] if table.input_column in table.columns else ["path"]
     unlabelled = "label" not in table.columns and not asked
     if labelled and unlabelled:
         lacking.append("label")
     more = f" and {len(table.found) - _NAMED} more" if len(table.found) > _NAMED else ""
-    found = ", ".join(table.found[:_NAMED]) + more or "none"
+    found = ", ".join(shortened(name, _LETTERS) for name in table.found[:_NAMED]) + more or "none"
     hint = ""
     if unlabelled and lacking in ([], ["label"]):
-        hint = label_candidates(table.all_columns())
+        others = {name: values for name, values in table.all_columns().items() if name != table.text}
+        hint = label_candidates(others)
     if lacking:
-        if "path" in lacking and (other := next((n for n in table.found if n.lower() in IMAGE_KEYS), None)):
-            hint = f"rename {other!r} to path"
+        if "path" in lacking:
+            hint = _hint_at_inputs(table)
         raise DatasetError(
             f"{table.place}: missing column {' and '.join(lacking)}; found: {found}; "
-            f"expected path, label and optionally split and group{hint and '; '}{hint}"
+            f"expected {'a text' if table.text else 'path'}, label and optionally split and group"
+            f"{hint and '; '}{hint}"
         )
     for column in asked:
         if column not in table.columns:
             raise DatasetError(f"{table.place}: {UnknownName('column', column, table.found)}")
-        if column.lower() in COLUMNS and column.lower() != LABEL:
+        if column == table.text or (column.lower() in COLUMNS and column.lower() != LABEL):
             raise DatasetError(f"{table.place}: column {column} has a meaning of its own; it is no task")
     if unlabelled and len(table.found) > 1:
         return [f"no column label, so no labels; found: {found}{hint and '; '}{hint}"]
     return []
 
 
-def _images(table: Table, on_error: str) -> tuple[list[Any], list[ImageError]]:
-    """Return the image of every row that has one, and the failures; drop the other rows from the table."""
-    column = table.image_column
+def _hint_at_inputs(table: Table) -> str:
+    """Return a hint at what a table without images and texts may lack."""
+    hints = [f"rename {name!r} to path" for name in table.found if name.lower() in IMAGE_KEYS][:1]
+    if texts := text_candidates(table.all_columns()):
+        hints.append(texts)
+    if any(len(name.split()) > _WORDS_OF_NAMES for name in table.found):
+        hints.append("if the first row is no header, write one above it, as in text,label")
+    return "; ".join(hints)
+
+
+def _texts(table: Table, on_error: str) -> tuple[list[Any], list[SourceError]]:
+    """Return the text of every row that has one, and the failures; drop the other rows from the table."""
+    column = table.text
+    texts = table.columns[column]
+    refuse_numbers(table.place, column, texts, text_candidates(table.all_columns()))
+    names = table.names or [str(row) for row in table.rows]
+    reasons = {i: problem for i, text in enumerate(texts) if (problem := problem_of(text))}
+    if reasons and on_error == "raise":
+        first = next(iter(reasons))
+        more = f" (and {len(reasons) - 1} more rows)" if len(reasons) > 1 else ""
+        raise table.error(column, first, f"{reasons[first]}{more}; {skip_hint('text')}")
+    failures: list[SourceError] = [TextError(names[i], reason) for i, reason in reasons.items()]
+    kept = [i for i in range(len(texts)) if i not in reasons]
+    if not kept:
+        raise DatasetError(f"{table.place}: no row has a text in column {column}; the first: {failures[0]}")
+    table.keep(kept)
+    return make_text_sources([texts[i] for i in kept], table.place, [names[i] for i in kept]), failures
+
+
+def _files(table: Table, on_error: str) -> tuple[list[Any], list[SourceError]]:
+    """Return the image of every row that has one, and the failures; drop the other rows from the table.
+
+    Where more than half of the paths are those of text files, the inputs are texts.
+    """
+    column = table.input_column
     finder = PathFinder()
     ids = [f"row {row}" for row in table.rows]
     images = list(table.columns[column])
+    of_texts = sum(isinstance(value, str) and is_text_file(value) for value in images)
+    kind = "text" if 2 * of_texts > len(images) else "image"
     tree = os.path.realpath(table.folder) if table.folder else None
     seen: dict[str, int] = {}
     reasons: dict[int, str] = {}
@@ -159,21 +204,29 @@ def _images(table: Table, on_error: str) -> tuple[list[Any], list[ImageError]]:
                 row = table.rows[seen[path]]
                 raise table.error(column, i, f"{value} is already in row {row}; remove one of them")
             seen[path] = i
-            images[i] = FileImage(ids[i], path, tree=tree)
+            images[i] = FileText(ids[i], path) if kind == "text" else FileImage(ids[i], path, tree=tree)
             if not os.path.isfile(path):
                 reasons[i] = f"no such file: {path}"
         elif column == "path":
             raise table.error(column, i, f"expected text, got {value!r}")
     if reasons and on_error == "raise":
-        raise DatasetError(f"{table.missing(column) or _missing_files(table, column, reasons)}; {SKIP_HINT}")
-    failures = [ImageError(ids[i], reason) for i, reason in reasons.items()]
+        raise DatasetError(
+            f"{table.missing(column) or _missing_files(table, column, reasons)}; {skip_hint(kind)}"
+        )
+    kind_of_error = TextError if kind == "text" else ImageError
+    failures: list[SourceError] = [kind_of_error(ids[i], reason) for i, reason in reasons.items()]
     kept = [i for i in range(len(images)) if i not in reasons]
     if not kept:
-        raise DatasetError(f"{table.place}: no row has an image that is there; the first: {failures[0]}")
+        missing = f"{table.place}: no row has {'a text' if kind == 'text' else 'an image'} that is there"
+        raise DatasetError(f"{missing}; the first: {failures[0]}")
     table.keep(kept)
-    ids = [ids[i] if isinstance(images[i], FileImage) else f"{table.rows[k]}" for k, i in enumerate(kept)]
+    ids = [
+        ids[i] if isinstance(images[i], FileImage | FileText) else f"{table.rows[k]}"
+        for k, i in enumerate(kept)
+    ]
     where = f"{table.place}, column {column}"
-    return make_sources([images[i] for i in kept], where, ids, on_error=on_error), failures
+    make = make_text_sources if kind == "text" else make_sources
+    return make([images[i] for i in kept], where, ids, on_error=on_error), failures
 
 
 def _missing_files(table: Table, column: str, reasons: Mapping[int, str]) -> DatasetError:

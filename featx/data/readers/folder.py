@@ -1,4 +1,4 @@
-"""Read a folder of images: one subfolder per class, perhaps inside train/, val/ and test/."""
+"""Read a folder of images or texts: one subfolder per class, perhaps inside train/, val/ and test/."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ from featx.data.dataset import Dataset, check_evaluated_classes, quote_names
 from featx.data.labels import encode
 from featx.data.read_report import ReadReport
 from featx.data.readers.folder_layout import Layout, inner_folder_notes, is_unlabelled, read_layout
-from featx.data.readers.folder_listing import Listing, Parts, PathFinder, list_images
+from featx.data.readers.folder_listing import Listing, Parts, PathFinder, list_inputs
 from featx.data.tasks import LABEL, Task
 from featx.errors import DatasetError
+from featx.inputs import Source
 from featx.inputs.image import FileImage
+from featx.inputs.text import FileText
+
+# Suffixes of documents whose text featx does not read.
+_DOCUMENTS = {".docx", ".doc", ".pdf", ".odt", ".rtf", ".html", ".htm", ".md", ".epub"}
 
 
 def read_folder(
@@ -25,23 +30,23 @@ def read_folder(
     split_by: str | None = None,
     on_error: str = "raise",
 ) -> Dataset:
-    """Read a folder of images.
+    """Read a folder of images, or of ``.txt`` files with a text each.
 
     Parameters
     ----------
     path : str or Path
-        Holds one folder per class, whose images may lie in further folders; or folders named like splits
+        Holds one folder per class, whose inputs may lie in further folders; or folders named like splits
         (``train/`` and ``test/``, ``training_set/`` and ``val_images/``), each with class folders; or only
-        images, which are then unlabelled. Images in a folder ``unlabelled`` (or ``unlabeled``, in any case),
-        and images beside the class folders, have no label (see `Dataset.labelled`).
+        inputs, which are then unlabelled. Inputs in a folder ``unlabelled`` (or ``unlabeled``, in any case),
+        and inputs beside the class folders, have no label (see `Dataset.labelled`).
     labelled : bool, default=True
         With False, class folders may be empty.
     split_by : {"folder", "none"}, optional
         Says what the top folders are, whatever their names: groups such as sites or cameras, each on one side
         of a split only, with the classes inside them (``"folder"``); or the classes (``"none"``).
     on_error : {"raise", "skip"}, default="raise"
-        Whether to stop at a folder that cannot be listed and at a pipe or device named like an image, or to
-        list it in `Dataset.reading`. An image that cannot be opened is an error when it is read.
+        Whether to stop at a folder that cannot be listed and at a pipe or device named like an input, or to
+        list it in `Dataset.reading`. An input that cannot be opened is an error when it is read.
 
     Returns
     -------
@@ -51,15 +56,17 @@ def read_folder(
     Raises
     ------
     DatasetError
-        If there is no such folder, no image in it, an image beside the splits or groups, an empty class
+        If there is no such folder, no input in it, an input beside the splits or groups, an empty class
         folder, or a class in test that is not in train; or if the top folders are not named like splits and
-        hold folders of the same names, without `split_by`.
+        hold folders of the same names, without `split_by`; or if there are images and more than ten times
+        as many texts.
 
     Notes
     -----
-    Left out are hidden files and folders, ``__MACOSX``, files whose suffix is not an image's, files without a
-    suffix that hold no image, and folders with results of featx. A folder is visited once, by its real path,
-    however many links lead to it.
+    With an image anywhere, it is a folder of images, and its ``.txt`` files (captions, notes) are left out.
+    Left out are also hidden files and folders, ``__MACOSX``, files of other suffixes, files without a suffix
+    that hold no image, folders with results of featx, and in a folder of texts what is called ``README.txt``,
+    ``LICENSE.txt`` or the like. A folder is visited once, by its real path, however many links lead to it.
     """
     root = Path(path).expanduser()
     if not root.exists():
@@ -68,12 +75,16 @@ def read_folder(
         raise DatasetError(f"{root}: no such folder")
     if not root.is_dir():
         raise DatasetError(f"{root}: not a folder")
-    listed = list_images(root, on_error=on_error)
+    listed = list_inputs(root, on_error=on_error)
     if not listed.files:
         found = f"; left out: {listed.left_out}" if listed.left_out else ""
         failed = f"; failed: {listed.failures[0]}" if listed.failures else ""
-        raise DatasetError(f"{root}: no images in this folder (or below it){found}{failed}")
-    layout = read_layout(str(root), listed.files, listed.folders, split_by)
+        documents = _DOCUMENTS.intersection(listed.left_out.suffixes)
+        hint = f"; {', '.join(sorted(documents))}: save each text as a .txt file" if documents else ""
+        raise DatasetError(
+            f"{root}: no images in this folder (or below it), and no texts (.txt){found}{failed}{hint}"
+        )
+    layout = read_layout(str(root), listed.files, listed.folders, split_by, listed.kind)
     notes = _check(root, listed, layout, labelled)
     origin = f"the folders {layout.origin}"
     reading = ReadReport(
@@ -84,10 +95,14 @@ def read_folder(
         notes=tuple(notes),
     )
     home = os.path.realpath(root)
-    images = [FileImage("/".join(parts), os.path.join(root, *parts), tree=home) for parts in listed.files]
+    ids, places = zip(*(("/".join(parts), os.path.join(root, *parts)) for parts in listed.files), strict=True)
+    if listed.kind == "text":
+        inputs: list[Source] = list(map(FileText, ids, places))
+    else:
+        inputs = [FileImage(id, place, tree=home) for id, place in zip(ids, places, strict=True)]
     dataset = Dataset(
         root.name or root.resolve().name,
-        list(images),
+        inputs,
         splits=None if layout.splits is None else np.array(layout.splits, "U5"),
         groups=None if layout.groups is None else np.array(layout.groups),
         reading=reading,
@@ -114,21 +129,21 @@ def _check(root: Path, listed: Listing, layout: Layout, labelled: bool) -> list[
     if layout.splits is layout.groups is None and len(top) == 1 and len(inside) > 1:
         (only,) = top
         notes = [
-            f"all images lie in the one folder {only!r}, which holds folders itself: if those are the "
-            f"classes, give {root / only}"
+            f"all {listed.kind}s lie in the one folder {only!r}, which holds folders itself: "
+            f"if those are the classes, give {root / only}"
         ]
     elif layout.groups is None and layout.splits is None:
-        notes = inner_folder_notes(listed.files)
+        notes = inner_folder_notes(listed.files, listed.kind)
     empty = _empty(listed, layout)
     if empty and labelled and layout.splits is layout.groups is None:
         raise DatasetError(
-            f"{root}: no images in the class folder {quote_names(empty)}; add some or remove it"
+            f"{root}: no {listed.kind}s in the class folder {quote_names(empty)}; add some or remove it"
         )
-    return [*notes, f"no images in the folder {quote_names(empty)}"] if empty else notes
+    return [*notes, f"no {listed.kind}s in the folder {quote_names(empty)}"] if empty else notes
 
 
 def _empty(listed: Listing, layout: Layout) -> list[str]:
-    """Return the class folders that hold no image."""
+    """Return the class folders that hold no input."""
     depths = {len(folder) for folder in layout.class_folders}
     full: set[Parts] = {parts[:depth] for parts in listed.files for depth in depths}
     failed = {tuple(error.id.split("/"))[:depth] for error in listed.failures for depth in depths}

@@ -1,4 +1,4 @@
-"""Decide what the folders above the images are: splits, classes, or groups such as sites and cameras."""
+"""Decide what the folders above the inputs are: splits, classes, or groups such as sites and cameras."""
 
 from __future__ import annotations
 
@@ -24,27 +24,33 @@ _STORE = re.compile(rf"{_FILLER}|raw|originals?|jpe?gs?|png|frames|crops", re.IG
 
 @dataclass
 class Layout:
-    """The class, split and group of each image; None if the folders do not tell."""
+    """The class, split and group of each input; None if the folders do not tell."""
 
-    classes: list[str | None] | None  # None for an image in unlabelled/, and for one beside the class folders
+    classes: list[str | None] | None  # None for an input in unlabelled/, and for one beside the class folders
     splits: list[str] | None = None
     groups: list[str] | None = None
     origin: str = ""  # the folders that are splits or groups, for the summary
     class_folders: frozenset[Parts] = frozenset()
 
 
-def read_layout(place: str, found: Sequence[Parts], folders: Iterable[Parts], split_by: str | None) -> Layout:
-    """Return what the folders above the images `found` mean; without `split_by`, splits are found by name.
+def read_layout(
+    place: str,
+    found: Sequence[Parts],
+    folders: Iterable[Parts],
+    split_by: str | None,
+    kind: str = "image",
+) -> Layout:
+    """Return what the folders above the inputs `found` mean; without `split_by`, splits are found by name.
 
-    `folders` are all folders, also those without images. `DatasetError`, naming `place`, if the classes could
-    be either of two levels, or if other folders or images lie beside the splits or groups.
+    `folders` are all folders, also those without inputs. `DatasetError`, naming `place`, if the classes could
+    be either of two levels, or if other folders or inputs lie beside the splits or groups.
     """
     check_options(split_by=split_by)
     folders = set(folders)
     top = sorted({parts[0] for parts in found if len(parts) > 1 and not is_unlabelled(parts[0])})
     splits: dict[str, str] = {}
     if split_by is None:
-        splits = _splits_by_name(place, found, top)
+        splits = _splits_by_name(place, found, top, kind)
         if not splits:
             _require_clear(place, [parts for parts in found if not is_unlabelled(parts[0])], top)
     divided = top if split_by == "folder" else sorted(splits)
@@ -52,14 +58,14 @@ def read_layout(place: str, found: Sequence[Parts], folders: Iterable[Parts], sp
     if beside:
         what = "splits" if splits else "groups"
         raise DatasetError(
-            f"{place}: images lie beside the folders of the {what}: {quote_names(beside)}; move them "
-            "(images without a label into a folder unlabelled/)"
+            f"{place}: {kind}s lie beside the folders of the {what}: {quote_names(beside)}; move them "
+            f"({kind}s without a label into a folder unlabelled/)"
         )
     depth = _depths(divided, found, folders)
     level = [depth.get(parts[0], 0) for parts in found]
     layout = Layout(None, origin=", ".join(map(repr, divided[:5])) + (", ..." if len(divided) > 5 else ""))
     if splits:
-        # unlabelled/ beside the splits counts as training images, never as test images
+        # unlabelled/ beside the splits counts as training inputs, never as test inputs
         layout.splits = [splits.get(parts[0], "train") for parts in found]
     elif divided:
         layout.groups = [same_form(parts[0]) for parts in found]
@@ -77,25 +83,25 @@ def read_layout(place: str, found: Sequence[Parts], folders: Iterable[Parts], sp
 
 
 def is_unlabelled(folder: str) -> bool:
-    """Whether a folder of this name holds images without a label."""
+    """Whether a folder of this name holds inputs without a label."""
     return _UNLABELLED.fullmatch(folder) is not None
 
 
 def _class_of(parts: Parts, level: int) -> str | None:
-    """Return the class of an image whose class folder lies below `level` folders; None without one."""
+    """Return the class of an input whose class folder lies below `level` folders; None without one."""
     if len(parts) <= level + 1 or is_unlabelled(parts[0]) or is_unlabelled(parts[level]):
         return None
     return name_of(parts[level])
 
 
-def inner_folder_notes(found: Sequence[Parts]) -> list[str]:
+def inner_folder_notes(found: Sequence[Parts], kind: str = "image") -> list[str]:
     """Return a note if class folders hold folders that may be the classes: animals/cats, animals/dogs."""
     within: dict[str, set[str]] = {}
     for parts in found:
         if is_unlabelled(parts[0]):
             continue
         inner = within.setdefault(parts[0], set())
-        # An image beside the inner folders shows that the outer one is the class.
+        # An input beside the inner folders shows that the outer one is the class.
         inner.add(parts[1] if len(parts) > 2 else "")
     nested = {
         outer: sorted(names)
@@ -106,14 +112,14 @@ def inner_folder_notes(found: Sequence[Parts]) -> list[str]:
         return []
     outer, first = next(iter(sorted(nested.items())))
     return [
-        f"the class {outer!r} holds the folders {quote_names(first, 3)}, whose images are all of that class"
+        f"the class {outer!r} holds the folders {quote_names(first, 3)}, whose {kind}s are all of that class"
         + (f", and so do {len(nested) - 1} other classes" if len(nested) > 1 else "")
         + ": if the inner folders are the classes, say so with --split-by folder (split_by='folder')"
     ]
 
 
 def _may_name(folder: str) -> bool:
-    """Whether a folder may be called after what its images show: not 2021-05-01, not images."""
+    """Whether a folder may be called after what its inputs show: not 2021-05-01, not images."""
     return re.search(r"[^\W\d_]", folder) is not None and not _STORE.fullmatch(folder)
 
 
@@ -137,7 +143,7 @@ def parse_split_name(name: str) -> tuple[str, tuple[str, ...]] | None:
     )
 
 
-def _splits_by_name(place: str, found: Sequence[Parts], top: Sequence[str]) -> dict[str, str]:
+def _splits_by_name(place: str, found: Sequence[Parts], top: Sequence[str], kind: str) -> dict[str, str]:
     """Return the split of each top folder that is one; empty if there are none."""
     roles = {name: role for name in top if (role := parse_split_name(name)) is not None}
     plain = {name: split for name in top if (split := split_name(name)) is not None}
@@ -155,11 +161,11 @@ def _splits_by_name(place: str, found: Sequence[Parts], top: Sequence[str]) -> d
     others = [name for name in top if name not in given]
     if not given or not others:
         return given
-    # A class may be called "train", but then it holds images and not folders.
+    # A class may be called "train", but then it holds inputs and not folders.
     if any(len(parts) == 2 and parts[0] in given for parts in found) and (len(given) == 1 or not plain):
         return {}
     raise DatasetError(
-        f"{place}: holds both splits ({quote_names(sorted(given))}) and other folders with images "
+        f"{place}: holds both splits ({quote_names(sorted(given))}) and other folders with {kind}s "
         f"({quote_names(others)}); move the latter into a split or away"
     )
 

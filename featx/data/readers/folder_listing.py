@@ -1,4 +1,4 @@
-"""Find image files: list a folder and what is left out, or look up a path in either Unicode form."""
+"""Find files of images or texts: list a folder, or look up a path in either Unicode form."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from featx.data.labels import same_form
-from featx.data.read_report import SKIP_HINT, LeftOut
+from featx.data.read_report import LeftOut, skip_hint
 from featx.durable import check_regular
-from featx.errors import DatasetError, ImageError
+from featx.errors import DatasetError, ImageError, SourceError, TextError
 from featx.inputs.image import is_ignored, is_image_file
 from featx.inputs.image.containers import sniff
+from featx.inputs.text import TEXT_SUFFIXES, is_text_file
+from featx.kinds import count_of
 
-#: One image or folder: its path below the root, as parts.
+#: One file or folder: its path below the root, as parts.
 Parts = tuple[str, ...]
 
+# A folder with more texts than this for each image is not clearly one of images, whose captions they may be.
+_CAPTIONS = 10
+# Texts about a folder and not in it, by the beginning of their names.
+_ABOUT = ("readme", "license", "licence", "copying", "citation", "changelog")
 # How many files of each unknown suffix are opened to see whether they hold images.
 _LOOKED_INTO = 20
 # Files that featx writes into a folder of results, with a text near their beginning; a file of every cache.
@@ -39,12 +45,29 @@ def exclude_folder(folder: str | os.PathLike[str]) -> None:
 
 @dataclass
 class Listing:
-    """Images (sorted) and visited folders; what was left out, and what could not be listed or is no file."""
+    """Inputs (sorted) and visited folders; what was left out, and what could not be listed or is no file."""
 
     files: list[Parts]
     folders: set[Parts]
     left_out: LeftOut
-    failures: list[ImageError]
+    failures: list[SourceError]
+    kind: str = "image"
+
+
+def list_inputs(root: str | os.PathLike[str], *, on_error: str = "raise") -> Listing:
+    """List the images in a folder and below it; the ``.txt`` files if there are no images.
+
+    Text files beside images are left out: captions, labels of boxes and notes. `DatasetError` if there are so
+    many of them that they may be what is meant.
+    """
+    images = list_images(root, on_error=on_error)
+    texts = sum(images.left_out.suffixes.get(suffix, 0) for suffix in TEXT_SUFFIXES)
+    if images.files and texts > _CAPTIONS * len(images.files):
+        raise DatasetError(
+            f"{os.fspath(root)}: holds {count_of(texts, 'text')} ({', '.join(TEXT_SUFFIXES)}) and "
+            f"{count_of(len(images.files))} ({'/'.join(images.files[0])}); move away what is not meant"
+        )
+    return images if images.files or not texts else _list_files(root, "text", on_error)
 
 
 def list_images(root: str | os.PathLike[str], *, on_error: str = "raise") -> Listing:
@@ -53,26 +76,32 @@ def list_images(root: str | os.PathLike[str], *, on_error: str = "raise") -> Lis
     A file without a suffix counts as an image if its first bytes are those of one. With ``on_error="raise"``,
     the first of `Listing.failures` is raised as a `DatasetError`.
     """
-    walk = _Walk(os.fspath(root))
+    return _list_files(root, "image", on_error)
+
+
+def _list_files(root: str | os.PathLike[str], kind: str, on_error: str) -> Listing:
+    walk = _Walk(os.fspath(root), kind)
     walk.visit_all()
     walk.failures.sort(key=lambda error: error.id)
     if walk.failures and on_error == "raise":
         first = walk.failures[0]
         more = f" (and {len(walk.failures) - 1} more)" if len(walk.failures) > 1 else ""
         place = os.path.normpath(os.path.join(root, first.id))
-        raise DatasetError(f"{place}: {first.reason}{more}; {SKIP_HINT}")
-    left_out = LeftOut(dict(walk.suffixes), walk.images, dict(walk.others), walk.first)
-    return Listing(sorted(walk.files), walk.folders, left_out, walk.failures)
+        raise DatasetError(f"{place}: {first.reason}{more}; {skip_hint(kind)}")
+    left_out = LeftOut(dict(walk.suffixes), walk.images, dict(walk.others), walk.first, kind)
+    return Listing(sorted(walk.files), walk.folders, left_out, walk.failures, kind)
 
 
 class _Walk:
     """Walks through a folder, each subfolder once by its real path; with a stack, so that any depth works."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, kind: str) -> None:
         self.root, self.real = root, os.path.realpath(root)
+        self._is_input = is_image_file if kind == "image" else is_text_file
+        self._error: type[SourceError] = ImageError if kind == "image" else TextError
         self.files: list[Parts] = []
         self.folders: set[Parts] = set()
-        self.failures: list[ImageError] = []
+        self.failures: list[SourceError] = []
         self.suffixes: Counter[str] = Counter()
         self.images: dict[str, str] = {}
         self.others: Counter[str] = Counter()
@@ -129,19 +158,22 @@ class _Walk:
         elif is_file:
             self._take_file(entry, parts)
         elif is_link and not os.path.exists(entry.path):
-            # A broken link with an image's name fails when it is read, as a missing file does.
-            if is_image_file(entry.name):
+            # A broken link with an input's name fails when it is read, as a missing file does.
+            if self._is_input(entry.name):
                 self._add(parts)
             else:
                 self._leave_out("broken link", parts)
-        elif is_image_file(entry.name):
+        elif self._is_input(entry.name):
             self._fail(parts, "not a file but a pipe, socket or device")
         else:
             self._leave_out("special file (pipe, socket or device)", parts)
 
     def _take_file(self, entry: os.DirEntry[str], parts: Parts) -> None:
-        if is_image_file(entry.name):
-            self._add(parts)
+        if self._is_input(entry.name):
+            if self._error is TextError and entry.name.lower().startswith(_ABOUT):
+                self._leave_out("file (about the data, by its name)", parts)
+            else:
+                self._add(parts)
             return
         suffix = PurePath(entry.name).suffix.lower()
         # A file without a suffix is read if it holds an image: crawlers name files by their hash.
@@ -168,7 +200,7 @@ class _Walk:
 
     def _fail(self, parts: Parts, reason: str) -> None:
         id = "/".join(parts).encode("utf-8", "backslashreplace").decode()
-        self.failures.append(ImageError(id or ".", reason))
+        self.failures.append(self._error(id or ".", reason))
 
     def _leave_out(self, kind: str, parts: Parts) -> None:
         self.others[kind] += 1

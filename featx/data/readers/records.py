@@ -9,49 +9,59 @@ from typing import Any
 from featx.data.dataset import Dataset, quote_names
 from featx.data.labels import is_missing
 from featx.data.readers.arrays import from_arrays
-from featx.data.readers.columns import COLUMNS, Table, check_asked_columns, label_candidates, make_dataset
+from featx.data.readers.columns import Table, check_asked_columns, label_candidates, make_dataset
 from featx.data.readers.images import IMAGE_KEYS, fetch_image, is_frame
 from featx.data.readers.naming import name_of_object
+from featx.data.readers.text_column import COLUMNS, LABEL_KEYS, find_text_column, text_candidates
+from featx.data.readers.texts import TEXT_KEYS, texts_in
 from featx.errors import DatasetError
 from featx.inputs.image import LazyImage
 
-#: Names of the column of labels in rows that are dicts; the first that exists is taken.
-LABEL_KEYS = ("label", "labels", "class", "category", "target", "y")
-
 
 def read_frame(
-    frame: Any, *, labelled: bool = True, label: Any = None, target: Any = None, on_error: str = "raise"
+    frame: Any,
+    *,
+    labelled: bool = True,
+    text: str | None = None,
+    label: Any = None,
+    target: Any = None,
+    on_error: str = "raise",
 ) -> Dataset:
     """Read a data frame as `read_table` reads a file.
 
     Parameters
     ----------
     frame : DataFrame of pandas or polars, or Table of pyarrow
-        Columns ``path`` (relative to the working directory) or ``image`` (anything that `images_of` takes),
-        ``label`` and optionally ``split`` and ``group``. A single column of any other name holds images.
-    labelled, label, target, on_error
+        Columns ``path`` (relative to the working directory), ``image`` (anything that `images_of` takes) or
+        of texts, ``label`` and optionally ``split`` and ``group``. A single column of any other name holds
+        images or texts (see `inputs_of`).
+    labelled, text, label, target, on_error
         As for `read_table`; errors count rows from 0.
     """
     given = list(getattr(frame, "column_names", None) or frame.columns)
     names = [str(name) for name in given]
+    asked = check_asked_columns("data frame", label, target)
+    column = find_text_column("data frame", names, text, asked)
     if len(names) == 1 and names[0].strip().lower() not in COLUMNS:
         labelled = False
-        columns = {"image": _values(frame, given[0])}
+        values = _values(frame, given[0])
+        column = column or ("" if texts_in(values) is None else names[0])
+        columns = {column or "image": values}
     else:
-        asked = check_asked_columns("data frame", label, target)
         lower = [name.strip().lower() for name in names]
-        for column in (*COLUMNS, "image"):
-            if lower.count(column) > 1:
-                raise DatasetError(f"data frame: {lower.count(column)} columns are named {column}; keep one")
+        for known in (*COLUMNS, "image"):
+            if lower.count(known) > 1:
+                raise DatasetError(f"data frame: {lower.count(known)} columns are named {known}; keep one")
         columns = {c: _values(frame, given[lower.index(c)]) for c in (*COLUMNS, "image") if c in lower}
-        columns |= {c: _values(frame, given[names.index(c)]) for c in asked if c in names}
+        columns |= {c: _values(frame, given[names.index(c)]) for c in (*asked, column) if c in names}
         if "path" in columns:
             columns.pop("image", None)
 
     def all_columns() -> dict[str, list[Any]]:
         return {name: _values(frame, key) for name, key in zip(names, given, strict=True)}
 
-    table = Table("data frame", "", list(range(len(frame))), columns, names, all_columns)
+    rows = list(range(len(frame)))
+    table = Table("data frame", "", rows, columns, names, all_columns, text=column)
     return make_dataset(table, "frame", labelled=labelled, label=label, target=target, on_error=on_error)
 
 
@@ -64,6 +74,7 @@ def read_records(
     rows: Any,
     labels: Any = None,
     *,
+    text: str | None = None,
     label: Any = None,
     target: Any = None,
     on_error: str = "raise",
@@ -74,35 +85,37 @@ def read_records(
     ----------
     rows : sequence of dict, or a dataset of Hugging Face
         The image is the column that ``.features`` declares as Image, else the first of `IMAGE_KEYS`: anything
-        that `images_of` takes, or a dict of ``bytes`` and ``path``. The label is the column declared as
-        ClassLabel, with its names, else the first of `LABEL_KEYS`; ``split`` and ``group`` as in a table.
+        that `images_of` takes, or a dict of ``bytes`` and ``path``. Without one, the text is the first of
+        `TEXT_KEYS`, else the only column declared as strings. The label is the column declared as ClassLabel,
+        with its names, else the first of `LABEL_KEYS`; ``split`` and ``group`` as in a table.
     labels : array-like of shape (n,), optional
         Labels, if the rows have none.
+    text : str, optional
+        The key of the text.
     label, target, on_error
         As for `read_table`.
 
     Raises
     ------
     DatasetError
-        If it is not clear which column is the image or the label; labels are never dropped silently.
+        If it is not clear which column is the input or the label; labels are never dropped silently.
     """
     place = name_of_object(rows)
     n = len(rows)
     if n == 0:
-        raise DatasetError(f"{place}: no images")
+        raise DatasetError(f"{place}: no rows")
     first = rows[0]
     features = _features(rows)
     kinds = {name: type(kind).__name__ for name, kind in features.items()}
     names = list(first)
-    image = _chosen(place, names, [name for name in names if kinds.get(name) == "Image"], IMAGE_KEYS, "image")
-    if image is None:
-        raise DatasetError(
-            f"{place}: its rows have no image; found: {', '.join(map(str, names))}; "
-            f"expected one of {', '.join(IMAGE_KEYS[:3])}, ..."
-        )
     # If labels are given, label and target choose among their columns.
     asked = check_asked_columns(place, label, target) if labels is None else []
-    columns: dict[str, list[Any]] = {"image": _images(rows, image, n)}
+    images = [name for name in names if kinds.get(name) == "Image"]
+    image = None if text else _chosen(place, names, images, IMAGE_KEYS, "image")
+    source = _text_column(place, rows, text, asked) if image is None else image
+    columns: dict[str, list[Any]] = (
+        {str(source): _column(rows, source, n)} if image is None else {"image": _images(rows, image, n)}
+    )
     orders: dict[str, Sequence[str]] = {}
 
     def take(name: str, under: str) -> None:
@@ -118,13 +131,15 @@ def read_records(
                 take(name, name)
     else:
         typed = [name for name in names if kinds.get(name) == "ClassLabel"]
-        found = _chosen(place, names, typed, LABEL_KEYS, "label")
+        found = _chosen(place, [name for name in names if name != source], typed, LABEL_KEYS, "label")
         if found is not None:
             take(found, "label")
             if all(is_missing(value) for value in columns["label"]):  # a test set without public labels
                 del columns["label"]
         elif labels is None:
-            others = {name: _column(rows, name, n) for name in names if name != image and _plain(first[name])}
+            others = {
+                name: _column(rows, name, n) for name in names if name != source and _plain(first[name])
+            }
             if hint := label_candidates(others):
                 raise DatasetError(
                     f"{place}: which column is the label? found: {', '.join(map(str, names))}; {hint}; "
@@ -133,7 +148,8 @@ def read_records(
     for name in ("split", "group"):
         if name in names and name not in columns:
             take(name, name)
-    table = Table(place, "", list(range(n)), columns, [str(name) for name in names], orders=orders)
+    column = str(source) if image is None else ""
+    table = Table(place, "", list(range(n)), columns, list(map(str, names)), orders=orders, text=column)
     if labels is None:
         return make_dataset(table, place, labelled=False, label=label, target=target, on_error=on_error)
     if "label" in columns:
@@ -147,6 +163,25 @@ def read_records(
         name=place,
         label=label,
         target=target,
+    )
+
+
+def _text_column(place: str, rows: Any, text: str | None, asked: list[str]) -> Any:
+    """Return the key of the text in rows without images; `DatasetError` if it is not clear which it is."""
+    names = list(rows[0])
+    column = find_text_column(place, list(map(str, names)), text, asked)
+    if column:
+        return next(name for name in names if str(name) == column)
+    types = {name: getattr(kind, "dtype", None) for name, kind in _features(rows).items()}
+    typed = [name for name in names if types.get(name) in ("string", "large_string") and name not in asked]
+    typed = [name for name in typed if name.lower() not in (*COLUMNS, *LABEL_KEYS)]
+    if len(typed) == 1:
+        return typed[0]
+    plain = {str(name): _column(rows, name, len(rows)) for name in names if isinstance(rows[0][name], str)}
+    hint = text_candidates(plain)
+    raise DatasetError(
+        f"{place}: its rows have no image and no text; found: {', '.join(map(str, names))}; expected one of "
+        f"{', '.join(IMAGE_KEYS[:3])}, ... or {', '.join(TEXT_KEYS[:3])}, ...{hint and '; '}{hint}"
     )
 
 

@@ -1,12 +1,15 @@
-"""Read tables: .csv and .parquet files of image paths, labels, splits and groups."""
+"""Read tables: files of texts or of paths, with labels, splits and groups."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +17,16 @@ import numpy as np
 
 from featx.data.dataset import Dataset
 from featx.data.labels import same_form
-from featx.data.readers.columns import COLUMNS, Table, check_asked_columns, make_dataset
+from featx.data.readers.columns import Table, check_asked_columns, make_dataset
+from featx.data.readers.text_column import COLUMNS, columns_without_header, find_text_column, has_known_name
 from featx.durable import read_regular
-from featx.errors import DatasetError, MissingExtra, as_one_error
+from featx.errors import DatasetError, MissingExtra, as_one_error, reason_of
+from featx.options.checks import short
 from featx.spreadsheet import original_cell
 
-SUFFIXES = (".csv", ".parquet")
+#: Suffixes of tables.
+SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".json")
+_LISTED = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
 # A parquet file may have up to this many rows, and bytes in memory, per byte; plus _FREE_BYTES.
 _GROWTH = 100
 _FREE_BYTES = 10**6
@@ -27,38 +34,47 @@ _FREE_BYTES = 10**6
 _LOOKED_AT = 10_000
 # A larger text file is refused.
 _MOST_BYTES = 2**32
+# A cell as CSV quotes it, with every quote inside it twice.
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 
 def read_table(
     path: str | os.PathLike[str],
     *,
     labelled: bool = True,
+    text: str | None = None,
     label: Any = None,
     target: Any = None,
     on_error: str = "raise",
 ) -> Dataset:
-    """Read a table of images.
+    """Read a table of images or texts.
 
     Parameters
     ----------
     path : str or Path
-        A ``.csv`` file (UTF-8; comma, semicolon or tab) or a ``.parquet`` file. The column ``path`` is
-        absolute or relative to the table's folder; ``label`` is a name or a whole number; ``split`` is train,
-        val or test; images of one ``group`` belong together. Other columns are ignored.
+        A file ending in one of `SUFFIXES`. ``.csv``: UTF-8, with comma, semicolon or tab; ``.tsv``: UTF-8,
+        with tabs, and quotes are text unless every cell with a quote is quoted as in CSV; ``.jsonl`` (or
+        ``.json``): an object per line, or one list of objects. The column ``path`` (of images, or of ``.txt``
+        files) is absolute or relative to the table's folder; ``label`` is a name or a whole number;
+        ``split`` is train, val or test; inputs of one ``group`` belong together. Other columns are ignored.
     labelled : bool, default=True
         With False, the column ``label`` may be missing or empty; the dataset is then unlabelled. A blank cell
-        (or null; the text ``NA`` is a class) means that the image has no label: see `Dataset.labelled`.
+        (or null; the text ``NA`` is a class) means that the input has no label: see `Dataset.labelled`.
+    text : str, optional
+        The column of texts. Default: a table with a column ``path`` or ``image`` is one of images; else the
+        first of `featx.data.readers.texts.TEXT_KEYS`, in any case.
     label, target : str or sequence of str, optional
-        Columns of classes (default ``label``) and of numbers. An image with a blank in one is not part of
+        Columns of classes (default ``label``) and of numbers. An input with a blank in one is not part of
         that task.
     on_error : {"raise", "skip"}, default="raise"
-        Whether to stop at a row without a path or whose file does not exist, or to leave it out and list it
-        in `Dataset.reading`.
+        Whether to stop at a row without a path, whose file does not exist, or whose text is empty or not
+        UTF-8, or to leave it out and list it in `Dataset.reading`.
 
     Returns
     -------
     Dataset
-        In the table's order; ids are the paths as the table has them.
+        In the table's order. Ids are the paths as the table has them; of texts, the file and the row, as in
+        ``reviews.tsv:12``: the line of a ``.csv``, ``.tsv`` or ``.jsonl``, else the row, counted from 1.
 
     Raises
     ------
@@ -67,38 +83,77 @@ def read_table(
         twice, an unknown split, a group in both train and test, a class in test that is not in train.
     MissingExtra
         If a .parquet file is read without pyarrow.
+
+    Notes
+    -----
+    A ``.csv`` or ``.tsv`` without a header is read if it is clear that it has none (`columns_without_header`
+    of `featx.data.readers.text_column`); `Dataset.reading` says so.
     """
     file = Path(path).expanduser()
     if not file.is_file():
         raise DatasetError(f"{file}: no such file")
     suffix = file.suffix.lower()
     if suffix not in SUFFIXES:
-        raise DatasetError(f"{file}: not a table; expected a file ending in {' or '.join(SUFFIXES)}")
+        raise DatasetError(f"{file}: not a table; expected a file ending in {_LISTED}")
     asked = check_asked_columns(str(file), label, target)
-    table = _read_csv(file, asked) if suffix == ".csv" else _read_parquet(file, asked)
+    table = open_table(file, text, asked, on_error)
     return make_dataset(table, file.stem, labelled=labelled, label=label, target=target, on_error=on_error)
 
 
-def read_csv_text(file: Path) -> tuple[str, str]:
-    """Return the text of a .csv file and its separator; `DatasetError` if it cannot be read."""
-    try:
-        text = read_regular(file, at_most=_MOST_BYTES).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise DatasetError(f"{file}, row {line}: not UTF-8 text; save the table as CSV UTF-8") from error
-    except OSError as error:
-        raise DatasetError(f"{file}: cannot be read ({error.strerror or error})") from error
+def open_table(file: Path, text: str | None, asked: list[str], on_error: str) -> Table:
+    """Read the columns of a table that are needed; `text` and `asked` as for `find_text_column`.
+
+    With ``on_error="skip"``, what is not UTF-8 in a text file becomes lone surrogates.
+    """
+    suffix = file.suffix.lower()
+    if suffix == ".parquet":
+        table = _read_parquet(file, text, asked)
+    elif suffix in (".jsonl", ".json"):
+        table = _read_json(file, text, asked, on_error)
+    else:
+        table = _read_csv(file, text, asked, on_error)
+    table.names = [f"{file.name}:{row}" for row in table.rows] if table.text else []
+    return table
+
+
+def read_csv_text(file: Path, on_error: str = "raise") -> tuple[str, str]:
+    """Return the text of a .csv or .tsv file and its separator; `DatasetError` if it cannot be read."""
+    text = _read_text(file, on_error)
+    if file.suffix.lower() == ".tsv":
+        return text, "\t"
     first = text.partition("\n")[0]
     # Spreadsheets write semicolons where the comma is the decimal sign.
     return text, max(",;\t", key=first.count)
 
 
-def _read_csv(file: Path, asked: list[str]) -> Table:
-    text, delimiter = read_csv_text(file)
-    records = csv_records(file, text, delimiter)
-    header = next(records, (1, []))[1]
+def _read_text(file: Path, on_error: str) -> str:
+    try:
+        data = read_regular(file, at_most=_MOST_BYTES)
+        return data.decode("utf-8-sig", "surrogateescape" if on_error == "skip" else "strict")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        kind = {".csv": "CSV UTF-8"}.get(file.suffix.lower(), "UTF-8")
+        raise DatasetError(f"{file}, row {line}: not UTF-8 text; save the table as {kind}") from error
+    except OSError as error:
+        raise DatasetError(f"{file}: cannot be read ({error.strerror or error})") from error
+
+
+def _read_csv(file: Path, text: str | None, asked: list[str], on_error: str) -> Table:
+    content, delimiter = read_csv_text(file, on_error)
+    records = csv_records(file, content, delimiter)
+    first, header = next(records, (1, []))
+    wanted, notes = [*asked, *([text] if text else [])], []
     names = [same_form(original_cell(name.strip())) for name in header]
-    where = _positions(file, names, asked)
+    if not has_known_name(names, wanted):
+        rest = list(records)
+        given = columns_without_header([header, *(record for _, record in rest)])
+        if given is not None:
+            names, rest = given, [(first, header), *rest]
+            places = [f"column {names.index(name) + 1} is read as {name}" for name in ("text", "label")]
+            notes.append(f"{file.name}: no header; {', '.join(places)}")
+        records = iter(rest)
+    column = find_text_column(str(file), names, text, asked)
+    where = _positions(file, names, [*asked, *([column] if column else [])])
     rows: list[int] = []
     columns: dict[str, list[Any]] = {name: [] for name in where}
     for line, record in records:
@@ -109,16 +164,24 @@ def _read_csv(file: Path, asked: list[str]) -> Table:
             )
         rows.append(line)
         for name, position in where.items():
-            columns[name].append(original_cell(record[position].strip()))
-    return Table(
-        str(file), str(file.parent), rows, columns, names, lambda: _csv_columns(text, file, delimiter, names)
-    )
+            cell = record[position]
+            columns[name].append(cell if name == column else original_cell(cell.strip()))
+
+    def all_columns() -> dict[str, list[Any]]:
+        cells = [record for _, record in csv_records(file, content, delimiter)][1:]
+        return {name: [record[i].strip() for record in cells] for i, name in enumerate(names)}
+
+    return Table(str(file), str(file.parent), rows, columns, names, all_columns, text=column, notes=notes)
 
 
 def csv_records(file: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the first line and the fields of every record that is not blank."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    quoting: Any = (
+        csv.QUOTE_NONE if file.suffix.lower() == ".tsv" and not _is_quoted(text) else csv.QUOTE_MINIMAL
+    )
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, quoting=quoting)
     line = 1
+    allowed = csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # one cell may hold a book
     try:
         for record in reader:
             if record and any(field.strip() for field in record):
@@ -126,9 +189,59 @@ def csv_records(file: Path, text: str, delimiter: str) -> Iterator[tuple[int, li
             line = reader.line_num + 1
     except csv.Error as error:
         raise DatasetError(f"{file}, row {line}: {error}") from error
+    finally:
+        csv.field_size_limit(allowed)
 
 
-def _read_parquet(file: Path, asked: list[str]) -> Table:
+def _is_quoted(text: str) -> bool:
+    """Whether a tab-separated text is quoted as CSV: then every cell with a quote begins and ends with one.
+
+    Where lines differ in their number of tabs, only quotes can hold the records together.
+    """
+    if '"' not in text:
+        return False
+    lines = [line.rstrip("\r") for line in text.split("\n") if line.strip()]
+    if len({line.count("\t") for line in lines}) > 1:
+        return True
+    cells = (cell for line in lines if '"' in line for cell in line.split("\t") if '"' in cell)
+    return all(_QUOTED.fullmatch(cell) for cell in cells)
+
+
+def _read_json(file: Path, text: str | None, asked: list[str], on_error: str) -> Table:
+    content = _read_text(file, on_error)
+    if content.lstrip().startswith("["):
+        found = _parsed(file, 1, content)
+        records = list(enumerate(found, 1))
+    else:
+        lines = enumerate(content.split("\n"), 1)
+        records = [(number, _parsed(file, number, line)) for number, line in lines if line.strip()]
+    for number, record in records:
+        if not isinstance(record, dict):
+            raise DatasetError(f"{file}, row {number}: expected an object in braces, got {short(record)}")
+    names = list(dict.fromkeys(name for _, record in records for name in record))
+    forms = [same_form(name) for name in names]
+    column = find_text_column(str(file), forms, text, asked)
+    where = _positions(file, forms, [*asked, *([column] if column else [])])
+
+    def values(name: str) -> list[Any]:
+        return [record.get(name) for _, record in records]
+
+    def all_columns() -> dict[str, list[Any]]:
+        return {form: values(name) for form, name in zip(forms, names, strict=True)}
+
+    columns = {name: values(names[position]) for name, position in where.items()}
+    rows = [number for number, _ in records]
+    return Table(str(file), str(file.parent), rows, columns, forms, all_columns, text=column)
+
+
+def _parsed(file: Path, line: int, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{file}, row {line}: not JSON ({reason_of(error)})") from error
+
+
+def _read_parquet(file: Path, text: str | None, asked: list[str]) -> Table:
     try:
         from pyarrow import parquet
     except ImportError as error:
@@ -137,7 +250,8 @@ def _read_parquet(file: Path, asked: list[str]) -> Table:
         schema = opened.schema_arrow
         stored = list(schema.names)
         names = [same_form(name) for name in stored]
-        where = _positions(file, names, asked)
+        column = find_text_column(str(file), names, text, asked)
+        where = _positions(file, names, [*asked, *([column] if column else [])])
         wanted = [stored[position] for position in where.values()]
         _check_growth(file, opened.metadata)
         texts = [name for name in wanted if str(schema.field(name).type) in ("string", "large_string")]
@@ -146,20 +260,9 @@ def _read_parquet(file: Path, asked: list[str]) -> Table:
         for name in texts:
             _check_texts(file, name, data.column(name))
         columns = {name: data.column(stored[position]).to_pylist() for name, position in where.items()}
-    return Table(
-        str(file),
-        str(file.parent),
-        list(range(1, data.num_rows + 1)),
-        columns,
-        names,
-        lambda: _parquet_columns(file),
-    )
-
-
-def _csv_columns(text: str, file: Path, delimiter: str, names: list[str]) -> dict[str, list[Any]]:
-    """Read all columns, to see which could be labels."""
-    records = [record for _, record in csv_records(file, text, delimiter)][1:]
-    return {name: [record[i].strip() for record in records] for i, name in enumerate(names)}
+    rows = list(range(1, data.num_rows + 1))
+    all_columns = partial(_parquet_columns, file)
+    return Table(str(file), str(file.parent), rows, columns, names, all_columns, text=column)
 
 
 def _parquet_columns(file: Path) -> dict[str, list[Any]]:

@@ -11,22 +11,15 @@ from featx.data.labels import is_missing
 from featx.errors import DatasetError
 from featx.inputs import Source
 from featx.inputs.image import is_image_file
-from featx.inputs.text import SOURCES, LazyText, as_source
+from featx.inputs.text import SOURCES, LazyText, as_source, is_text_file
 from featx.options.checks import short
 
 #: Names of the column or key of texts in rows with several; the first that exists is taken.
 TEXT_KEYS = ("text", "sentence", "review", "document", "content", "comment", "message", "body", "title")
-#: Suffixes of files that hold one text.
-TEXT_SUFFIXES = (".txt",)
 # How many strings are looked up on the disk, spread over all of them.
 _LOOKED_UP = 200
 # A longer string is no path on any system.
 _LONGEST_PATH = 4096
-
-
-def is_text_file(name: str) -> bool:
-    """Whether a file of this name holds one text, by its suffix."""
-    return name.lower().endswith(TEXT_SUFFIXES)
 
 
 def text_in(row: Mapping[str, Any]) -> str | None:

@@ -53,6 +53,7 @@ def model_embedders(
             trust_code=trust_code,
             module=one.module,
             values=one.values,
+            files=one.files,
         )
         for one in model.members or (model,)
     ]

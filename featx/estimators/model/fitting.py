@@ -68,9 +68,9 @@ def fit_network(
             progress=say_epoch if run.verbose and mode != "head" else None,
             watch=watch,
         )
-    what = "accuracy on images that were set aside"
+    what = f"accuracy on {features.kind}s that were set aside"
     if tuned.refit_history:
-        what += ", before the training on all images"
+        what += f", before the training on all {features.kind}s"
     accuracy = tuned.best["val_accuracy"]
     params = tuned.recipe.to_dict() | {"best_epoch": tuned.best_epoch, "precision": tuned.precision}
     info = _info(rows, MODE_PREFIX + mode, params, None, _validation(accuracy, what, len(val)), seed)
@@ -80,6 +80,7 @@ def fit_network(
         values = tuned.network_values()
         trained = TunedBackbone.of(net, values)
         parts |= {"space": network_embedder(trained, run).space.fields, "values": values}
+        parts["files"] = net.architecture.files()
     model = Model(classifier=LinearHead.of(*tuned.head_weights()), info=info, **parts)
     # A network that was trained on all images leaves no new rows to set thresholds by.
     return model if mode != "head" else _add_unsure_rule(model, rows, None, sure, seed)

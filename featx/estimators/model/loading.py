@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.backbones.values import TUNED, hash_values
+from featx.backbones.values import TUNED, check_file_names, hash_values
 from featx.errors import FeatxError, InputError, ModelMismatch, as_one_error
 from featx.estimators.model.model import Model
 from featx.extraction import matching_embedder
@@ -51,6 +51,7 @@ def load_model(path: str | Path, *, backbone: Any = None) -> Model:
     `featx.estimators.model_file.container`).
     """
     from featx.estimators.model_file import (
+        FILES,
         NETWORK,
         UNSURE_ROWS,
         check_description,
@@ -70,6 +71,8 @@ def load_model(path: str | Path, *, backbone: Any = None) -> Model:
             several = "members" in meta
             if meta["format_version"] < 3 and any(name.startswith(NETWORK) for name in arrays):
                 raise InputError("holds the values of a network, which no file of format 2 has")
+            if meta["format_version"] < 4 and any(name.startswith(FILES) for name in arrays):
+                raise InputError("holds files of a network, which no file before format 4 has")
             rows = arrays.pop(UNSURE_ROWS, None)
             model = (_rebuild_ensemble if several else _rebuild_single)(meta, arrays, classes)
             model.unsure = rebuild_unsure(meta["info"], rows, model.dim)
@@ -83,13 +86,21 @@ def load_model(path: str | Path, *, backbone: Any = None) -> Model:
 
 def _rebuild_single(meta: dict[str, Any], arrays: dict[str, np.ndarray], classes: tuple[str, ...]) -> Model:
     """Build the model of one network from checked fields; the classifier and the values are checked here."""
-    from featx.estimators.model_file import NETWORK, find_plain
+    from featx.estimators.model_file import FILES, NETWORK, find_plain
 
     space = meta["space"]
     check_states_network(space, "space of model.json")
     values = {
         name.removeprefix(NETWORK): arrays.pop(name) for name in list(arrays) if name.startswith(NETWORK)
     }
+    files = {
+        name.removeprefix(FILES): arrays.pop(name).tobytes()
+        for name in list(arrays)
+        if name.startswith(FILES)
+    }
+    if files and not values:
+        raise InputError("holds files of a network without its values")
+    check_file_names(files)
     _check_values(values, space["backbone"])
     description, n_classes = meta["classifier"], len(classes)
     classifier: Any = find_plain(description, arrays, n_classes)
@@ -104,6 +115,7 @@ def _rebuild_single(meta: dict[str, Any], arrays: dict[str, np.ndarray], classes
         backbone=meta["backbone"],
         info=meta["info"],
         values=values,
+        files=files,
     )
 
 

@@ -9,14 +9,16 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from featx.data import Dataset, load_dataset
+from featx.data import Dataset
 from featx.data.features import Failure, Features
 from featx.errors import InputError, as_one_error
 from featx.estimators.model.embedding import ModelRows, embed_for_model
+from featx.estimators.model.inputs import read_inputs, text_of
 from featx.estimators.model.prediction import Prediction
 from featx.estimators.model.rows import check_same_space, rows_in
 from featx.estimators.model.saving import write_model
 from featx.estimators.model_file.plain import PlainClassifier
+from featx.kinds import kind_of
 from featx.methods.abstention import UnsureRule
 from featx.options import OPTIONS, PredictOptions, Run, checked, require_no_effect
 from featx.results.shown import Shown, brief
@@ -26,7 +28,7 @@ _ROWS_GIVEN = "embeddings are given, and no network runs"
 
 @dataclass
 class Model(Shown):
-    """Classify images with a fitted classifier and the backbone, or the backbones, that it was trained on.
+    """Classify images or texts with a fitted classifier and the backbones that it was trained on.
 
     Attributes
     ----------
@@ -44,13 +46,15 @@ class Model(Shown):
     info : dict
         What was trained and how: see `featx.train`.
     failures : list of Failure
-        Images of the last `predict` that could not be read, with ``on_error="skip"``.
+        Inputs of the last `predict` that could not be read, with ``on_error="skip"``.
     extraction : dict
         Times of the last extraction (`featx.extraction.Profile`).
     module : torch.nn.Module, Backbone or None
         The network, if it is your own; `save` does not write it.
     values : mapping of str to ndarray
         Parameters and buffers of a fine-tuned network, by name; empty where the backbone was not trained.
+    files : mapping of str to bytes
+        Small files that a fine-tuned network of texts needs, such as its tokenizer's, by name.
     members : tuple of Model
         The members of an ensemble, each with a backbone of its own; empty for any other model.
     unsure : featx.methods.abstention.UnsureRule or None
@@ -66,9 +70,15 @@ class Model(Shown):
     extraction: dict[str, Any] = field(default_factory=dict)
     module: Any = field(default=None, repr=False)
     values: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     members: tuple[Model, ...] = field(default=(), repr=False)
     unsure: UnsureRule | None = field(default=None, repr=False)
     _classifier: Any = field(init=False, repr=False, compare=False)
+
+    @property
+    def kind(self) -> str:
+        """The kind of input that it classifies, such as ``"image"`` or ``"text"``."""
+        return kind_of((self.members or (self,))[0].space.get("preprocessing"))
 
     @property
     def dim(self) -> int:
@@ -95,14 +105,16 @@ class Model(Shown):
         trust_code: bool = False,
         **options: Unpack[PredictOptions],
     ) -> list[Prediction]:
-        """Predict labels and probabilities of images.
+        """Predict labels and probabilities of images, or of texts with a model of texts.
 
         Parameters
         ----------
         images : anything that `featx.load_dataset` takes
-            Images; their labels are ignored.
+            Images or texts, as the model was trained on; their labels are ignored. To a model of texts each
+            string of a list, an array or a column is a text; to one of images it is a path.
         weights : path, optional
-            Where the backbone's checkpoint is now, for a model that was trained with a local checkpoint.
+            Where the backbone's checkpoint is now, for a model that was trained with a local checkpoint; of a
+            network ``hf:FOLDER``, where the folder is now.
         trust_code : bool, default=False
             Consent to run the Python code that the backbone comes with; a model file does not hold it.
         **options
@@ -111,11 +123,11 @@ class Model(Shown):
         Returns
         -------
         list of Prediction
-            One for each image that could be read, in order.
+            One for each input that could be read, in order.
 
         Notes
         -----
-        The network stays ready for the next call in this process. If the cache has the rows of all images, no
+        The network stays ready for the next call in this process. If the cache has the rows of all inputs, no
         network is loaded, and the errors below about networks cannot occur: rows in the cache come from the
         network that the model's space names. If this machine does not have the precision that the model was
         trained in, fp32 is used, which is more exact.
@@ -125,22 +137,28 @@ class Model(Shown):
         ModelMismatch
             A backbone installed here gives other embeddings than the model was trained on.
         InputError
-            `images` are embeddings. Or the model was trained on a network of your own, and loaded without it.
+            `images` are embeddings, or texts where the model takes images, or the other way round. Or the
+            model was trained on a network of your own, and loaded without it.
         """
         if isinstance(images, Features):
-            raise InputError("these are embeddings, and predict takes images; predict_proba takes both")
-        dataset, rows = self._embed(images, Run.of(options), weights, trust_code)
+            raise InputError(
+                f"these are embeddings, and predict takes {self.kind}s; predict_proba takes both"
+            )
+        dataset, rows = self._embed(images, options, weights, trust_code)
         probabilities = self._probabilities(rows.embeddings)
-        ids, rule = dataset.ids, self.unsure
-        reasons = [""] * len(rows.kept) if rule is None else rule.reasons(rows.embeddings, probabilities)
+        inputs, rule = dataset.inputs, self.unsure
+        reasons = (
+            [""] * len(rows.kept) if rule is None else rule.reasons(rows.embeddings, probabilities, self.kind)
+        )
         return [
             Prediction(
-                id=ids[i],
+                id=inputs[i].id,
                 label=self.classes[row.argmax()],
                 probability=float(row.max()),
                 probabilities=dict(zip(self.classes, map(float, row), strict=True)),
                 unsure=None if rule is None else bool(reason),
                 reason=reason,
+                text=text_of(inputs[i]),
             )
             for i, row, reason in zip(rows.kept, probabilities, reasons, strict=True)
         ]
@@ -154,20 +172,21 @@ class Model(Shown):
         trust_code: bool = False,
         **options: Unpack[PredictOptions],
     ) -> np.ndarray:
-        """Return the probabilities of images, or of embeddings of this model's backbone.
+        """Return the probabilities of images or texts, or of embeddings of this model's backbone.
 
         Parameters
         ----------
         images : images, Features or array-like of float of shape (n, d)
-            Embeddings are `Features`, and floats in two axes. Everything else is images, as for `predict`.
+            Embeddings are `Features`, and floats in two axes. Everything else is images or texts, as for
+            `predict`.
         weights, trust_code, **options
-            As for `predict`; with images only.
+            As for `predict`; not with embeddings.
 
         Returns
         -------
         ndarray of shape (n, n_classes)
             A column for each of `classes`, in their order: the label of row `p` is
-            ``model.classes[p.argmax()]``. Images that could not be read, with ``on_error="skip"``, have no
+            ``model.classes[p.argmax()]``. Inputs that could not be read, with ``on_error="skip"``, have no
             row; they are in `failures`.
 
         Raises
@@ -179,7 +198,7 @@ class Model(Shown):
         """
         rows = rows_in(images)
         if rows is None:
-            found = self._embed(images, Run.of(options), weights, trust_code)[1]
+            found = self._embed(images, options, weights, trust_code)[1]
             return self._probabilities(found.embeddings)
         for name, value in {"weights": weights, "trust_code": trust_code, **options}.items():
             require_no_effect(name, value, None if name == "weights" else OPTIONS[name].default, _ROWS_GIVEN)
@@ -187,10 +206,12 @@ class Model(Shown):
             check_same_space(images, self.space, "the model")
         return self._probabilities(rows)
 
-    def _embed(self, images: Any, run: Run, weights: Any, trust_code: bool) -> tuple[Dataset, ModelRows]:
-        """Return the dataset of images, and their rows; note failures and times."""
-        # Labels are ignored, so top folders are neither classes nor splits.
-        dataset = load_dataset(images, labelled=False, split_by="none", on_error=run.on_error)
+    def _embed(
+        self, images: Any, options: PredictOptions, weights: Any, trust_code: bool
+    ) -> tuple[Dataset, ModelRows]:
+        """Return the dataset of images or texts, and their rows; note failures and times."""
+        run = Run.of(options)
+        dataset = read_inputs(images, self.kind, options.get("text"), run.on_error)
         rows = embed_for_model(self, dataset, run, weights=weights, trust_code=trust_code)
         self.failures, self.extraction = rows.failures, rows.profile
         return dataset, rows

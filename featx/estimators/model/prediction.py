@@ -1,4 +1,4 @@
-"""The prediction for one image, and predictions as rows of a table."""
+"""The prediction for one image or text, and predictions as rows of a table."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from featx.results.shown import Shown
 
 @dataclass(frozen=True)
 class Prediction(Shown):
-    """The prediction for one image.
+    """The prediction for one image or text.
 
     Attributes
     ----------
     id : str
-        Id of the image.
+        Id of the image or text.
     label : str
         The most probable class.
     probability : float
@@ -24,10 +24,12 @@ class Prediction(Shown):
     probabilities : dict of str to float
         Probability of every class.
     unsure : bool or None
-        Whether the probability is too low, or the image unlike the training images (see `featx.train`). None
-        if the model has no thresholds: it was trained with ``sure=None``, or before featx had them.
+        Whether the probability is too low, or the input unlike those of the training (see `featx.train`).
+        None if the model has no thresholds: it was trained with ``sure=None``, or before featx had them.
     reason : str
         Why it is unsure, else ``""``.
+    text : str or None
+        The text, where no file holds it; None for images and files of texts.
     """
 
     id: str
@@ -36,12 +38,19 @@ class Prediction(Shown):
     probabilities: dict[str, float]
     unsure: bool | None = None
     reason: str = ""
+    text: str | None = None
 
 
 def prediction_rows(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
-    """Return flat rows ``id, label, probability, unsure, reason, p(CLASS) ...`` for a table."""
+    """Return flat rows ``id, label, probability, unsure, reason, p(CLASS) ...`` for a table.
+
+    Behind the id is the column ``text`` if a prediction has one.
+    """
+    texts = any(p.text is not None for p in predictions)
     return [
-        {"id": p.id, "label": p.label, "probability": p.probability, "unsure": p.unsure, "reason": p.reason}
+        {"id": p.id}
+        | ({"text": p.text} if texts else {})
+        | {"label": p.label, "probability": p.probability, "unsure": p.unsure, "reason": p.reason}
         | {f"p({name})": value for name, value in p.probabilities.items()}
         for p in predictions
     ]

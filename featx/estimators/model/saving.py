@@ -16,7 +16,7 @@ _SINCE_3 = ("linear-head",)
 
 def write_model(model: Model, path: Path) -> None:
     """Write a model to `path`, whole or not at all; errors as for `featx.Model.save`."""
-    from featx.estimators.model_file import NETWORK, UNSURE, unsure_arrays, write_model_file
+    from featx.estimators.model_file import FILES, NETWORK, UNSURE, unsure_arrays, write_model_file
 
     info = {key: value for key, value in model.info.items() if key != UNSURE}
     info |= {} if model.unsure is None else {UNSURE: model.unsure.to_dict()}
@@ -29,12 +29,18 @@ def write_model(model: Model, path: Path) -> None:
             meta["members"].append({**fields, "info": member.info})
             arrays |= {f"members.{number}.{name}": array for name, array in own.items()}
         arrays |= unsure_arrays(model.unsure)
-        write_model_file(path, meta, arrays, version=3)
+        write_model_file(path, meta, arrays, version=_version_for(model, 3))
         return
     fields, arrays = _describe_network(model)
     arrays |= {NETWORK + name: array for name, array in model.values.items()} | unsure_arrays(model.unsure)
+    arrays |= {FILES + name: np.frombuffer(data, np.uint8) for name, data in model.files.items()}
     version = 3 if model.values or model.unsure or fields["classifier"]["kind"] in _SINCE_3 else 2
-    write_model_file(path, meta | fields, arrays, version=version)
+    write_model_file(path, meta | fields, arrays, version=_version_for(model, version))
+
+
+def _version_for(model: Model, of_images: int) -> int:
+    """Return the version of the format that describes a model; `of_images` is that of one of images."""
+    return of_images if model.kind == "image" else 4
 
 
 def _describe_network(model: Model) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -1,4 +1,4 @@
-"""Train a classifier on images or on their rows, with the network that it needs."""
+"""Train a classifier on images, texts or their rows, with the network that it needs."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def train(
     sure: float | None = 0.95,
     **options: Unpack[ColumnOptions],
 ) -> Model:
-    """Train one classifier on every labelled image of `data`, to predict with and to save.
+    """Train one classifier on every labelled image or text of `data`, to predict with and to save.
 
-    Whatever `featx.compare` recommends can be trained, under its name in the results. Images of a ``test``
-    split are left out, so that they can measure the accuracy.
+    Whatever `featx.compare` recommends can be trained, under its name in the results. Images and texts of a
+    ``test`` split are left out, so that they can measure the accuracy.
 
     Parameters
     ----------
     data, labels
         As in `featx.extract`; also a features file or a `Features`, for all but the modes that train the
-        network; for ``"ensemble"`` a sequence of them, of the same images.
+        network; for ``"ensemble"`` a sequence of them, of the same inputs.
     classifier : str, default="logreg"
         What is trained:
 
@@ -98,17 +98,17 @@ def train(
     network, reading, run = Network.of(options), Reading.of(options), Run.of(options)
     if run.precision == "int8":
         raise InputError(
-            "precision 'int8' depends on the images that it was calibrated on, and a model meets others; "
-            "train with 'bf16' or 'fp32'"
+            "precision 'int8' depends on the images or texts that it was calibrated on, and a model meets "
+            "others; train with 'bf16' or 'fp32'"
         )
     if given:
         if trains_network:
             raise InputError(
-                f"classifier {name!r} trains the network on the images, and features hold only what the "
-                "network made of them; give the folder or the table of the images"
+                f"classifier {name!r} trains the network on the images or texts, and features hold only what "
+                "the network made of them; give their folder or table"
             )
         if labels is not None:
-            raise InputError("labels: features bring their own; labels can be given only with images")
+            raise InputError("labels: features bring their own; give labels only with images or texts")
         chosen = backbones[0] if len(backbones) == 1 else backbones
         rows = gather_features(given, chosen, network=network, reading=reading, run=run)
     else:

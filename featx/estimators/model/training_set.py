@@ -1,4 +1,4 @@
-"""Gather labelled rows to train on: of images through one or several backbones, or of features."""
+"""Gather labelled rows to train on: of images or texts through one or several backbones, or of features."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from featx.options import DEFAULT_RUN, Network, Reading, Run, require_no_network
 
 @dataclass
 class TrainingSet:
-    """Labelled rows of the same images by each of some backbones, without those of a test split.
+    """Labelled rows of the same inputs by each of some backbones, without those of a test split.
 
     Attributes
     ----------
@@ -94,7 +94,7 @@ def gather_images(
     seed: int,
     mode: str | None = None,
 ) -> TrainingSet:
-    """Embed the labelled images of a collection with each backbone.
+    """Embed the labelled images or texts of a collection with each backbone.
 
     With `mode`, one of fine-tuning, a backbone without gradients is refused before any image goes through it.
     """
@@ -172,8 +172,8 @@ def _require_usable(features: Features, place: str) -> None:
     backbone_arguments(features.space, place)
     if "calibration" in features.space:
         raise InputError(
-            f"{place}: its rows are in int8, which depends on the images that it was calibrated on, and a "
-            "model meets others; extract with precision 'bf16' or 'fp32'"
+            f"{place}: its rows are in int8, which depends on the {features.kind}s that it was calibrated "
+            "on, and a model meets others; extract with precision 'bf16' or 'fp32'"
         )
     if features.labels is None or features.classes is None:
         raise DatasetError(f"{place}: has no labels; a classifier needs those of one task of classes")
@@ -184,7 +184,7 @@ def _require_classes(features: Features, place: str) -> None:
     if len(counts) < 2 or counts.min() < 2:
         few = [f"{name!r} has {n}" for name, n in zip(features.classes or (), counts, strict=True) if n < 2]
         raise DatasetError(
-            f"{place}: a classifier needs at least 2 classes with 2 images each; "
+            f"{place}: a classifier needs at least 2 classes with 2 {features.kind}s each; "
             f"{', '.join(few[:5]) or f'there is {len(counts)}'}"
         )
 
@@ -195,13 +195,13 @@ def _in_order_of(first: Features, other: Features, place: str, here: str) -> Fea
     if at.keys() != set(first.ids):
         odd = sorted(at.keys() ^ set(first.ids))[0]
         raise InputError(
-            f"{here}: has other images than {place}, such as {odd!r:.80}; extract the same images with each "
-            "backbone"
+            f"{here}: has other {first.kind}s than {place}, such as {odd!r:.80}; extract the same "
+            f"{first.kind}s with each backbone"
         )
     ordered = other.subset([at[id] for id in first.ids])
     same = ordered.classes == first.classes and np.array_equal(ordered.labels, first.labels)  # type: ignore[arg-type]
     if not same:
-        raise InputError(f"{here}: has other labels than {place} for the same images")
+        raise InputError(f"{here}: has other labels than {place} for the same {first.kind}s")
     if ordered.space == first.space:
         raise InputError(f"{here}: is of the same backbone and settings as {place}; give each one once")
     return ordered

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from featx.lazy import load_on_use
 
 _HOME = {
+    "FILES": "container",
     "FORMAT": "container",
     "FORMAT_VERSION": "container",
     "NETWORK": "container",
@@ -26,6 +27,7 @@ _HOME = {
 }
 
 __all__ = [
+    "FILES",
     "FORMAT",
     "FORMAT_VERSION",
     "NETWORK",
@@ -44,6 +46,7 @@ __all__ = [
 if TYPE_CHECKING:
     from featx.estimators.model_file.classifier import describe, rebuild
     from featx.estimators.model_file.container import (
+        FILES,
         FORMAT,
         FORMAT_VERSION,
         NETWORK,

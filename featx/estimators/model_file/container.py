@@ -1,7 +1,8 @@
 """Write and read the container of a model file: one description in clear, and plain arrays.
 
 A model file is a zip archive. ``model.json`` (not compressed) describes the model; every other member is an
-array in NumPy's format, of little-endian float16, float32, float64 or int32. Nothing in it is code, and
+array in NumPy's format, of little-endian float16, float32, float64 or int32; arrays of uint8 whose names
+begin with ``files.`` hold small files of a network, such as its tokenizer's. Nothing in it is code, and
 nothing is unpickled. ``numpy.load`` opens it, too. Arrays whose names begin with ``network.``, the tensors of
 a fine-tuned network, are not compressed either: it would take seconds and save a twentieth.
 
@@ -27,15 +28,18 @@ import numpy as np
 from featx.durable import replacing
 from featx.errors import InputError, ModelMismatch, OutputError, as_one_error, reason_of
 
-__all__ = ["FORMAT", "FORMAT_VERSION", "NETWORK", "read_model_file", "write_model_file"]
+__all__ = ["FILES", "FORMAT", "FORMAT_VERSION", "NETWORK", "read_model_file", "write_model_file"]
 
 FORMAT = "featx model"
 #: Version 2 has a probe on the rows of one backbone; version 3 also trained heads, values of fine-tuned
-#: networks, ensembles, and the rule for unsure answers. A file has the lowest version that describes it.
-FORMAT_VERSION = 3
-_VERSIONS = (2, FORMAT_VERSION)
+#: networks, ensembles, and the rule for unsure answers; version 4 also networks of texts. A file has the
+#: lowest version that describes it.
+FORMAT_VERSION = 4
+_VERSIONS = (2, 3, FORMAT_VERSION)
 #: Beginning of the names of a network's tensors.
 NETWORK = "network."
+#: Beginning of the names of a network's files, as bytes.
+FILES = "files."
 DESCRIPTION = "model.json"
 #: Largest ratio of the unpacked to the packed size. Compression halves arrays, and makes trees a fifth.
 GROWTH = 8
@@ -46,7 +50,7 @@ _MOST_DESCRIPTION = 16 * 2**20
 _NO_BYTES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 _MAGIC = b"\x93NUMPY\x01\x00"
 _HEADER = re.compile(
-    r"\{'descr': '(<f2|<f4|<f8|<i4)', 'fortran_order': (True|False), 'shape': \(([\d, ]*)\), \}\s*"
+    r"\{'descr': '(<f2|<f4|<f8|<i4|\|u1)', 'fortran_order': (True|False), 'shape': \(([\d, ]*)\), \}\s*"
 )
 
 
@@ -130,7 +134,10 @@ def read_model_file(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         for name, member in members.items():
             if not name.endswith(".npy"):
                 raise InputError(f"{path}: holds {name!r}, which no model file has")
-            arrays[name.removesuffix(".npy")] = _read_array(_content(archive, member), f"{path}: {name}")
+            array = _read_array(_content(archive, member), f"{path}: {name}")
+            if (array.dtype == np.uint8) != name.startswith(FILES):
+                raise InputError(f"{path}: {name} is damaged: no array of {array.dtype} has this name")
+            arrays[name.removesuffix(".npy")] = array
         return description, arrays
 
 
@@ -184,7 +191,7 @@ def _description(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) 
     if version not in _VERSIONS or type(version) is not int:
         raise ModelMismatch(
             f"{path}: model format {version!r:.20}; this featx reads formats "
-            f"{' and '.join(map(str, _VERSIONS))}"
+            f"{', '.join(map(str, _VERSIONS[:-1]))} and {_VERSIONS[-1]}"
         )
     return found
 

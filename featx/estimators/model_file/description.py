@@ -6,7 +6,8 @@ from typing import Any
 
 from featx.cache import Space
 from featx.errors import InputError, ModelMismatch
-from featx.inputs.image import Preprocessing
+from featx.inputs.preparations import check_settings
+from featx.kinds import kind_of
 
 __all__ = ["check_description"]
 
@@ -43,6 +44,11 @@ def check_description(meta: dict[str, Any]) -> tuple[str, ...]:
             _check_network(member, where)
     else:
         _check_network(meta, "model.json")
+    kinds = {_kind(part) for part in (meta["members"] if several else [meta])}
+    if len(kinds) > 1:
+        raise InputError("members of model.json take inputs of several kinds")
+    if meta["format_version"] < 4 and kinds != {"image"}:
+        raise InputError("its network takes texts, and no file before format 4 has one")
     _check_info(meta["info"])
     return _check_class_names(meta["classes"])
 
@@ -56,7 +62,11 @@ def _check_network(value: dict[str, Any], where: str) -> None:
     if not isinstance(value["space"], dict):
         raise InputError(f"space of {where} is not an object")
     Space(value["space"])
-    _check_backbone(value["backbone"], where)
+    _check_backbone(value["backbone"], _kind(value), where)
+
+
+def _kind(part: dict[str, Any]) -> str:
+    return kind_of(part["space"].get("preprocessing"))
 
 
 def _check_class_names(names: Any) -> tuple[str, ...]:
@@ -72,7 +82,7 @@ def _check_class_names(names: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _check_backbone(backbone: Any, where: str) -> None:
+def _check_backbone(backbone: Any, kind: str, where: str) -> None:
     if not isinstance(backbone, dict) or set(backbone) != {*_ARGUMENTS, "weights"}:
         raise InputError(f"backbone of {where}: expected {', '.join(_ARGUMENTS)} and weights")
     for name, form in _ARGUMENTS.items():
@@ -80,7 +90,7 @@ def _check_backbone(backbone: Any, where: str) -> None:
             raise InputError(f"backbone of {where}: {name} is {backbone[name]!r:.40}")
     if not isinstance(backbone["weights"], str | None):
         raise InputError(f"backbone of {where}: weights is {backbone['weights']!r:.40}")
-    Preprocessing.from_dict(backbone["preprocessing"])
+    check_settings(kind, backbone["preprocessing"])
 
 
 def _check_info(info: Any) -> None:

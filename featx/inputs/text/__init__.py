@@ -2,11 +2,21 @@
 
 from featx.inputs.text.fingerprint import text_contents, text_hashes, text_words
 from featx.inputs.text.preparation import PADDING, TextPreparation, Tokenizer
-from featx.inputs.text.source import SOURCES, FileText, LazyText, StringText, TextContent, as_source
+from featx.inputs.text.source import (
+    SOURCES,
+    TEXT_SUFFIXES,
+    FileText,
+    LazyText,
+    StringText,
+    TextContent,
+    as_source,
+    is_text_file,
+)
 
 __all__ = [
     "PADDING",
     "SOURCES",
+    "TEXT_SUFFIXES",
     "FileText",
     "LazyText",
     "StringText",
@@ -14,6 +24,7 @@ __all__ = [
     "TextPreparation",
     "Tokenizer",
     "as_source",
+    "is_text_file",
     "text_contents",
     "text_hashes",
     "text_words",

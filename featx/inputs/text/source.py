@@ -16,8 +16,15 @@ from featx.durable import read_regular
 from featx.errors import DatasetError, TextError, reason_of
 from featx.inputs import Source
 
+#: Suffixes of files that hold one text.
+TEXT_SUFFIXES = (".txt",)
 #: Most bytes of a text file that is read: a long novel has two million.
 MAX_FILE_BYTES = 2**26
+
+
+def is_text_file(name: str) -> bool:
+    """Whether a file of this name holds one text, by its suffix."""
+    return name.lower().endswith(TEXT_SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True)

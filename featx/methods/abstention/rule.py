@@ -10,7 +10,7 @@ import numpy as np
 from featx.methods.abstention.confidence import Confidence
 from featx.methods.abstention.familiarity import Familiarity
 
-#: The reason for an image that is far from all training images.
+#: The reason for an image that is far from all training images; of other kinds of input, with their word.
 UNLIKE = "unlike the training images"
 
 
@@ -27,11 +27,12 @@ class UnsureRule:
     confidence: Confidence | None
     familiarity: Familiarity | None
 
-    def reasons(self, rows: np.ndarray, probabilities: np.ndarray) -> list[str]:
+    def reasons(self, rows: np.ndarray, probabilities: np.ndarray, kind: str = "image") -> list[str]:
         """Return why each answer is unsure, ``""`` where it is sure.
 
-        `rows` (n, d) are the embeddings, and `probabilities` (n, n_classes) those of their classes. That an
-        image is unlike those of the training comes first: its probabilities mean little.
+        `rows` (n, d) are the embeddings of inputs of that `kind`, and `probabilities` (n, n_classes) those of
+        their classes. That an input is unlike those of the training comes first: its probabilities mean
+        little.
         """
         found = [""] * len(rows)
         if self.confidence is not None:
@@ -40,7 +41,7 @@ class UnsureRule:
                 found[i] = f"probability below {threshold:.2f}"
         if self.familiarity is not None:
             for i in np.flatnonzero(~(self.familiarity.distances(rows) <= self.familiarity.threshold)):
-                found[i] = UNLIKE
+                found[i] = UNLIKE.replace("image", kind)
         return found
 
     def to_dict(self) -> dict[str, Any]:

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from featx.kinds import count_of
 from featx.methods.finetune.measuring import measure_costs
 from featx.methods.finetune.recipe import Recipe
+from featx.methods.finetune.trainable_backbone import kind_of_backbone
 from featx.methods.finetune.training_progress import TrainingProgress
 from featx.methods.finetune.workload import expected_seconds
 from featx.progress import LONG, Status, describe_seconds
@@ -28,7 +30,7 @@ def announced(
 ) -> Iterator[TrainingProgress]:
     """Say about how long a fine-tuning takes, and show what it does in the block.
 
-    The parameters are those of `featx.methods.finetune.fine_tune`, with the numbers of images to train on and
+    The parameters are those of `featx.methods.finetune.fine_tune`, with the numbers of inputs to train on and
     to validate on; the object that this yields is its `watch`. Without `verbose` nothing is measured.
     """
     if not verbose:
@@ -42,7 +44,8 @@ def announced(
     if recipe.mode == "head":
         what = f"new head on {backbone.name}"
     if seconds >= LONG:
-        tell(f"{what}: {n_train + n_val} images, about {describe_seconds(seconds)}")
+        count = count_of(n_train + n_val, kind_of_backbone(backbone))
+        tell(f"{what}: {count}, about {describe_seconds(seconds)}")
     watch = TrainingProgress(costs)
 
     def describe() -> tuple[float, str]:

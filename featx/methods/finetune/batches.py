@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
 from itertools import islice
 from typing import Any
 
@@ -85,14 +84,3 @@ def decode_batches(
     finally:
         for _, future in pending:
             future.cancel()
-
-
-def decode_images(
-    images: Sequence[Any], positions: np.ndarray, batch_size: int, view: View
-) -> Generator[tuple[np.ndarray, np.ndarray]]:
-    """Yield what `decode_batches` does, with a pool of threads for this call alone."""
-    with (
-        ThreadPoolExecutor(decoding_threads(), "featx-decode") as pool,
-        closing(decode_batches(images, positions, batch_size, view, pool)) as loader,
-    ):
-        yield from loader

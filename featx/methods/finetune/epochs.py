@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from featx.forks import uninterrupted
 from featx.methods.finetune.activations import Activations, Parts, store_activations
-from featx.methods.finetune.batches import View, decode_batches, decoding_threads, plain_view, random_view
+from featx.methods.finetune.batches import View, decoding_threads
 from featx.methods.finetune.best_epoch import BestEpoch, is_shown_worse, tempered_losses
 from featx.methods.finetune.freezing import parameter_groups
 from featx.methods.finetune.head import (
@@ -30,13 +30,13 @@ from featx.methods.finetune.optimisers import make_optimizer
 from featx.methods.finetune.recipe import Recipe
 from featx.methods.finetune.regularisers import L2SPPenalty, MovingAverage, mix_images
 from featx.methods.finetune.replay import Replay
-from featx.methods.finetune.trainable_backbone import TrainableBackbone, forward_images, frozen_outputs
+from featx.methods.finetune.trainable_backbone import TrainableBackbone, forward_inputs, frozen_outputs
 from featx.methods.finetune.training_data import TrainingData
 from featx.methods.finetune.training_progress import TrainingProgress
 from featx.methods.finetune.workload import share_of_step
 
-#: Separates the random numbers of mixup from those of the crops.
-_MIXING = 7
+#: Separates the random numbers of mixup, and of dropout, from those of the crops.
+_MIXING, _DROPPING = 7, 13
 
 
 def early_stop_note(epoch: int, recipe: Recipe) -> str:
@@ -110,7 +110,7 @@ class NetworkTraining:
     ):
         assert data.images is not None
         self.network, self.head, self.data, self.recipe = network, head, data, recipe
-        self.images, self.seed, self.progress = data.images, seed, progress
+        self.inputs, self.seed, self.progress = network.inputs(data.images), seed, progress
         self.phase, self.watch = phase, watch or TrainingProgress()
         self.notes: list[str] = []
         self.stored = stored
@@ -140,7 +140,13 @@ class NetworkTraining:
             else None
         )
         self.average = MovingAverage(self.parameters, recipe.ema) if recipe.ema else None
-        self.optimizer = make_optimizer(recipe.optimizer, groups, lr=recipe.lr_head, momentum=recipe.momentum)
+        self.optimizer = make_optimizer(
+            recipe.optimizer,
+            groups,
+            lr=recipe.lr_head,
+            momentum=recipe.momentum,
+            fused=self.inputs.kind == "text" and network.arithmetic.device.type in ("cpu", "cuda"),
+        )
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.scaler = network.arithmetic.scaler()
         self.best = BestEpoch(self.parameters)
@@ -152,13 +158,15 @@ class NetworkTraining:
         self.n_steps = recipe.epochs * math.ceil(len(data.train) / recipe.batch_size)
         self.part = recipe.batch_size  # images per part of a batch; halved when memory runs out
         self.labels = torch.from_numpy(data.labels).to(network.arithmetic.device)
+        self.val = data.val  # in the order in which they are validated
 
     def train(self) -> None:
         """Run the epochs, then restore the weights of the best one."""
         data, recipe = self.data, self.recipe
         rng = np.random.default_rng(self.seed)
         self._start()
-        val = self._store(0, data.val, plain_view(self.network.preprocessing))
+        self.val = self.inputs.sort(data.val)
+        val = self._store(0, self.val, None)
         with ThreadPoolExecutor(decoding_threads(), "featx-decode") as pool:
             for epoch in range(1, recipe.epochs + 1):
                 began = time.perf_counter()
@@ -169,6 +177,7 @@ class NetworkTraining:
                 changes = recipe.augment and recipe.views is None  # new pixels in every epoch
                 fit = None if changes else self._store(number, data.train, self._view(number))
                 order = data.train[rng.permutation(len(data.train))]
+                order = self.inputs.arrange(order, recipe.batch_size, rng)
                 try:
                     fitted = self._fit(order, number, fit, pool)
                 except _Diverged:
@@ -207,7 +216,7 @@ class NetworkTraining:
         """Record epoch 0, the start of the training: the head on the frozen embeddings."""
         began = time.perf_counter()
         scores = []
-        for rows in (self.data.train, self.data.val):
+        for rows in (self.data.train, self.val):
             logits = self.head.logits(self.data.known_embeddings()[rows])
             scores.append(_score(logits, self.labels[rows]) if len(rows) else (None, None, None))
         self._record(0, scores[0], scores[1], began)
@@ -253,18 +262,8 @@ class NetworkTraining:
             return 1
         return epoch if self.recipe.views is None else (epoch - 1) % self.recipe.views + 1
 
-    def _view(self, number: int) -> View:
-        recipe, preprocessing = self.recipe, self.network.preprocessing
-        if not recipe.augment:
-            return plain_view(preprocessing)
-        return random_view(
-            preprocessing,
-            self.seed,
-            number,
-            crop_scale=recipe.crop_scale,
-            flip=recipe.flip,
-            jitter=recipe.jitter,
-        )
+    def _view(self, number: int) -> View | None:
+        return self.inputs.view(self.recipe, self.seed, number)
 
     def _fit(
         self, order: np.ndarray, number: int, stored: Activations | None, pool: ThreadPoolExecutor
@@ -289,10 +288,10 @@ class NetworkTraining:
                 rows = order[start : start + size]
                 yield rows, partial(_stored_parts, stored, rows, self.network.arithmetic.device)
             return
-        with closing(decode_batches(self.images, order, size, self._view(number), pool)) as loader:
-            for rows, pixels in loader:
+        with closing(self.inputs.batches(order, size, self._view(number), pool)) as loader:
+            for rows, batch in loader:
                 self.forwarded += len(rows)
-                yield rows, partial(self.network.run_lower, pixels)
+                yield rows, partial(self.network.run_lower, batch)
 
     def take_step(self, rows: np.ndarray, lower: Callable[[slice], Parts]) -> tuple[float, float]:
         """Take one step of the optimiser; return the summed loss and the number of right answers."""
@@ -326,7 +325,7 @@ class NetworkTraining:
                 return found
             except torch.OutOfMemoryError:
                 if self.part == 1:
-                    raise out_of_memory_error() from None
+                    raise out_of_memory_error(self.inputs.kind) from None
             free_device_memory()
             self.part = -(-min(self.part, len(rows)) // 2)
 
@@ -339,7 +338,8 @@ class NetworkTraining:
             if self.recipe.mixup:
                 rng = np.random.default_rng([self.seed, self.step, start, _MIXING])
                 parts, targets = mix_images(parts, y, self.recipe.mixup, rng)
-            logits = self.head(self.network.run_upper(parts))
+            key = [self.seed, self.step, start, _DROPPING]
+            logits = self.head(self.network.train_upper(parts, key))
             loss = torch.stack(
                 [
                     share * F.cross_entropy(logits, target, label_smoothing=smoothing, reduction="sum")
@@ -357,7 +357,7 @@ class NetworkTraining:
     @torch.no_grad()
     def _validate(self, stored: Activations | None) -> tuple[float | None, float | None, np.ndarray | None]:
         """Score the weights, or their moving average where it is applied, on the validation images."""
-        val, size = self.data.val, self.recipe.batch_size
+        val, size = self.val, self.recipe.batch_size
         if not len(val):
             return None, None, None
         if stored is not None:
@@ -365,7 +365,7 @@ class NetworkTraining:
             device = self.network.arithmetic.device
             found = (self.network.run_upper(stored.get(rows, device)) for rows in chunks)
         else:
-            found = (rows for _, rows in forward_images(self.network, self.images, val, size))
+            found = (rows for _, rows in forward_inputs(self.network, self.inputs, val, size))
             self.forwarded += len(val)
         logits = []
         for features in found:
@@ -373,18 +373,20 @@ class NetworkTraining:
             self.watch.count("check", len(features))
         return _score(torch.cat(logits), self.labels[val])
 
-    def _store(self, number: int, positions: np.ndarray, view: View) -> Activations | None:
+    def _store(self, number: int, positions: np.ndarray, view: View | None) -> Activations | None:
         """Return the stored output of the frozen part; None without a frozen part or without room."""
         # In mode "gradual" the frozen part shrinks from epoch to epoch.
         if self.recipe.mode == "gradual" or not self.network.is_cut or not len(positions):
             return None
         if number not in self.stored:
             stores = (self.recipe.views or 1) if number else 1
-            found = frozen_outputs(self.network, self.images, positions, self.recipe.batch_size, view)
+            found = frozen_outputs(self.network, self.inputs, positions, self.recipe.batch_size, view)
             with closing(found):
-                watched = self._watched(found)
-                self.stored[number], images = store_activations(positions, watched, stores=stores)
-            self.forwarded += images
+                watched, shapes = self._watched(found), self.inputs.shapes(positions)
+                self.stored[number], count = store_activations(
+                    positions, watched, stores=stores, shapes=shapes
+                )
+            self.forwarded += count
         return self.stored[number]
 
     def _watched(self, found: Iterable[tuple[np.ndarray, Parts]]) -> Iterator[tuple[np.ndarray, Parts]]:

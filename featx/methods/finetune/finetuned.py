@@ -14,7 +14,12 @@ from featx.errors import InputError
 from featx.methods.finetune.head import Head
 from featx.methods.finetune.precision import Arithmetic, choose_arithmetic
 from featx.methods.finetune.recipe import Recipe
-from featx.methods.finetune.trainable_backbone import TrainableBackbone, forward_images
+from featx.methods.finetune.trainable_backbone import (
+    TrainableBackbone,
+    forward_all,
+    kind_of_backbone,
+)
+from featx.methods.finetune.trainable_texts import make_trainable
 
 
 @dataclass
@@ -41,7 +46,7 @@ class FineTuned:
     seconds : float
         Wall time of all training, including decoding and validation.
     images_forwarded : int
-        Images sent through the backbone during training.
+        Inputs sent through the backbone during training.
     precision, device : str
         ``"fp32"``, ``"bf16"`` or ``"fp16"``, and the device of the training.
     notes : list of str
@@ -149,7 +154,10 @@ class FineTuned:
 
     @property
     def network(self) -> nn.Module:
-        """Return the whole network: normalised images (n, 3, h, w) to logits (n, k), in eval mode."""
+        """Return the whole network, in eval mode: to logits (n, k).
+
+        It takes normalised images (n, 3, h, w), or tokens (n, t), int64, negative behind the end of a text.
+        """
         return nn.Sequential(self._load_network().module, self._head.as_linear()).eval()
 
     def head_weights(self) -> tuple[np.ndarray, np.ndarray]:
@@ -173,11 +181,11 @@ class FineTuned:
 
         Parameters
         ----------
-        images : sequence of image sources, or ndarray of shape (n, d)
-            Images, or embeddings in mode ``"head"`` only: the other modes have changed the network that the
+        images : sequence of sources, or ndarray of shape (n, d)
+            Images or texts, or embeddings in mode ``"head"`` only: the other modes have changed the network that the
             embeddings came from.
         batch_size : int, default=32
-            Images per forward pass; does not change the result.
+            Inputs per forward pass; does not change the result.
 
         Returns
         -------
@@ -187,8 +195,8 @@ class FineTuned:
         ------
         InputError
             Embeddings have another width or values that are not finite, or the mode changed the network.
-        ImageError
-            An image cannot be decoded.
+        SourceError
+            An image cannot be decoded, or a text not be read.
         """
         if isinstance(images, np.ndarray) and images.dtype.kind == "f":
             return self._head.exact_logits(self._check_embeddings(images))
@@ -196,21 +204,17 @@ class FineTuned:
         if len(images) == 0:
             return np.empty((0, n_classes))
         network = self._load_network()
-        rows = [
-            self._head(part)
-            for _, part in forward_images(network, images, np.arange(len(images)), batch_size)
-        ]
-        return torch.cat(rows).cpu().double().numpy()
+        return forward_all(network, images, batch_size, self._head).cpu().double().numpy()
 
     def predict(self, images: Any, *, batch_size: int = 32) -> np.ndarray:
-        """Return the most probable class of each image, (n,) int64; parameters as in `logits`."""
+        """Return the most probable class of each input, (n,) int64; parameters as in `logits`."""
         return self.predict_proba(images, batch_size=batch_size).argmax(axis=1)
 
     def _check_embeddings(self, embeddings: np.ndarray) -> np.ndarray:
         if self.recipe.mode != "head":
             raise InputError(
                 f"embeddings cannot be classified after fine-tuning mode {self.recipe.mode!r}, which changed "
-                "the network they came from; give the images"
+                f"the network they came from; give the {self._kind}s"
             )
         dim = len(self._head.mean)
         if embeddings.ndim != 2 or embeddings.shape[1] != dim:
@@ -219,9 +223,13 @@ class FineTuned:
             raise InputError("embeddings: expected finite values, got NaN or infinity")
         return embeddings
 
+    @property
+    def _kind(self) -> str:
+        return kind_of_backbone(self._backbone)
+
     def _load_network(self) -> TrainableBackbone:
         if self._network is None:  # mode "head" on given embeddings has not needed it so far
-            network = TrainableBackbone(self._backbone, self._arithmetic)
+            network = make_trainable(self._backbone, self._arithmetic)
             network.load_values(self._changed)
             if self.recipe.mode != "head":
                 # Trained layers are not folded for good, so they round as they did in training.

@@ -1,10 +1,11 @@
-"""Measure how long a training takes for one image, by a few steps on a copy of the network."""
+"""Measure how long a training takes for one input, by a few steps on a copy of the network."""
 
 from __future__ import annotations
 
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,17 +13,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from featx.methods.finetune.batches import decoding_threads, random_view
+from featx.methods.finetune.batches import decoding_threads
 from featx.methods.finetune.epochs import NetworkTraining
 from featx.methods.finetune.head import Head
 from featx.methods.finetune.precision import choose_arithmetic
 from featx.methods.finetune.recipe import Recipe
 from featx.methods.finetune.trainable_backbone import TrainableBackbone
+from featx.methods.finetune.trainable_texts import make_trainable
 from featx.methods.finetune.training_data import TrainingData
 from featx.methods.finetune.workload import Costs
 
 #: Images of a measured step on a CPU, where the time of an image hardly depends on the batch.
 _IMAGES = 8
+#: Texts whose lengths are looked at.
+_TEXTS = 128
 #: Images of the first step, which also prepares the network.
 _FIRST = 2
 #: Measured steps, if they are short.
@@ -40,7 +44,7 @@ def measure_costs(
     device: str = "auto",
     threads: int | None = None,
 ) -> Costs:
-    """Return the seconds for one image in a training of this network with `recipe`.
+    """Return the seconds for one input in a training of this network with `recipe`.
 
     A copy of the network is trained for a few steps; the global random state is not used. `threads` is the
     number of threads for the steps: one where several trainings run at once.
@@ -48,24 +52,25 @@ def measure_costs(
     Parameters
     ----------
     backbone, images, n_classes, device
-        As in `featx.methods.finetune.fine_tune`; a few of the images are read, from all over the sequence.
+        As in `featx.methods.finetune.fine_tune`; a few of the inputs are read, from all over the sequence.
     recipe : Recipe
         In any mode but ``"head"``.
     """
     arithmetic = choose_arithmetic(device, "auto")
     on_cpu = arithmetic.device.type == "cpu"
-    n = min(_IMAGES if on_cpu else recipe.batch_size, len(images))
-    chosen = [images[i] for i in np.linspace(0, len(images) - 1, n).astype(int)]
-    network = TrainableBackbone(backbone, arithmetic)
+    network = make_trainable(backbone, arithmetic)
+    inputs = network.inputs(_choose_inputs(network, images, recipe, on_cpu=on_cpu))
+    n = len(inputs)
     empty = np.zeros((n, backbone.dim), np.float32)
-    data = TrainingData(chosen, np.zeros(n, np.int64), n_classes, np.arange(n), np.arange(0), empty)
+    data = TrainingData(inputs, np.zeros(n, np.int64), n_classes, np.arange(n), np.arange(0), empty)
     head = Head.for_embeddings(empty, n_classes).to(arithmetic.device)
     # The rates do not matter for the time; with low ones the loss stays finite.
     slow = replace(recipe, epochs=1, lr_head=1e-6, lr_backbone=1e-6, lr_search=(), replay=0.0)
     training = NetworkTraining(network, head, data, slow, 0, None, {})
-    view = random_view(network.preprocessing, 0, 1)
+    view = inputs.view(replace(recipe, augment=True), 0, 1)
     began = time.perf_counter()
-    pixels = np.stack([view(image, i) for i, image in enumerate(chosen)])
+    with ThreadPoolExecutor(1) as pool:
+        _, pixels = next(inputs.batches(np.arange(n), n, view, pool))
     decode = (time.perf_counter() - began) / n / (1 if threads else decoding_threads())
 
     before = torch.get_num_threads()
@@ -91,6 +96,28 @@ def measure_costs(
         is_cut=cut,
         blocks=max(1, training.n_blocks),
     )
+
+
+def _choose_inputs(
+    network: TrainableBackbone, sources: Sequence[Any], recipe: Recipe, *, on_cpu: bool
+) -> list[Any]:
+    """Return the inputs of a measured step: some from all over, and of texts those of about mean length.
+
+    The batches of a training hold texts of about one length, and the share of the optimiser in a step, which
+    is large where a network has many embeddings, depends on the size of the batch.
+    """
+    if network.kind == "image":
+        return _spread(sources, _IMAGES if on_cpu else recipe.batch_size)
+    some = _spread(sources, _TEXTS)
+    shapes = network.inputs(some).shapes(np.arange(len(some)))
+    assert shapes is not None
+    costs = shapes.prod(axis=1)
+    usual = np.argsort(abs(costs - costs.mean()), kind="stable")
+    return [some[i] for i in usual[: recipe.batch_size]]
+
+
+def _spread(sources: Sequence[Any], most: int) -> list[Any]:
+    return [sources[i] for i in np.linspace(0, len(sources) - 1, min(most, len(sources))).astype(int)]
 
 
 def _time_steps(training: NetworkTraining, pixels: np.ndarray) -> float:

@@ -12,15 +12,19 @@ from featx.errors import InputError
 Result = TypeVar("Result")
 
 
-def out_of_memory_error() -> InputError:
-    """Return the error for a device that cannot hold the activations of a single image."""
+#: What makes an input smaller, by kind.
+_SMALLER = {"image": "a smaller image size", "text": "a smaller max_length"}
+
+
+def out_of_memory_error(kind: str = "image") -> InputError:
+    """Return the error for a device that cannot hold the activations of a single input."""
     return InputError(
-        "fine-tuning: one image does not fit into the device's memory; use device='cpu', a smaller backbone "
-        "or a smaller image size"
+        f"fine-tuning: one {kind} does not fit into the device's memory; use device='cpu', a smaller backbone "
+        f"or {_SMALLER[kind]}"
     )
 
 
-def run_in_parts(n: int, work: Callable[[slice], Result]) -> list[Result]:
+def run_in_parts(n: int, work: Callable[[slice], Result], kind: str = "image") -> list[Result]:
     """Run `work` on slices of ``range(n)``, halved until they fit into memory; return the results in order.
 
     `work` may be called twice for the same rows. An `InputError` says that one row alone is too large.
@@ -29,12 +33,12 @@ def run_in_parts(n: int, work: Callable[[slice], Result]) -> list[Result]:
         return [work(slice(0, n))]
     except torch.OutOfMemoryError:
         if n == 1:
-            raise out_of_memory_error() from None
+            raise out_of_memory_error(kind) from None
     # Outside of the except block, which would keep the failed attempt's tensors alive.
     free_device_memory()
     half = -(-n // 2)
-    first = run_in_parts(half, work)
-    return first + run_in_parts(n - half, lambda at: work(slice(half + at.start, half + at.stop)))
+    first = run_in_parts(half, work, kind)
+    return first + run_in_parts(n - half, lambda at: work(slice(half + at.start, half + at.stop)), kind)
 
 
 def free_device_memory() -> None:

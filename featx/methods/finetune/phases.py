@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from featx.kinds import count_of
 from featx.methods.finetune.activations import Activations
 from featx.methods.finetune.epochs import NetworkTraining, early_stop_note
 from featx.methods.finetune.freezing import restore, snapshot
@@ -128,7 +129,7 @@ def train_network(
     forwarded = 0
     run: NetworkTraining | None = None
     if recipe.lr_search and not len(data.val):
-        notes.append(f"no validation images to search on: lr_backbone is {recipe.lr_backbone:g}")
+        notes.append(f"no validation {data.kind}s to search on: lr_backbone is {recipe.lr_backbone:g}")
     elif recipe.lr_search:
         recipe, trials, forwarded, run = search_rates(
             network, head, data, recipe, seed, stored, replay, watch
@@ -153,7 +154,7 @@ def train_network(
             restore(pretrained, values)
             short = _shorten(recipe, trained.best_epoch)
             watch.shorten("refit", short.epochs / recipe.epochs)
-            watch.begin("refit", "training again on all images")
+            watch.begin("refit", f"training again on all {data.kind}s")
             again = NetworkTraining(
                 network, trained.head, whole, short, seed, progress, {}, replay, phase="refit", watch=watch
             )
@@ -163,7 +164,7 @@ def train_network(
             if not again.is_finite:
                 run.best.restore()
                 trained.head, trained.refit_history = run.head, []
-                trained.notes[-1] = "not trained again on all images: the loss was no longer finite there"
+                trained.notes[-1] = f"not trained again on all {data.kind}s: the loss was no longer finite there"
     trained.forwarded = forwarded + (0 if replay is None else replay.forwarded)
     return trained
 
@@ -187,12 +188,12 @@ def _plan_refit(trained: Trained, data: TrainingData, start: Head | None) -> boo
     if not recipe.refit or not len(data.val):
         return False
     if start is not None and epoch == 0:
-        trained.notes.append("not trained again on all images: no epoch was better than the start")
+        trained.notes.append(f"not trained again on all {data.kind}s: no epoch was better than the start")
         return False
     chosen = "rate and epoch were" if trained.search else "the epoch was"
     what = f"for {epoch} epoch{'s' * (epoch > 1)}" if epoch else "the head only"
     trained.notes.append(
-        f"{chosen} chosen on {len(data.val)} images, and the training then repeated, {what}, on all "
+        f"{chosen} chosen on {count_of(len(data.val), data.kind)}, and the training then repeated, {what}, on all "
         f"{len(data.train) + len(data.val)}"
     )
     return True

@@ -39,6 +39,22 @@ The defaults are textbook values and depend on nothing but the size of the data:
 - Weight decay on convolution and linear weights only, never on biases and normalisation; none for
   ``head``, as is usual for linear probes, where early stopping regularises.
 - Random resized crops and flips for all modes but ``head``, whose embeddings come from the central crop.
+
+Texts have defaults of their own (`_TEXTS`), from the literature on BERT and networks like it:
+
+- AdamW with bias correction, warm-up over the first tenth of the steps, batches of 32 and weight decay 0.01
+  (Devlin et al., *BERT*, 2019, appendix A). Dropout is on at the rates of the network's configuration.
+- `TEXTS_SHOWN` texts in all epochs, at least 3 and at most 20: three to four on the sets of thousands of
+  texts and more for which Devlin et al. recommend these, and 20 on small ones, where a few epochs leave the
+  network badly trained, and low or different from seed to seed (Mosbach et al., *On the Stability of
+  Fine-tuning BERT*, 2021, section 6; Zhang et al., *Revisiting Few-sample BERT Fine-tuning*, 2021, section 5).
+- Rates of `TEXT_RATES`: Devlin et al. recommend 2e-5 to 5e-5 for networks of 110 million parameters and more,
+  and Turc et al. (*Well-Read Students Learn Better*, 2019, section 4.1) 3e-5 to 3e-4 for compact ones; every
+  one of these is within a factor of about three of one of them.
+- Rates fall by 0.95 from block to block towards the input (Sun et al., *How to Fine-Tune BERT for Text
+  Classification?*, 2019, section 5.3.4; Howard and Ruder, *Universal Language Model Fine-tuning*, 2018,
+  section 3.2, by a factor of 2.6).
+- No augmentation: changing the words of a text may change its label.
 """
 
 from __future__ import annotations
@@ -85,6 +101,22 @@ ADAMW_RATES = (1e-5, 1e-4)
 
 #: What the default recipes with AdamW have in place of the values for SGD.
 _ADAMW = {"lr_head": 1e-3, "lr_backbone": 3e-5, "weight_decay": 0.05, "layer_decay": 0.75}
+
+#: Texts shown in all epochs of a training, of which there are at least 3 and at most 20.
+TEXTS_SHOWN = 20_000
+
+#: Rates of the pretrained layers that the default recipes for texts try with batches of 32.
+TEXT_RATES = (3e-5, 1e-4)
+
+#: What the default recipes for texts have in place of the values for images.
+_TEXTS = {
+    "augment": False,
+    "lr_head": 1e-3,
+    "lr_backbone": 3e-5,
+    "weight_decay": 0.01,
+    "layer_decay": 0.95,
+    "optimizer": "adamw",
+}
 
 #: Values of `Recipe.head_start`.
 HEAD_STARTS = ("sgd", "logistic")
@@ -279,9 +311,28 @@ class Recipe:
         """Return the mode in words."""
         return TITLES[self.mode]
 
+    def omissions_for(self, kind: str) -> tuple[str, ...]:
+        """Return in words what the default recipe of this mode does for a kind of input, and this one not."""
+        parts = [(self.refit, f"training again on all {kind}s after the validation")]
+        if self.mode != "head":
+            crops = [(self.augment, "random crops and flips")] if kind == "image" else []
+            parts = [(bool(self.lr_search), "a search for the learning rate"), *crops, *parts]
+        return tuple(words for done, words in parts if not done)
+
+    def require_kind(self, kind: str) -> None:
+        """Refuse what changes images, for other inputs; the `InputError` names the field."""
+        if kind == "image" or self.mode == "head":
+            return
+        for name in ("augment", "mixup"):
+            if value := getattr(self, name):
+                raise InputError(
+                    f"recipe: {name}={value!r} is for images, and a {kind} is always shown as it is; leave it "
+                    "out"
+                )
+
     @property
     def omissions(self) -> tuple[str, ...]:
-        """Return in words what the default recipe of this mode does and this one does not.
+        """Return `omissions_for` images.
 
         Examples
         --------
@@ -289,14 +340,7 @@ class Recipe:
         >>> replace(default_recipe("full", 576), augment=False, lr_search=()).omissions
         ('a search for the learning rate', 'random crops and flips')
         """
-        parts = [(self.refit, "training again on all images after the validation")]
-        if self.mode != "head":
-            parts = [
-                (bool(self.lr_search), "a search for the learning rate"),
-                (self.augment, "random crops and flips"),
-                *parts,
-            ]
-        return tuple(words for done, words in parts if not done)
+        return self.omissions_for("image")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON data; `from_dict` reads it."""
@@ -335,18 +379,20 @@ def require_trainable(backbone: Any, modes: Sequence[str]) -> None:
         )
 
 
-def default_recipe(mode: str, n_train: int, optimizer: str = "sgd") -> Recipe:
-    """Return the default recipe for a number of training images.
+def default_recipe(mode: str, n_train: int, optimizer: str = "sgd", kind: str = "image") -> Recipe:
+    """Return the default recipe for a number of training images or texts.
 
     Parameters
     ----------
     mode : {"head", "last", "gradual", "full"}
         Which layers are trained.
     n_train : int
-        Number of training images, without the validation part.
+        Number of training inputs, without the validation part.
     optimizer : {"sgd", "adamw"}
         That of the pretrained layers, as `featx.methods.finetune.choose_optimizer` returns it for a backbone;
-        rates and weight decay depend on it. Without effect on ``"head"``.
+        rates and weight decay depend on it. Without effect on ``"head"`` and on texts, which have AdamW.
+    kind : {"image", "text"}
+        The kind of input.
 
     Returns
     -------
@@ -381,7 +427,10 @@ def default_recipe(mode: str, n_train: int, optimizer: str = "sgd") -> Recipe:
             augment=False,
             refit=True,
         )
-    epochs = min(MOST_EPOCHS[mode], max(5, round(IMAGES_SHOWN[mode] / n_train)))
+    if kind == "text":
+        epochs = min(20, max(3, round(TEXTS_SHOWN / n_train)))
+    else:
+        epochs = min(MOST_EPOCHS[mode], max(5, round(IMAGES_SHOWN[mode] / n_train)))
     # Small sets get small batches, or there would be too few steps for the schedule.
     batch_size = 32 if n_train >= 320 else 16 if n_train >= 160 else 8
     recipe = Recipe(
@@ -394,8 +443,7 @@ def default_recipe(mode: str, n_train: int, optimizer: str = "sgd") -> Recipe:
         refit=True,
         optimizer=optimizer,
     )
-    if optimizer == "sgd":
+    if kind == "image" and optimizer == "sgd":
         return recipe
-    return replace(
-        recipe, lr_search=tuple(rate * math.sqrt(batch_size / 32) for rate in ADAMW_RATES), **_ADAMW
-    )
+    rates, settings = (TEXT_RATES, _TEXTS) if kind == "text" else (ADAMW_RATES, _ADAMW)
+    return replace(recipe, lr_search=tuple(rate * math.sqrt(batch_size / 32) for rate in rates), **settings)

@@ -25,10 +25,9 @@ from torch.nn import functional as F
 
 from featx.errors import InputError
 from featx.methods.finetune.activations import Activations, Parts, store_activations
-from featx.methods.finetune.batches import decode_images, plain_view
 from featx.methods.finetune.recipe import Recipe
 from featx.methods.finetune.source_task import source_network
-from featx.methods.finetune.trainable_backbone import TrainableBackbone, forward_images, frozen_outputs
+from featx.methods.finetune.trainable_backbone import TrainableBackbone, forward_all, frozen_outputs
 
 #: Separates the random choice of proxy images from the other random numbers of a step.
 _REPLAYING = 11
@@ -52,8 +51,8 @@ class Replay:
         self._stored: Activations | None = None
         self._stores_pixels = False
         self.source = source_network(backbone, network.arithmetic)
-        scores = [rows for _, rows in forward_images(self.source, images, self._all, self._batch_size)]
-        self.targets = F.log_softmax(torch.cat(scores) / self.temperature, dim=1)
+        scores = forward_all(self.source, images, self._batch_size)
+        self.targets = F.log_softmax(scores / self.temperature, dim=1)
         self.forwarded = len(images)
 
     @property
@@ -104,8 +103,7 @@ class Replay:
         return stored
 
     def _pixels(self) -> Generator[tuple[np.ndarray, Parts]]:
-        view = plain_view(self.source.preprocessing)
-        with closing(decode_images(self.images, self._all, self._batch_size, view)) as loader:
+        with closing(self.source.inputs(self.images).batches(self._all, self._batch_size)) as loader:
             for rows, pixels in loader:
                 yield rows, (torch.from_numpy(pixels),)
 

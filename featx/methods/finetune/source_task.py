@@ -14,13 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 
 from featx.backbones import Backbone, has_logits, load_layers
 from featx.errors import InputError, WeightsError
 from featx.methods.finetune.finetuned import FineTuned
 from featx.methods.finetune.precision import Arithmetic
-from featx.methods.finetune.trainable_backbone import TrainableBackbone, forward_images
+from featx.methods.finetune.trainable_backbone import TrainableBackbone, forward_all
 from featx.methods.finetune.training_data import check_integers
 from featx.metrics import Interval, PairedTest, mcnemar_exact, proportion_interval
 
@@ -141,8 +140,7 @@ def source_network(backbone: Backbone, arithmetic: Arithmetic) -> TrainableBackb
 
 
 def _logits(network: TrainableBackbone, images: Sequence[Any], batch_size: int) -> np.ndarray:
-    found = [rows for _, rows in forward_images(network, images, np.arange(len(images)), batch_size)]
-    return torch.cat(found).cpu().numpy()
+    return forward_all(network, images, batch_size).cpu().numpy()
 
 
 def _check_labels(labels: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from typing import Any
@@ -13,20 +13,25 @@ from torch import nn
 
 from featx.backbones.loading import lay_channels_last, one_at_a_time
 from featx.forks import uninterrupted
-from featx.inputs.image.preprocess import Preprocessing
 from featx.methods.finetune.activations import Parts
-from featx.methods.finetune.batches import View, decode_images, plain_view
+from featx.methods.finetune.batches import View
 from featx.methods.finetune.folding import CutNetwork, cut_frozen_part, fold, trace, uncut
 from featx.methods.finetune.freezing import block_parameters, freeze, unfreeze, unfreeze_last
 from featx.methods.finetune.memory import run_in_parts
 from featx.methods.finetune.optimisers import not_decayed
 from featx.methods.finetune.precision import Arithmetic
+from featx.methods.finetune.training_inputs import TrainingInputs, training_inputs
 
 _ALL = slice(None)
 
 
+def kind_of_backbone(backbone: Any) -> str:
+    """Return the kind of input of a backbone; without one, as stand-ins have none, images."""
+    return getattr(backbone, "kind", "image")
+
+
 class TrainableBackbone:
-    """A trainable copy of a backbone's feature network.
+    """A trainable copy of a backbone's feature network, which takes images.
 
     It runs a folded copy of `module`, cut where the trained part begins (see `folding`); the two share their
     trained parameters. A network that cannot be traced runs as it is.
@@ -37,7 +42,9 @@ class TrainableBackbone:
         The network as `backbone.build` made it, from normalised images (n, 3, h, w) to features (n, d).
         Always in eval mode: BatchNorm keeps its pretrained statistics, Dropout and stochastic depth are off.
     preprocessing : Preprocessing
-        Preprocessing of the backbone.
+        Preparation of the backbone.
+    kind : str
+        Kind of its inputs.
     tuned : list of torch.nn.Parameter
         The trained parameters; empty at first.
     """
@@ -47,12 +54,21 @@ class TrainableBackbone:
         self._backbone = backbone
         device = arithmetic.device
         self.module: nn.Module = freeze(backbone.build()).to(device=device)
-        lay_channels_last(self.module)
-        self.preprocessing: Preprocessing = backbone.preprocessing
-        self._mean = torch.tensor(self.preprocessing.mean, device=device).view(1, 3, 1, 1) * 255
-        self._std = torch.tensor(self.preprocessing.std, device=device).view(1, 3, 1, 1) * 255
+        self.kind = kind_of_backbone(backbone)
+        self.preprocessing: Any = backbone.preprocessing
+        self._prepare_normalisation()
         self.tuned: list[nn.Parameter] = []
         self._compiled: CutNetwork | None = None
+
+    def _prepare_normalisation(self) -> None:
+        lay_channels_last(self.module)
+        device = self.arithmetic.device
+        self._mean = torch.tensor(self.preprocessing.mean, device=device).view(1, 3, 1, 1) * 255
+        self._std = torch.tensor(self.preprocessing.std, device=device).view(1, 3, 1, 1) * 255
+
+    def inputs(self, sources: Any) -> TrainingInputs:
+        """Return sources as inputs of this network; what is that already is returned as it is."""
+        return training_inputs(sources, self.kind, self.preprocessing)
 
     @torch.no_grad()
     def load_values(self, values: Mapping[str, np.ndarray]) -> None:
@@ -142,33 +158,55 @@ class TrainableBackbone:
         with self.arithmetic.autocast():
             return self._cut_network.upper(tuple(part[at] for part in parts)).float()
 
+    def train_upper(self, parts: Parts, key: Sequence[int]) -> torch.Tensor:
+        """Return features (b, d) as a step of the training computes them; `key` seeds what is random."""
+        return self.run_upper(parts)
+
 
 @torch.no_grad()
 def frozen_outputs(
     network: TrainableBackbone,
-    images: Sequence[Any],
+    sources: Any,
     positions: np.ndarray,
     batch_size: int,
     view: View | None = None,
 ) -> Generator[tuple[np.ndarray, Parts]]:
-    """Yield (positions, output of the frozen part) of images in order, in the plain view unless one is given.
+    """Yield (positions, output of the frozen part) of inputs, in the plain view unless one is given.
 
-    `batch_size` does not change the result; batches get smaller when memory runs out.
+    Images come in order, texts by length. `batch_size` does not change the result; batches get smaller when
+    memory runs out.
     """
-    view = view or plain_view(network.preprocessing)
-    with closing(decode_images(images, positions, batch_size, view)) as loader:
-        for rows, pixels in loader:
+    inputs = network.inputs(sources)
+    with closing(inputs.batches(inputs.sort(positions), batch_size, view)) as loader:
+        for rows, batch in loader:
             begin = 0
-            for parts in run_in_parts(len(rows), partial(network.run_lower, pixels)):
+            for parts in run_in_parts(len(rows), partial(network.run_lower, batch), network.kind):
                 end = begin + len(parts[0])
                 yield rows[begin:end], parts
                 begin = end
 
 
 @torch.no_grad()
-def forward_images(
-    network: TrainableBackbone, images: Sequence[Any], positions: np.ndarray, batch_size: int
+def forward_inputs(
+    network: TrainableBackbone, sources: Any, positions: np.ndarray, batch_size: int
 ) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
-    """Yield (positions, features (b, d)) of images in their plain view, in order."""
-    for rows, parts in frozen_outputs(network, images, positions, batch_size):
-        yield rows, torch.cat(run_in_parts(len(rows), partial(network.run_upper, parts)))
+    """Yield (positions, features (b, d)) of inputs in their plain view, in the order of `frozen_outputs`."""
+    for rows, parts in frozen_outputs(network, sources, positions, batch_size):
+        yield rows, torch.cat(run_in_parts(len(rows), partial(network.run_upper, parts), network.kind))
+
+
+@torch.no_grad()
+def forward_all(
+    network: TrainableBackbone,
+    sources: Any,
+    batch_size: int,
+    head: Callable[[torch.Tensor], torch.Tensor] | None = None,
+) -> torch.Tensor:
+    """Return the features (n, d) of all inputs, in order, or what `head` makes of those of each batch."""
+    positions, found = [], []
+    for at, part in forward_inputs(network, sources, np.arange(len(sources)), batch_size):
+        positions.append(at)
+        found.append(part if head is None else head(part))
+    rows = torch.cat(found)
+    places = torch.from_numpy(np.concatenate(positions)).to(rows.device)
+    return torch.empty_like(rows).index_copy_(0, places, rows)

@@ -27,7 +27,8 @@ from featx.methods.finetune.phases import HeadFit, train_head_alone, train_netwo
 from featx.methods.finetune.precision import choose_arithmetic
 from featx.methods.finetune.recipe import Recipe, default_recipe, require_trainable
 from featx.methods.finetune.replay import Replay
-from featx.methods.finetune.trainable_backbone import TrainableBackbone, forward_images
+from featx.methods.finetune.trainable_backbone import TrainableBackbone, forward_inputs, kind_of_backbone
+from featx.methods.finetune.trainable_texts import make_trainable
 from featx.methods.finetune.training_data import TrainingData
 from featx.methods.finetune.training_progress import TrainingProgress
 
@@ -47,7 +48,7 @@ def choose_recipe(backbone: Any, mode: str, n_train: int, *, epochs: int | None 
     """
     if mode == "head":
         return default_recipe(mode, n_train)
-    recipe = default_recipe(mode, n_train, choose_optimizer(backbone))
+    recipe = default_recipe(mode, n_train, choose_optimizer(backbone), kind_of_backbone(backbone))
     return recipe if epochs is None else replace(recipe, epochs=epochs, patience=epochs)
 
 
@@ -69,20 +70,21 @@ def fine_tune(
     proxy_images: Sequence[Any] | None = None,
     watch: TrainingProgress | None = None,
 ) -> FineTuned:
-    """Fine-tune a backbone on labelled images.
+    """Fine-tune a backbone on labelled images or texts.
 
     Parameters
     ----------
     backbone : Backbone or RowsOnly
         A backbone from `featx.backbones.load_backbone`; it is not changed.
-    images : sequence of image sources of length n, or None
-        May be None for mode ``"head"`` when embeddings are given.
+    images : sequence of sources of length n, or None
+        Images or texts, as the backbone takes them. May be None for mode ``"head"`` when embeddings are given.
     labels : array-like of int, shape (n,)
-        Class of each image, in ``range(n_classes)``.
+        Class of each input, in ``range(n_classes)``.
     n_classes : int
         Number of classes, at least 2.
     recipe : Recipe or {"head", "last", "gradual", "full"}
-        Settings of the training; a mode means its `default_recipe`, with AdamW for a transformer.
+        Settings of the training; a mode means its `default_recipe`, with AdamW for a transformer, and with
+        the settings for texts where the backbone takes them.
     train_idx, val_idx : array-like of int
         Positions of the images to train on, and of those that choose the epoch and stop the training. Other
         images and other rows of `embeddings` are never read. Without a validation part all epochs are run
@@ -96,7 +98,7 @@ def fine_tune(
     precision : {"auto", "fp32", "bf16", "fp16"}
         See `featx.methods.finetune.precision.choose_arithmetic`.
     seed : int, default=0
-        Seed of the order of the images, the random crops and mixup. On a CPU the same seed gives the same
+        Seed of the order of the images, the random crops, mixup and dropout. On a CPU the same seed gives the same
         history, bit for bit. Global random states are neither read nor changed.
     progress : callable, optional
         Called with each entry of the history after its epoch (mode ``"head"``: with the best one).
@@ -122,18 +124,23 @@ def fine_tune(
     InputError
         Labels, indices or embeddings do not fit together; the device does not exist; `start_from` has other
         classes or another backbone, or has changed layers and the mode is ``"head"``; proxy images are given
-        without replay or missing with it, or the network has no source classifier.
+        without replay or missing with it, or the network has no source classifier; the recipe augments or
+        mixes, and the inputs are texts.
     WeightsError
         Replay needs the source classifier, and the checkpoint has none.
-    ImageError
-        An image cannot be decoded.
+    SourceError
+        An image cannot be decoded, or a text not be read.
     """
     began = time.perf_counter()
-    data = TrainingData.checked(images, labels, n_classes, train_idx, val_idx, embeddings, backbone.dim, seed)
+    kind = kind_of_backbone(backbone)
+    data = TrainingData.checked(
+        images, labels, n_classes, train_idx, val_idx, embeddings, backbone.dim, seed, kind
+    )
     if isinstance(recipe, str):
-        recipe = default_recipe(recipe, len(data.train), choose_optimizer(backbone))
+        recipe = choose_recipe(backbone, recipe, len(data.train))
     if images is None and recipe.mode != "head":
-        raise InputError(f"fine-tuning mode {recipe.mode!r} needs the images, got None")
+        raise InputError(f"fine-tuning mode {recipe.mode!r} needs the {kind}s, got None")
+    recipe.require_kind(kind)
     require_trainable(backbone, [recipe.mode])
     _check_proxies(recipe, proxy_images)
     arithmetic = choose_arithmetic(device, precision)
@@ -142,8 +149,10 @@ def fine_tune(
     watch = watch or TrainingProgress()
     network, forwarded = None, 0
     if data.embeddings is None or recipe.mode != "head":
-        network = TrainableBackbone(backbone, arithmetic)
+        network = make_trainable(backbone, arithmetic)
         network.load_values(changed)
+        if data.images is not None:
+            data = replace(data, images=network.inputs(data.images))
     if changed:
         data = replace(data, embeddings=None)  # they came from the pretrained layers
     if data.embeddings is None:
@@ -231,11 +240,11 @@ def _check_start(start: FineTuned, backbone: Any, n_classes: int, recipe: Recipe
 
 
 def _embed_images(network: TrainableBackbone, data: TrainingData, batch_size: int) -> np.ndarray:
-    """Return frozen features of the training and validation images; other rows stay 0 and are never read."""
+    """Return frozen features of the training and validation inputs; other rows stay 0 and are never read."""
     assert data.images is not None
     used = np.concatenate([data.train, data.val])
     rows = None
-    for positions, part in forward_images(network, data.images, used, batch_size):
+    for positions, part in forward_inputs(network, data.images, used, batch_size):
         if rows is None:
             rows = np.zeros((len(data.labels), part.shape[1]), np.float32)
         rows[positions] = part.cpu().numpy()

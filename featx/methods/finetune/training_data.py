@@ -1,4 +1,4 @@
-"""Check the arguments of a training: images, labels, positions and embeddings."""
+"""Check the arguments of a training: inputs, labels, positions and embeddings."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from featx.errors import InputError
+from featx.kinds import count_of
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class TrainingData:
     train: np.ndarray
     val: np.ndarray
     embeddings: np.ndarray | None
+    kind: str = "image"
 
     @classmethod
     def checked(
@@ -37,6 +39,7 @@ class TrainingData:
         embeddings: Any,
         dim: int,
         seed: int,
+        kind: str = "image",
     ) -> TrainingData:
         """Check the arguments of `fine_tune`; an `InputError` names the one that does not fit."""
         if isinstance(n_classes, bool) or not isinstance(n_classes, Integral) or n_classes < 2:
@@ -46,18 +49,20 @@ class TrainingData:
         y = check_integers("labels", labels)
         n = len(y)
         if images is None and embeddings is None:
-            raise InputError("fine-tuning needs images or embeddings, got neither")
+            raise InputError(f"fine-tuning needs {kind}s or embeddings, got neither")
         if images is not None and len(images) != n:
-            raise InputError(f"expected as many labels as images, got {n} labels and {len(images)} images")
+            raise InputError(
+                f"expected as many labels as {kind}s, got {n} labels and {count_of(len(images), kind)}"
+            )
         train = _check_positions("train_idx", train_idx, n)
         val = _check_positions("val_idx", () if val_idx is None else val_idx, n)
         if not len(train):
-            raise InputError("train_idx: expected at least one image, got none")
+            raise InputError(f"train_idx: expected at least one {kind}, got none")
         both = np.intersect1d(train, val)
         if len(both):
             raise InputError(
-                f"train_idx and val_idx share {len(both)} images, the first at position {both[0]}; validate "
-                "on images that are not trained on"
+                f"train_idx and val_idx share {count_of(len(both), kind)}, the first at position {both[0]}; "
+                f"validate on {kind}s that are not trained on"
             )
         used = np.concatenate([train, val])
         wrong = used[(y[used] < 0) | (y[used] >= n_classes)]
@@ -66,7 +71,7 @@ class TrainingData:
                 f"labels: expected values from 0 to {n_classes - 1}, got {y[wrong[0]]} at position {wrong[0]}"
             )
         rows = None if embeddings is None else _check_embeddings(embeddings, n, dim, used)
-        return cls(images, y, int(n_classes), train, val, rows)
+        return cls(images, y, int(n_classes), train, val, rows, kind)
 
     def known_embeddings(self) -> np.ndarray:
         """Return the embeddings, which must be known by now."""
@@ -79,9 +84,9 @@ class TrainingData:
         found = []
         if len(absent):
             listed = ", ".join(map(str, absent[:5])) + (", ..." if len(absent) > 5 else "")
-            found.append(f"no training image of {len(absent)} of {self.n_classes} classes ({listed})")
+            found.append(f"no training {self.kind} of {len(absent)} of {self.n_classes} classes ({listed})")
         if not len(self.val):
-            found.append("no validation images: all epochs were run and the last one was kept")
+            found.append(f"no validation {self.kind}s: all epochs were run and the last one was kept")
         return found
 
 

@@ -260,7 +260,7 @@ def test_a_list_of_dicts(files):
         "a",
         "b",
     )
-    with pytest.raises(DatasetError, match="its rows have no image; found: label"):
+    with pytest.raises(DatasetError, match="its rows have no image and no text; found: label"):
         load_dataset([{"label": "a"}])
 
 

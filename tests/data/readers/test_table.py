@@ -211,7 +211,9 @@ def test_text_that_is_no_csv_is_refused(folder):
 def test_only_tables_are_read(folder):
     with pytest.raises(DatasetError, match="no such file"):
         read_table(folder / "gone.csv")
-    with pytest.raises(DatasetError, match=r"not a table; expected a file ending in .csv or .parquet"):
+    with pytest.raises(
+        DatasetError, match=r"not a table; expected a file ending in .csv, .tsv, .parquet, .jsonl or .json"
+    ):
         read_table(table(folder, "path,label\n", name="t.txt"))
 
 
@@ -237,7 +239,7 @@ def test_damaged_parquet_is_refused(folder):
     ("columns", "says"),
     [
         ({"path": ["img/a.png", None], "label": ["x", "y"]}, "row 2, column path: no value"),
-        ({"path": ["img/a.png", "img/b.png"], "label": [None, None]}, "no image has a value in column label"),
+        ({"path": ["img/a.png", "img/b.png"], "label": [None, None]}, "no input has a value in column label"),
         ({"path": [1, 2], "label": ["x", "y"]}, "row 1, column path: expected text, got 1"),
         (
             {"path": ["img/a.png", "img/b.png"], "label": [1.0, 2.5]},
@@ -453,4 +455,4 @@ def test_a_target_that_is_not_finite_is_refused(folder, value):
 
 def test_a_column_without_any_value_is_refused(folder):
     text = "path,a,b\nimg/a.png,x,\nimg/b.png,y,\n"
-    assert error(folder, text, label=["a", "b"]) == ": no image has a value in column b"
+    assert error(folder, text, label=["a", "b"]) == ": no input has a value in column b"

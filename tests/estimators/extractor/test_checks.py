@@ -23,14 +23,14 @@ class OnRows(FeatureExtractor):
         self.columns_ = None
         return super().fit(X, y)
 
-    def _images(self, X):
+    def _inputs(self, X, kind):
         rows = check_array(X, dtype=np.float64)
         columns = getattr(self, "columns_", None)
         if columns is None:
             self.columns_ = rows.shape[1]
         elif rows.shape[1] != columns:
             raise ValueError(f"X has {rows.shape[1]} features, expected {columns}")
-        return super()._images(stripes(rows))
+        return super()._inputs(stripes(rows), kind)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -78,10 +78,10 @@ def test_the_head_below_the_layers_is_refitted_with_the_c_that_validation_chose(
     tuned = tune(tiny, stripes, recipe("full", head_start="logistic", lr_backbone=1e-12, lr_head=1e-12))
     chosen = min(tuned.head_history, key=lambda entry: entry["val_loss"])["C"]
     from featx.methods.finetune.logistic_start import logistic_head
-    from featx.methods.finetune.trainable_backbone import TrainableBackbone, forward_images
+    from featx.methods.finetune.trainable_backbone import TrainableBackbone, forward_inputs
 
     network = TrainableBackbone(tiny, tuned._arithmetic)
-    rows = np.concatenate([part.numpy() for _, part in forward_images(network, stripes[0], BOTH, 48)])
+    rows = np.concatenate([part.numpy() for _, part in forward_inputs(network, stripes[0], BOTH, 48)])
     head, _, _ = logistic_head(rows, stripes[1][BOTH], 3, BOTH, BOTH[:0], c=chosen)
     np.testing.assert_allclose(
         tuned._head.linear.weight.detach(), head.linear.weight.detach(), rtol=1e-3, atol=1e-3

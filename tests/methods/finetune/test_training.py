@@ -384,7 +384,7 @@ def test_training_on_cuda_learns_what_it_learns_on_the_cpu(tiny, stripes, mode):
             {"train_idx": np.ones(60, bool)},
             "train_idx: expected a one-dimensional array of integers, got bool",
         ),
-        ({"val_idx": [35, 36]}, "share 1 images, the first at position 35"),
+        ({"val_idx": [35, 36]}, "share 1 image, the first at position 35"),
         ({"embeddings": np.zeros((60, 9), np.float32)}, r"embeddings: expected floats of shape \(60, 8\)"),
         ({"embeddings": np.zeros((59, 8), np.float32)}, r"embeddings: expected floats of shape \(60, 8\)"),
         ({"embeddings": np.zeros((60, 8), int)}, "embeddings: expected floats"),

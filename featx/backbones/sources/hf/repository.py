@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,17 @@ class Repository:
                 raise
             return None
 
+    def read_optional_list(self, name: str) -> list[Any] | None:
+        """Return the content of a JSON file that holds a list; None where there is none."""
+        try:
+            path = self.fetch(name, make_error=InputError)
+        except InputError:
+            return None
+        content = parse_json(path)
+        if not isinstance(content, list):
+            raise InputError(f"{path}: expected a JSON list, got {type(content).__name__}")
+        return content
+
     def licence(self) -> str | None:
         """Return the licence that its model card states, where the card is on this machine."""
         card = self.find("README.md")
@@ -173,8 +184,7 @@ class ShardedCheckpoint(Checkpoint):
     @classmethod
     def join(cls, index: Path, shards: list[Checkpoint]) -> ShardedCheckpoint:
         """Return the weights that lie in `shards` together."""
-        text = "\n".join(shard.sha256 for shard in shards)
-        return cls(index, hashlib.sha256(text.encode()).hexdigest(), tuple(shards))
+        return cls(index, join_hashes([shard.sha256 for shard in shards]), tuple(shards))
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Read the tensors of all files, as `Checkpoint.state_dict` does for one."""
@@ -186,6 +196,11 @@ class ShardedCheckpoint(Checkpoint):
                 raise WeightsError(f"{shard.path}: {twice[0]!r:.80} is in another of its files, too")
             tensors |= found
         return tensors
+
+
+def join_hashes(hashes: Sequence[str]) -> str:
+    """Return the sha256 of several files' hashes, in their order."""
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
 def read_index(path: Path) -> dict[str, str]:
@@ -203,12 +218,18 @@ def _is_plain(name: Any) -> bool:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    content = parse_json(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a JSON object, got {type(content).__name__}")
+    return content
+
+
+def parse_json(path: Path) -> Any:
+    """Return the content of a JSON file; `InputError` names one that cannot be read."""
     with as_one_error(lambda why: InputError(f"{path}: damaged or not JSON ({why})")):
         content = json.loads(read_regular(path, at_most=_MOST_JSON))
         if _is_deeper(content, _MOST_DEPTH):
             raise ValueError(f"nested more than {_MOST_DEPTH} deep")
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected a JSON object, got {type(content).__name__}")
     return content
 
 

@@ -1,22 +1,73 @@
-"""The tokenizer of a repository, identified by the sha256 of its files."""
+"""The tokenizer of a repository, identified by what in its files changes tokens.
+
+Its sha256 covers the vocabulary with merges, added and special tokens, normalisation and splitting, and the
+special tokens around each text: ``tokenizer.json`` (or, without one, the files of the vocabulary) and the
+settings beside it. It leaves out what changes no token of a text: paths, padding, the truncation that the
+file states (`featx.inputs.text.TextPreparation` states its own), chat templates.
+"""
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from featx.backbones.sources.hf.networks import quiet
-from featx.backbones.sources.hf.repository import Repository
+from featx.backbones.sources.hf.repository import Repository, parse_json
 from featx.errors import InputError, as_one_error
+from featx.forks import fresh_in_child
 
 #: Files with the vocabulary of a tokenizer, of which one is enough, and those that may stand beside it.
 VOCABULARIES = (
     *("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model"),
     *("tokenizer.model", "spm.model"),
 )
-BESIDE = ("tokenizer_config.json", "special_tokens_map.json", "merges.txt", "added_tokens.json")
+SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+BESIDE = (*SETTINGS, "merges.txt")
+#: Settings that change no token.
+_WITHOUT_EFFECT = {
+    *(
+        "name_or_path",
+        "special_tokens_map_file",
+        "tokenizer_file",
+        "vocab_file",
+        "processor_class",
+        "auto_map",
+    ),
+    *(
+        "backend",
+        "is_local",
+        "padding_side",
+        "pad_to_multiple_of",
+        "pad_token_type_id",
+        "padding",
+        "truncation",
+    ),
+    *("model_max_length", "max_length", "stride", "truncation_strategy", "chat_template", "device_map"),
+    *("clean_up_tokenization_spaces", "transformers_version"),
+}
+#: Packages with which transformers reads a vocabulary that has no ``tokenizer.json``.
+_PACKAGES = ("sentencepiece", "tiktoken", "protobuf")
+_loading = fresh_in_child(threading.Lock())
+
+
+class Special(NamedTuple):
+    """What a tokenizer puts around each text.
+
+    Attributes
+    ----------
+    cls : int or None
+        Where the class token stands: 0 in front, -1 at the end, None if there is none.
+    trailing : int
+        Special tokens behind a text.
+    """
+
+    cls: int | None
+    trailing: int
 
 
 class HfTokenizer:
@@ -28,67 +79,151 @@ class HfTokenizer:
         It is downloaded if need be; nothing of it is run.
     name : str
         Name of the network, for messages.
+    lower_case : bool, default=False
+        Whether texts are put into lower case first, as sentence-transformers does where a folder says so.
 
     Attributes
     ----------
     sha256 : str
-        Hash of the names and contents of its files, and of the length of its special tokens.
+        Hash of everything that changes tokens.
+    files : list of Path
+        Its files.
     """
 
-    def __init__(self, repository: Repository, name: str):
-        folder = _fetch(repository, name)
-        self.name, self.folder = name, folder
-        files = [folder / file for file in sorted({*VOCABULARIES, *BESIDE}) if (folder / file).is_file()]
-        digest = hashlib.sha256()
-        for file in files:
-            data = file.read_bytes()
-            digest.update(f"{file.name} {len(data)}\n".encode())
-            digest.update(data)
-        self.sha256 = digest.hexdigest()
+    def __init__(self, repository: Repository, name: str, *, lower_case: bool = False):
+        self.name, self.folder, self.lower_case = name, _fetch(repository, name), lower_case
+        names = sorted({*VOCABULARIES, *BESIDE})
+        self.files = [self.folder / file for file in names if (self.folder / file).is_file()]
+        self.sha256 = _hash(self.folder, lower_case)
         self._loaded: Any = None
         self._cutting: dict[int, Any] = {}
 
     @property
     def own(self) -> Any:
         """The tokenizer of transformers, loaded once."""
-        if self._loaded is None:
-            cannot = as_one_error(
-                lambda why: InputError(f"{self.name}: its tokenizer cannot be loaded ({why})")
-            )
-            with quiet() as transformers, cannot:
-                self._loaded = transformers.AutoTokenizer.from_pretrained(
-                    self.folder, trust_remote_code=False, local_files_only=True
-                )
-            if not self._loaded.is_fast:
-                raise InputError(f"{self.name}: its tokenizer has no fast form, which featx needs")
-        return self._loaded
+        with _loading:
+            if self._loaded is None:
+                self._loaded = self._load()
+            return self._loaded
+
+    @functools.cached_property
+    def special(self) -> Special:
+        """What stands around each text."""
+        own = self.own
+        encoded = self._of_length(64).encode("a")
+        at = [position for position, token in enumerate(encoded.ids) if token == own.cls_token_id]
+        cls = None
+        if own.cls_token_id is not None and at:
+            cls = 0 if at[0] == 0 else -1 if at[-1] == len(encoded.ids) - 1 else None
+        mask = encoded.special_tokens_mask
+        return Special(
+            cls, len(mask) - max((i for i, is_special in enumerate(mask) if not is_special), default=0) - 1
+        )
+
+    @property
+    def most(self) -> int:
+        """The highest number of a token, plus one."""
+        backend = self.own.backend_tokenizer
+        return max(backend.get_vocab_size(with_added_tokens=True), *(1 + n for n in _added(backend)), 0)
 
     def encode(self, text: str, max_length: int) -> list[list[int]]:
         """Return the tokens of a text in pieces of at most `max_length`, each with its special tokens."""
-        encoded = self._of_length(max_length).encode(text)
-        return [encoded.ids, *(piece.ids for piece in encoded.overflowing)]
+        cutting = self._cutting.get(max_length) or self._of_length(max_length)
+        encoded = cutting.encode(text)
+        over = encoded.overflowing
+        return [encoded.ids, *(piece.ids for piece in over)] if over else [encoded.ids]
+
+    def count(self, prefix: str) -> int:
+        """Return how many tokens a prefix takes up at the beginning of a text, special ones included."""
+        ids = self._of_length(2**20).encode(prefix).ids
+        return len(ids) - self.special.trailing
+
+    def _load(self) -> Any:
+        cannot = as_one_error(self._cannot)
+        with quiet() as transformers, cannot:
+            loaded = transformers.AutoTokenizer.from_pretrained(
+                self.folder, trust_remote_code=False, local_files_only=True
+            )
+        if not loaded.is_fast:
+            raise InputError(
+                f"{self.name}: its tokenizer ({type(loaded).__name__}) has no fast form, which featx needs"
+            )
+        return loaded
+
+    def _cannot(self, why: str) -> InputError:
+        missing = [package for package in _PACKAGES if package in why.lower()]
+        hint = f"; pip install {' '.join(missing)}" if missing and not _has_json(self.folder) else ""
+        return InputError(f"{self.name}: its tokenizer cannot be loaded ({why}){hint}")
 
     def _of_length(self, max_length: int) -> Any:
         """Return the tokenizer that splits texts into pieces of `max_length`; it is never changed again."""
-        found = self._cutting.get(max_length)
-        if found is None:
-            import tokenizers
+        own = self.own
+        with _loading:
+            found = self._cutting.get(max_length)
+            if found is None:
+                import tokenizers
 
-            found = tokenizers.Tokenizer.from_str(self.own.backend_tokenizer.to_str())
-            found.no_padding()
-            found.enable_truncation(max_length, direction="right")
-            self._cutting[max_length] = found
-        return found
+                found = tokenizers.Tokenizer.from_str(own.backend_tokenizer.to_str())
+                found.no_padding()
+                found.enable_truncation(max_length, direction=own.truncation_side)
+                found.encode_special_tokens = bool(getattr(own, "split_special_tokens", False))
+                if self.lower_case:
+                    lower = tokenizers.normalizers.Lowercase()
+                    before = found.normalizer
+                    found.normalizer = (
+                        lower if before is None else tokenizers.normalizers.Sequence([lower, before])
+                    )
+                self._cutting[max_length] = found
+            return found
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_loaded": None, "_cutting": {}}
+
+
+def _added(backend: Any) -> list[int]:
+    return list(backend.get_added_tokens_decoder())
+
+
+def _has_json(folder: Path) -> bool:
+    return (folder / VOCABULARIES[0]).is_file()
+
+
+def _hash(folder: Path, lower_case: bool) -> str:
+    """Return the sha256 of what changes tokens in the files of a tokenizer."""
+    whole = VOCABULARIES[:1] if _has_json(folder) else (*VOCABULARIES[1:], "merges.txt")
+    digest = hashlib.sha256()
+    for file in (*whole, *SETTINGS):
+        path = folder / file
+        if path.is_file():
+            seen = path.stat()
+            digest.update(_hash_file(path, seen.st_size, seen.st_mtime_ns).encode())
+    if lower_case:
+        digest.update(b"lower case\n")
+    return digest.hexdigest()
+
+
+@functools.lru_cache(maxsize=64)
+def _hash_file(path: Path, size: int, mtime: int) -> str:
+    """Return a line with the name of a file and the sha256 of its content: of JSON, of what has an effect."""
+    if path.suffix != ".json":
+        with as_one_error(lambda why: InputError(f"{path}: cannot be read ({why})")):
+            return f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+    content = parse_json(path)
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: expected a JSON object, got {type(content).__name__}")
+    kept = {key: value for key, value in content.items() if key not in _WITHOUT_EFFECT}
+    if kept.get("truncation_side") == "right":
+        del kept["truncation_side"]
+    return f"{path.name} {hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()}\n"
 
 
 def _fetch(repository: Repository, name: str) -> Path:
     """Return the folder with the files of the tokenizer, downloaded if need be."""
 
     def lacking(reason: str) -> InputError:
-        return InputError(f"{name}: no tokenizer is with it ({reason})")
+        return InputError(
+            f"{name}: no tokenizer is with it, as one of {', '.join(VOCABULARIES[:3])}, ... ({reason})"
+        )
 
     found = repository.find(*VOCABULARIES)
     if found is None:

@@ -1,0 +1,173 @@
+"""The inputs of a training, by kind: how they are read, in which order they come, and what makes a batch.
+
+Images are decoded anew whenever they are needed, because pixels are large. Texts are turned into tokens once,
+and batches hold texts of about one length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, nullcontext
+from typing import Any, Protocol
+
+import numpy as np
+
+from featx.inputs.image.preprocess import Preprocessing
+from featx.inputs.text import PADDING, TextPreparation
+from featx.methods.finetune.batches import View, decode_batches, decoding_threads, plain_view, random_view
+from featx.methods.finetune.recipe import Recipe
+
+#: Batches whose texts are sorted by length together: the order in which a training sees them stays random.
+_SORTED_TOGETHER = 8
+
+
+class TrainingInputs(Protocol):
+    """The inputs of a training or of a forward pass; a position is a place in the sequence of sources."""
+
+    kind: str
+
+    def __len__(self) -> int: ...
+
+    def view(self, recipe: Recipe, seed: int, number: int) -> View | None:
+        """Return the view number `number`, from 1, of a training; None is the plain one."""
+
+    def arrange(self, order: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+        """Return the positions of an epoch, given in random order, as batches of `size` take them."""
+
+    def sort(self, positions: np.ndarray) -> np.ndarray:
+        """Return positions in the best order for a forward pass."""
+
+    def shapes(self, positions: np.ndarray) -> np.ndarray | None:
+        """Return the shape (n, 2) of each input, if they differ."""
+
+    def batches(
+        self, positions: np.ndarray, size: int, view: View | None = None, pool: ThreadPoolExecutor | None = None
+    ) -> Generator[tuple[np.ndarray, np.ndarray]]:
+        """Yield positions (b,) and batches for `TrainableBackbone.run_lower`, in this order."""
+
+
+class ImageInputs:
+    """Images; a batch is uint8 pixels (b, h, w, 3)."""
+
+    kind = "image"
+
+    def __init__(self, sources: Sequence[Any], preparation: Preprocessing):
+        self._sources, self._preparation = sources, preparation
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def view(self, recipe: Recipe, seed: int, number: int) -> View | None:
+        """Return random crops if the recipe says so."""
+        if not recipe.augment:
+            return None
+        return random_view(
+            self._preparation,
+            seed,
+            number,
+            crop_scale=recipe.crop_scale,
+            flip=recipe.flip,
+            jitter=recipe.jitter,
+        )
+
+    def arrange(self, order: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+        """Return the order as it is."""
+        return order
+
+    def sort(self, positions: np.ndarray) -> np.ndarray:
+        """Return the positions as they are."""
+        return positions
+
+    def shapes(self, positions: np.ndarray) -> np.ndarray | None:
+        """Return None: all images have one size."""
+        return None
+
+    def batches(
+        self, positions: np.ndarray, size: int, view: View | None = None, pool: ThreadPoolExecutor | None = None
+    ) -> Generator[tuple[np.ndarray, np.ndarray]]:
+        """Yield decoded images, with a pool of threads for this call alone unless one is given."""
+        view = view or plain_view(self._preparation)
+        own = ThreadPoolExecutor(decoding_threads(), "featx-decode") if pool is None else nullcontext(pool)
+        with own as threads, closing(decode_batches(self._sources, positions, size, view, threads)) as loader:
+            yield from loader
+
+
+class TextInputs:
+    """Texts; a batch is int32 tokens (b, pieces, length), padded with `PADDING`.
+
+    A text that the preparation splits has several pieces, and its features are the mean of theirs, weighted
+    by their tokens, in training as in extraction.
+    """
+
+    kind = "text"
+
+    def __init__(self, sources: Sequence[Any], preparation: TextPreparation):
+        self._sources, self._preparation = sources, preparation
+        self._known: dict[int, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def tokens(self, position: int) -> np.ndarray:
+        """Return the tokens of a text, int32 (pieces, length)."""
+        if position not in self._known:
+            self._known[position] = self._preparation.prepare(self._sources[position].read())
+        return self._known[position]
+
+    def view(self, recipe: Recipe, seed: int, number: int) -> View | None:
+        """Return None: texts are always shown as they are."""
+        return None
+
+    def shapes(self, positions: np.ndarray) -> np.ndarray:
+        """Return pieces and length of each text."""
+        return np.array([self.tokens(i).shape for i in positions.tolist()], np.int64).reshape(-1, 2)
+
+    def arrange(self, order: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+        """Sort the texts of every few batches by length, and shuffle these batches.
+
+        A batch takes as long as its longest text; which texts meet in a batch stays mostly random. A batch
+        that is not full comes last.
+        """
+        costs, arranged = self.shapes(order).prod(axis=1), []
+        for start in range(0, len(order), _SORTED_TOGETHER * size):
+            window = slice(start, start + _SORTED_TOGETHER * size)
+            near = order[window][np.argsort(costs[window], kind="stable")]
+            full = len(near) // size
+            batches = [near[i * size : (i + 1) * size] for i in rng.permutation(full)]
+            arranged += [*batches, near[full * size :]]
+        return np.concatenate(arranged) if arranged else order
+
+    def sort(self, positions: np.ndarray) -> np.ndarray:
+        """Return the longest texts first: the first batch shows whether memory is enough."""
+        return positions[np.argsort(-self.shapes(positions).prod(axis=1), kind="stable")]
+
+    def batches(
+        self, positions: np.ndarray, size: int, view: View | None = None, pool: ThreadPoolExecutor | None = None
+    ) -> Generator[tuple[np.ndarray, np.ndarray]]:
+        """Yield padded tokens."""
+        for start in range(0, len(positions), size):
+            rows = positions[start : start + size]
+            yield rows, pad_texts([self.tokens(i) for i in rows.tolist()])
+
+
+def pad_texts(texts: Sequence[np.ndarray]) -> np.ndarray:
+    """Return tokens (pieces, length) of several texts as one batch, int32 (b, most pieces, longest)."""
+    pieces, length = np.max([text.shape for text in texts], axis=0)
+    batch = np.full((len(texts), pieces, length), PADDING, np.int32)
+    for row, text in zip(batch, texts, strict=True):
+        row[: text.shape[0], : text.shape[1]] = text
+    return batch
+
+
+#: The inputs of each kind.
+_INPUTS: dict[str, Any] = {"image": ImageInputs, "text": TextInputs}
+
+
+def training_inputs(sources: Any, kind: str, preparation: Any) -> TrainingInputs:
+    """Return the inputs of sources; what is such inputs already is returned as it is."""
+    if isinstance(sources, tuple(_INPUTS.values())):
+        known: TrainingInputs = sources
+        return known
+    found: TrainingInputs = _INPUTS[kind](sources, preparation)
+    return found
