@@ -90,7 +90,8 @@ def _fit_each(
 
     A model starts from the solution for the candidate before it with the same class weights.
     """
-    last, models = estimator.steps[-1][1], {}
+    last = estimator.steps[-1][1]
+    models: dict[str, Any] = {}
     for candidate in candidates:
         settings = of_last_step(estimator, candidate) | {"warm_start": True}
         settings |= {} if tol is None else {"tol": tol}
