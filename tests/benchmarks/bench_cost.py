@@ -19,9 +19,11 @@ from scipy.optimize import least_squares, nnls
 from sklearn.datasets import make_classification
 
 from featx.data.splits import Split
-from featx.methods.probes import probe_names, reference_names
+from featx.inputs.text import StringText
+from featx.methods.probes import get_probe, probe_names, reference_names
 from featx.studies.evaluation import Cell, LabelledRows, probe_method
 from featx.studies.evaluation.cost import Size, _multiply, terms
+from featx.studies.evaluation.text_rows import TextRows
 from featx.threads import limit_threads
 
 
@@ -35,7 +37,8 @@ def main() -> None:
     options = parser.parse_args()
     print("# fmt: off\nCOEFFICIENTS: dict[str, dict[str, tuple[float, ...]]] = {")
     for task in ("classes", "numbers"):
-        known = (*probe_names(task), *reference_names(task))
+        references = [*reference_names(task), *reference_names(task, "text")]
+        known = (*probe_names(task), *dict.fromkeys(references))
         print(f'    "{task}": {{')
         for name in [n for n in known if options.probes is None or n in options.probes]:
             sizes, seconds = measure(name, task, options)
@@ -62,7 +65,8 @@ def measure(name: str, task: str, options: argparse.Namespace) -> tuple[list[Siz
                 class_sep=0.8,
                 random_state=0,
             )
-            rows = LabelledRows(X.astype(np.float32), X[:, 0] if numbers else y, None if numbers else k)
+            x = write_texts(X, dim) if get_probe(name, task).inputs == "text" else X.astype(np.float32)
+            rows = LabelledRows(x, X[:, 0] if numbers else y, None if numbers else k)
             split = Split(np.arange(n), np.arange(n, len(X)))
             cell = Cell(probe_method(name, task=task), rows, split, 0, "values" if numbers else "answers")
             with limit_threads(1):
@@ -74,6 +78,19 @@ def measure(name: str, task: str, options: argparse.Namespace) -> tuple[list[Siz
             if seconds[-1] > options.at_most:
                 break
     return sizes, seconds
+
+
+def write_texts(X: np.ndarray, characters: int) -> TextRows:
+    """Write a text of about so many characters for each row: the numbers of its largest features as words."""
+    words = max(1, characters // 7)
+    largest = np.argsort(-np.abs(X), axis=1)[:, :words] * 2 + (np.sort(-np.abs(X), axis=1)[:, :words] > -1)
+    common = np.random.default_rng(0).zipf(1.3, size=(len(X), words)) % 30_000
+    spelled = [np.base_repr(number * 7919 + 36**4, 36).lower() for number in range(30_000 + 2 * X.shape[1])]
+    texts = [
+        " ".join(spelled[number] for pair in zip(mine + 30_000, others, strict=False) for number in pair)
+        for mine, others in zip(largest[:, : words // 2 + 1], common, strict=True)
+    ]
+    return TextRows([StringText(str(i), text) for i, text in enumerate(texts)])
 
 
 def fit(name: str, sizes: list[Size], seconds: list[float]) -> None:

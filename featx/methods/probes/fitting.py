@@ -168,6 +168,7 @@ def fit_to(
         warnings.simplefilter("always")
         # A class with one image rightly adds nothing to the scatter within classes.
         warnings.filterwarnings("ignore", "Only one sample available", UserWarning)
+        warnings.filterwarnings("ignore", "The number of unique classes is greater", UserWarning)
         if isinstance(plan.rows.X, RowBlocks):
             with threads_for(plan.rows.X, plan.jobs):
                 model, best, score = fit_large(

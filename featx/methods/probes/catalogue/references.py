@@ -15,7 +15,7 @@ from featx.methods.probes.catalogue import components, divided, scaled
 from featx.methods.probes.catalogue.linear import ridge_regression
 from featx.methods.probes.fitters.linear import LogisticFitter
 from featx.methods.probes.fitters.ridge import RidgeFitter
-from featx.methods.probes.fitters.sparse import SparseFitter
+from featx.methods.probes.fitters.sparse import SparseLogisticFitter, SparseRidgeFitter
 from featx.methods.probes.probe import Probe, Problem
 from featx.methods.probes.term_counts import TermWeights
 
@@ -24,7 +24,7 @@ from featx.methods.probes.term_counts import TermWeights
 _MANY_TEXTS = 1000
 #: Most terms of words and of characters each, and most weights of all classes: the solver holds some 25
 #: copies of them.
-_MOST_TERMS, _MOST_WEIGHTS = 2**18, 2**22
+_MOST_TERMS, _MOST_WEIGHTS = 2**17, 2**20
 
 
 def _majority(problem: Problem):
@@ -50,7 +50,7 @@ def _tfidf(problem: Problem):
     # Rows have a length of about 1, so that penalties do not depend on the number of terms.
     logreg = LogisticRegression(C=10.0, tol=1e-5, max_iter=1000)
     model = Pipeline([_weights_of_terms(problem), ("logreg", logreg)])
-    return model, {"logreg__C": [0.1, 1.0, 10.0, 100.0, 1000.0], **problem.weights("logreg")}
+    return model, {"logreg__C": [0.1, 1.0, 10.0, 100.0], **problem.weights("logreg")}
 
 
 def _tfidf_ridge(problem: Problem):
@@ -84,7 +84,7 @@ PROBES = (
         "TF-IDF (words and characters), logistic regression",
         _tfidf,
         kind="floor",
-        fitter=SparseFitter(),
+        fitter=SparseLogisticFitter(),
         shown=("tfidf__min_texts",),
         inputs="text",
     ),
@@ -94,7 +94,7 @@ PROBES = (
         _tfidf_ridge,
         "numbers",
         kind="floor",
-        fitter=SparseFitter(),
+        fitter=SparseRidgeFitter(),
         shown=("tfidf__min_texts",),
         inputs="text",
     ),
