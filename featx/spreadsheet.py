@@ -74,4 +74,5 @@ def frame_csv(frame: pandas.DataFrame) -> str:
 def _is_formula(text: str) -> bool:
     # Text that begins with apostrophes gets another one, so that reading it back loses none.
     bare = text.lstrip("'")
-    return bare.startswith(_FORMULA) and (bare != text or _NUMBER.fullmatch(text) is None)
+    # Some programs drop spaces and tabs in front.
+    return bare.lstrip().startswith(_FORMULA) and (bare != text or _NUMBER.fullmatch(text) is None)

@@ -57,3 +57,13 @@ def test_a_table_that_featx_wrote_is_a_dataset_again(photos, tmp_path):
     dataset = read_table(tmp_path / "t.csv")
     assert dataset.ids == names
     assert set(dataset.classes) == {"-x", "+1"}
+
+
+@pytest.mark.parametrize(
+    "text", ["- said she", "=1+1", "'=", "two\nlines\r\nand a tab\t", "\x1b[1m", "-5", "\t @me"]
+)
+def test_a_text_is_read_back_with_its_control_characters(text):
+    file = io.StringIO(csv_text(["id", "text"], [["=a", text]], exact=["text"]), newline="")
+    _, (id, cell) = csv.reader(file)
+    assert (original_cell(id), original_cell(cell)) == ("=a", text)
+    assert not cell.strip().startswith(("=", "-s", "@"))

@@ -80,3 +80,31 @@ def test_a_table_that_is_none_is_refused(tmp_path, text, message):
     (tmp_path / "labels.csv").write_text(text)
     with pytest.raises(DatasetError, match=message):
         LabelTable.read(tmp_path / "labels.csv")
+
+
+def test_texts_are_found_again_by_their_words_and_equal_ones_by_their_order(tmp_path):
+    table = LabelTable(tmp_path / "labels.csv", of_texts=True)
+    texts = ["It's good.", "no", "NO!", "- said she"]
+    table.write([{"id": f"r:{i}", "text": text, "label": "", "group": "g"} for i, text in enumerate(texts)])
+    lines = (tmp_path / "labels.csv").read_text().splitlines()
+    assert lines[0] == "id,text,label,suggested,confidence,group"
+    lines[2] = lines[2].replace(",,", ",neg,", 1)
+    (tmp_path / "labels.csv").write_text(
+        "\n".join(f"{line},{n}" for n, line in enumerate(["mine", *lines][1:]))
+    )
+    again = LabelTable.read(tmp_path / "labels.csv", of_texts=True)
+    keys = again.keys_of(["another", " it's GOOD", "no", "no", "said she"])
+    assert [key in again.rows for key in keys] == [False, True, True, True, True]
+    assert again.labels == {keys[2]: "neg"}
+    assert again.columns == ["0"]
+    again.write([{"id": "other:9", "text": "no", "label": "neg"}])
+    assert LabelTable.read(tmp_path / "labels.csv", of_texts=True).rows[keys[2]]["id"] == "r:1"
+
+
+def test_a_table_of_paths_is_no_table_of_texts(tmp_path):
+    (tmp_path / "labels.csv").write_text("path,label\na.png,x\n")
+    with pytest.raises(DatasetError, match="expected one column text and one label, found path, label"):
+        LabelTable.read(tmp_path / "labels.csv", of_texts=True)
+    (tmp_path / "labels.csv").write_text("text,label\n ,x\n")
+    with pytest.raises(DatasetError, match="row 2: the text is blank"):
+        LabelTable.read(tmp_path / "labels.csv", of_texts=True)
