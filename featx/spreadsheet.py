@@ -32,17 +32,28 @@ def safe_cell(value: Any) -> Any:
     return f"'{text}" if _is_formula(text) else text
 
 
+def safe_text(text: str) -> str:
+    """Return a text as it is written into a CSV file that is read again: `original_cell` returns it."""
+    return f"'{text}" if _is_formula(text) else text
+
+
 def original_cell(text: str) -> str:
     """Return the text that `safe_cell` made safe (escapes stay escapes)."""
     return text[1:] if text.startswith("'") and _is_formula(text) else text
 
 
-def csv_text(header: Sequence[str], rows: Iterable[Iterable[Any]], delimiter: str = ",") -> str:
-    """Return a CSV file of these columns and rows, with every cell safe."""
+def csv_text(
+    header: Sequence[str], rows: Iterable[Iterable[Any]], delimiter: str = ",", exact: Sequence[str] = ()
+) -> str:
+    """Return a CSV file of these columns and rows, with every cell safe.
+
+    The columns in `exact` hold texts, which keep their control characters (see `safe_text`).
+    """
     file = io.StringIO()
     writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
     writer.writerow([safe_cell(name) for name in header])
-    writer.writerows([safe_cell(value) for value in row] for row in rows)
+    safe = [safe_text if name in exact else safe_cell for name in header]
+    writer.writerows([make(value) for make, value in zip(safe, row, strict=True)] for row in rows)
     return file.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""Find the most similar images: exact nearest neighbours by scikit-learn, approximate ones by faiss."""
+"""Find the most similar images or texts: nearest neighbours, exact by scikit-learn, approximate by faiss."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ROWS_PER_CELL, _SEARCHED_SHARE, _FEWEST_CELLS = 64, 1 / 16, 16
 
 @dataclass(frozen=True)
 class Match:
-    """A similar image.
+    """A similar image or text.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Match:
 
 
 class SimilarImages:
-    """Search images by their embeddings.
+    """Search images or texts by their embeddings.
 
     Parameters
     ----------
@@ -63,21 +63,22 @@ class SimilarImages:
         self.ids: Sequence[str] = features.ids
         self.embeddings = check_embeddings(features.embeddings, "embeddings", dtype=np.float32)
         self.metric = _checked_metric(metric)
+        self._kind: str = getattr(features, "kind", "image")
         self._position = {id: i for i, id in enumerate(self.ids)}
         if index not in INDEXES:
             raise UnknownName("index", str(index), INDEXES)
         self._cells = _FaissCells(self.embeddings, self.metric) if index == "faiss" else None
 
     def like(self, id: str, k: int = 10) -> list[Match]:
-        """Return the `k` images nearest to the image `id`, without itself; `UnknownName` if not found."""
+        """Return the `k` inputs nearest to the input `id`, without itself; `UnknownName` if not found."""
         if id not in self._position:
-            raise UnknownName("image", id, self.ids)
+            raise UnknownName(self._kind, id, self.ids)
         at = self._position[id]
         found = self.search(self.embeddings[at : at + 1], min(k + 1, len(self.ids)))[0]
         return [match for match in found if match.id != id][:k]
 
     def search(self, queries: np.ndarray, k: int = 10) -> list[list[Match]]:
-        """Return the `k` images nearest to each row of `queries`, (n_queries, d) of the same space."""
+        """Return the `k` inputs nearest to each row of `queries`, (n_queries, d) of the same space."""
         if self._cells is not None:
             indices, distances = self._cells.nearest(queries, k)
         else:

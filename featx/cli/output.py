@@ -7,9 +7,24 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from featx.terminal import in_lines, is_on_screen, printable, say, tell_always, terminal_width
+from featx.kinds import count_of
+from featx.terminal import (
+    in_lines,
+    is_on_screen,
+    printable,
+    say,
+    shortened,
+    tell_always,
+    terminal_width,
+)
+
+if TYPE_CHECKING:
+    from featx.results.tables import Lines
+
+#: Width of a line with a text where standard output is no terminal, and the fewest characters of a text.
+PLAIN_WIDTH, NARROWEST = 160, 24
 
 
 def command_line() -> str:
@@ -41,12 +56,24 @@ def show_profile(profile: dict[str, Any], name: str = "") -> None:
     tell_always((f"{name}: " if name else "") + profile_table(profile))
 
 
-def list_failures(failures: list[Any]) -> None:
-    """Print on standard error the images that could not be read."""
+def fit_first_column(lines: Lines) -> Lines:
+    """Return a table whose first column, of texts, is cut so that a line fits into the terminal."""
+    rest = [2 + max(len(printable(cell)) for cell in column) for column in list(zip(*lines, strict=True))[1:]]
+    return [[text_in_line(first, sum(rest)), *cells] for first, *cells in lines]
+
+
+def text_in_line(text: str, taken: int = 0) -> str:
+    """Return a text on one line, cut to what is left of the terminal's width beside `taken` characters."""
+    width = terminal_width() or PLAIN_WIDTH
+    return shortened(printable(" ".join(text.split())), max(width - taken, NARROWEST))
+
+
+def list_failures(failures: list[Any], kind: str = "image") -> None:
+    """Print on standard error the inputs that could not be read."""
     if not failures:
         return
-    n = len(failures)
-    tell_always(f"{n} image{'s' * (n > 1)} could not be read and {'were' if n > 1 else 'was'} skipped:")
+    n, was = len(failures), "was" if len(failures) == 1 else "were"
+    tell_always(f"{count_of(n, kind)} could not be read and {was} skipped:")
     for failure in failures[:20]:
         about = failure if isinstance(failure, dict) else vars(failure)
         tell_always(f"  {printable(about['id'])}: {printable(about['reason'])}")
@@ -63,7 +90,7 @@ def show_experiment(args: Namespace, found: tuple[Any, Path | None]) -> None:
     say_notes(result.table(terminal_width()), notes, result.verdict())
     for line in result.next_steps:
         say(f"next: {printable(line)}")  # a folder may have a line end in its name
-    list_failures(result.failures)
+    list_failures(result.failures, getattr(result, "input_kind", "image"))
     if report is not None:
         say(f"report: {report}")
     if args.profile:

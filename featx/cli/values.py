@@ -28,7 +28,7 @@ def seed(text: str) -> int:
 
 
 def shots(text: str) -> int | str:
-    """Return a number of images per class, or ``all``."""
+    """Return a number of inputs per class, or ``all``."""
     return text if text == "all" else positive(text)
 
 

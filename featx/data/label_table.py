@@ -1,8 +1,11 @@
-"""The table in which a person fills in labels: a .csv of all images, those to label next on top.
+"""The table in which a person fills in labels: a .csv of all inputs, those to label next on top.
 
-Its columns are ``path`` (relative to the table's folder), ``label`` (blank to fill in), ``suggested`` and
-``confidence``, then ``split`` and ``group`` if the data has them, then whatever columns the person added. It
-is a table that `featx.data.read_table` reads, so it is the data of the studies that follow.
+Its columns are ``path`` (relative to the table's folder) for files, ``id`` and ``text`` for texts that are in
+none; then ``label`` (blank to fill in), ``suggested`` and ``confidence``, then ``split`` and ``group`` if the
+data has them, then whatever columns the person added. It is a table that `featx.data.read_table` reads, so it
+is the data of the studies that follow.
+
+A text is found again by its words, because the number of its row changes where rows are added to the data.
 """
 
 from __future__ import annotations
@@ -15,10 +18,14 @@ from pathlib import Path
 from featx.data.labels import same_form
 from featx.data.readers.table import csv_records, read_csv_text
 from featx.errors import DatasetError
+from featx.inputs.text import text_words
 from featx.results.writing import write_atomically
 from featx.spreadsheet import csv_text, original_cell, safe_cell
 
-_OWN = ("path", "label", "suggested", "confidence", "split", "group")
+_OF_ALL = ("label", "suggested", "confidence", "split", "group")
+_OF_FILES, _OF_TEXTS = ("path", *_OF_ALL), ("id", "text", *_OF_ALL)
+# Letters by which a text is recognised: spreadsheet programs cut off cells of more than 32,767.
+_KNOWN_BY = 10_000
 
 
 @dataclass
@@ -29,56 +36,77 @@ class LabelTable:
     ----------
     file : Path
     rows : dict of str to dict of str to str
-        The cells of each row by the names of the columns; by the key of the image (see `key_of`).
+        The cells of each row by the names of the columns; by the key of the input (see `keys_of`).
     columns : sequence of str
         The columns that featx does not write.
     delimiter : str
         The separator, which depends on the spreadsheet program.
+    of_texts : bool
+        Whether it holds texts, and not paths of files.
     """
 
     file: Path
     rows: dict[str, dict[str, str]] = field(default_factory=dict)
     columns: Sequence[str] = ()
     delimiter: str = ","
+    of_texts: bool = False
     _folders: dict[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def read(cls, file: Path) -> LabelTable:
+    def read(cls, file: Path, of_texts: bool = False) -> LabelTable:
         """Read the table; an empty one if there is no such file.
 
         Raises
         ------
         DatasetError
-            It cannot be read, has no columns path and label, or a path twice.
+            It cannot be read, has no columns path (for texts: text) and label, or a path twice.
         """
         if not file.is_file() or not file.stat().st_size:
-            return cls(file)
+            return cls(file, of_texts=of_texts)
+        own = _OF_TEXTS if of_texts else _OF_FILES
+        name = "text" if of_texts else "path"
         text, delimiter = read_csv_text(file)
         (_, head), *records = csv_records(file, text, delimiter)
         names = [same_form(original_cell(name.strip())) for name in head]
-        names = [name.lower() if name.lower() in _OWN else name for name in names]
-        if not {"path", "label"} <= set(names) or len(set(names)) < len(names):
-            raise DatasetError(f"{file}: expected one column path and one label, found {', '.join(names)}")
-        table = cls(file, {}, [name for name in names if name not in _OWN], delimiter)
+        names = [name.lower() if name.lower() in own else name for name in names]
+        if not {name, "label"} <= set(names) or len(set(names)) < len(names):
+            raise DatasetError(f"{file}: expected one column {name} and one label, found {', '.join(names)}")
+        table = cls(file, {}, [name for name in names if name not in own], delimiter, of_texts)
+        rows = []
         for line, record in records:
             if len(record) != len(names):
                 raise DatasetError(f"{file}, row {line}: {len(record)} fields, expected {len(names)}")
             cells = dict(zip(names, (original_cell(cell.strip()) for cell in record), strict=True))
-            if not cells["path"]:
-                raise DatasetError(f"{file}, row {line}: the path is blank; remove the row")
-            key = table.key_of(cells["path"])
+            if not cells[name]:
+                raise DatasetError(f"{file}, row {line}: the {name} is blank; remove the row")
+            rows.append(cells)
+        for (line, _), key, cells in zip(
+            records, table.keys_of([cells[name] for cells in rows]), rows, strict=True
+        ):
             if key in table.rows:
-                raise DatasetError(f"{file}, row {line}: {cells['path']} is in two rows; remove one of them")
+                raise DatasetError(f"{file}, row {line}: {cells[name]} is in two rows; remove one of them")
             table.rows[key] = cells
         return table
 
     @property
     def labels(self) -> dict[str, str]:
-        """The labels that are filled in, by the key of the image."""
+        """The labels that are filled in, by the key of the input."""
         return {key: cells["label"] for key, cells in self.rows.items() if cells["label"]}
 
+    def keys_of(self, inputs: Sequence[str]) -> list[str]:
+        """Return what identifies inputs, given as paths, or as texts: of equal texts their order does."""
+        if not self.of_texts:
+            return [self.key_of(path) for path in inputs]
+        seen: dict[str, int] = {}
+        keys = []
+        for text in inputs:
+            words = " ".join(text_words(text[:_KNOWN_BY]))
+            seen[words] = seen.get(words, 0) + 1
+            keys.append(f"{seen[words]} {words}")
+        return keys
+
     def key_of(self, path: str) -> str:
-        """Return what identifies an image, whichever way its path is written; relative to the table."""
+        """Return what identifies a file, whichever way its path is written; relative to the table."""
         folder, name = os.path.split(os.path.join(os.path.abspath(self.file.parent), path))
         return same_form(os.path.join(self._real(folder), name))
 
@@ -107,21 +135,25 @@ class LabelTable:
         Parameters
         ----------
         rows : sequence of mapping of str to str
-            ``path``, ``label``, ``suggested`` and ``confidence``, and perhaps ``split`` and ``group``.
+            ``path`` (or ``id`` and ``text``), ``label``, ``suggested`` and ``confidence``, and perhaps
+            ``split`` and ``group``.
 
         Raises
         ------
         OutputError
             The file cannot be written.
         """
-        own = [name for name in _OWN if name in _OWN[:4] or any(name in row for row in rows)]
+        possible = _OF_TEXTS if self.of_texts else _OF_FILES
+        own = [name for name in possible if name not in _OF_ALL[3:] or any(name in row for row in rows)]
+        keys = self.keys_of([row["text" if self.of_texts else "path"] for row in rows])
         cells = []
-        for row in rows:
-            before = self.rows.get(self.key_of(row["path"]), {})
+        for key, row in zip(keys, rows, strict=True):
+            before = self.rows.get(key, {})
             cells.append(
                 [row.get(name, "") for name in own] + [before.get(name, "") for name in self.columns]
             )
-        text = csv_text([*own, *self.columns], cells, self.delimiter)
+        exact = ("text",) if self.of_texts else ()
+        text = csv_text([*own, *self.columns], cells, self.delimiter, exact=exact)
         # Excel takes a file for UTF-8 only if it begins with this mark.
         write_atomically(self.file, text if text.isascii() else f"\ufeff{text}")
 

@@ -86,7 +86,7 @@ def curve_view(result: CurveResult, samples: Mapping[str, bytes | str]) -> dict[
         "references": any(m.kind == "floor" for m in result.methods),
         "plots": plots,
         "keys": [(styles[m.id], result.named(m)) for m in result.ranked()],
-        "intervals": result.intervals,
+        "intervals": result.intervals_over,
         "numbers": _numbers(result),
         "leaders": _leaders(result) if result.leaders else None,
         "notes": result.notes(),

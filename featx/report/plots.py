@@ -85,8 +85,7 @@ def confusion_plot(method: MethodResult, classes: Sequence[str], kind: str = "im
         return None
     counts = Confusion.of(method.confusion)
     names = [shorten(c) for c in classes]
-    # Few classes get large cells: the page widens a small figure, and its letters with it.
-    cell = max(29.0, min(130.0, 340 / n)) if n <= 15 else 20.0 if n <= NUMBERED else 14.0 if n <= 60 else 9.5 if n <= NAMED else 900 / n
+    cell = _cell_size(n)
     text = min(11.0, 0.95 * cell)
     longest = max(map(len, names)) if n <= NAMED else 0
     margin, side = 26 + 0.54 * text * longest, n * cell
@@ -107,6 +106,13 @@ def confusion_plot(method: MethodResult, classes: Sequence[str], kind: str = "im
     axes.annotate("true", (-margin + 9, side / 2), xycoords="axes pixels", rotation=90, **about)
     axes.annotate("predicted", (side / 2, -margin + 9), xycoords="axes pixels", **about)
     return Plot(figure, _confusion_in_words(method, classes, kind), tips)
+
+
+def _cell_size(n: int) -> float:
+    """Return the side of a cell in a matrix of n classes, in pixels."""
+    if n <= 15:  # larger with few classes: the page widens a small figure, and its letters with it
+        return max(29.0, min(130.0, 340 / n))
+    return 20.0 if n <= NUMBERED else 14.0 if n <= 60 else 9.5 if n <= NAMED else 900 / n
 
 
 def fill_cell(

@@ -204,6 +204,7 @@ from featx.results.curve import (
     CurveMethod,
     CurvePoint,
     CurveResult,
+    ReferenceGap,
 )
 from featx.results.domains import DomainMethod, DomainResult, advise_domains
 from featx.results.environment import describe_environment
@@ -247,6 +248,7 @@ __all__ = [
     "MethodResult",
     "Mistake",
     "Predicted",
+    "ReferenceGap",
     "RegressionResult",
     "RepeatedMethod",
     "Repeats",

@@ -108,7 +108,7 @@ class ComparisonResult(AdvisedResult):
             return []
         task = self.dataset.get("task")  # of several: each has a model of its own
         file = MODEL_FILE if task is None else f"{file_stem(task)}.featx"
-        return (python_lines if self.command is None else shell_lines)(self.training, file)
+        return (python_lines if self.command is None else shell_lines)(self.training, file, self.input_kind)
 
     @property
     def findings(self) -> list[str]:

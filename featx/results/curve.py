@@ -23,6 +23,8 @@
 ``leaders``           list, one entry a level: the method with the highest mean top-1, as `CurveLeader` has
                       it; empty for a single draw
 ``crossings``         list, one entry a method that trains the network, as `Crossing` has it
+``reference_gaps``    list, one entry a reference that learns from texts without a network (TF-IDF), as
+                      `ReferenceGap` has it; empty for a single draw, and for images
 ``n_draws``           draws
 ``protocol``          name of the protocol that was asked for, or null
 ``recipe``            how the fine-tuned methods were trained, in sentences, or null
@@ -146,6 +148,29 @@ class Crossing(Shown):
 
 
 @dataclass(frozen=True)
+class ReferenceGap(Shown):
+    """How far a reference that learns without a network is from the best probe, by number of labels.
+
+    Attributes
+    ----------
+    method : str
+        The reference.
+    shots : int, "all" or None
+        The level from which on, up to the last one, it is not shown to be worse; None if it is at the last.
+    rival : str
+        The probe with the highest mean top-1 at the last level.
+    differences : dict of str to Interval
+        By shots: mean top-1 of the reference less that of the best probe of the level, with the 95 % interval
+        over draws and test inputs. The probe is scored on other draws and inputs than those that chose it.
+    """
+
+    method: str
+    shots: int | str | None
+    rival: str
+    differences: dict[str, Interval] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class CurveLeader(Shown):
     """The competing method with the highest mean top-1 at a level, and how much that says.
 
@@ -185,6 +210,7 @@ class CurveResult(AdvisedResult):
     draws: list[CurveDraw]
     points: list[CurvePoint]
     crossings: list[Crossing] = field(default_factory=list)
+    reference_gaps: list[ReferenceGap] = field(default_factory=list)
     n_draws: int = 0
     spaces: dict[str, dict[str, Any]] = field(default_factory=dict)
     extraction: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -237,6 +263,11 @@ class CurveResult(AdvisedResult):
             f"test {self.input_kind}s, {self.n_draws} draw{'' if self.n_draws == 1 else 's'}, mean"
             + (" and 95 % interval" if self.n_draws > 1 else "")
         )
+
+    @property
+    def intervals_over(self) -> str:
+        """What the intervals are over, in words."""
+        return "draws" if self.intervals == "draws" else f"draws and test {self.input_kind}s"
 
     def notes(self) -> list[str]:
         """Return what a reader of the table must know: the intervals' meaning and what was left out."""

@@ -1,4 +1,4 @@
-"""Write the next commands: train the recommended method on all images and keep it; compare on a backbone.
+"""Write the next commands: train the recommended method on all inputs and keep it; compare on a backbone.
 
 A comparison holds the arguments of `featx.train` for the recommended method, under the key ``training``. They
 become a command for the shell where a command made the comparison, and else lines of Python.
@@ -23,7 +23,7 @@ _SHARED = (
     *("engine", "device", "batch_size", "cache", "seed"),
 )
 _PATHS = "weights", "cache"
-#: Options of the command line that another study of the same images needs again; the last takes no value.
+#: Options of the command line that another study of the same inputs needs again; the last takes no value.
 _AGAIN = (
     *("--text", "--split-by", "--limit", "--on-error", "--label", "--weights", "--pooling", "--image-size"),
     *("--max-length", "--long", "--prefix"),
@@ -65,7 +65,7 @@ def training_arguments(
     for name in _SHARED:
         value = given.get(name, OPTIONS[name].default)
         if name == "precision" and value == "int8":
-            continue  # a model meets other images than those that int8 was calibrated on
+            continue  # a model meets other inputs than those that int8 was calibrated on
         if name == "weights" and value is None:
             value = "random"
         if type(value) is not type(OPTIONS[name].default) or value != OPTIONS[name].default:
@@ -75,7 +75,7 @@ def training_arguments(
     return found
 
 
-def shell_lines(training: Mapping[str, Any], file: str = MODEL_FILE) -> list[str]:
+def shell_lines(training: Mapping[str, Any], file: str = MODEL_FILE, kind: str = "image") -> list[str]:
     """Return the commands that train, and that predict with the model `file`, quoted for a shell."""
     words = ["featx", "train", near(training["data"])]
     for name, value in training.items():
@@ -91,7 +91,7 @@ def shell_lines(training: Mapping[str, Any], file: str = MODEL_FILE) -> list[str
         else:
             words += [flag, *given]
     words += ["-o", file]
-    return [shlex.join(words), shlex.join(["featx", "predict", file, "NEW_IMAGES"])]
+    return [shlex.join(words), shlex.join(["featx", "predict", file, f"NEW_{kind.upper()}S"])]
 
 
 def compare_line(
@@ -104,7 +104,7 @@ def compare_line(
     return shlex.join([*words, *again, "-o", "results"])
 
 
-def python_lines(training: Mapping[str, Any], file: str = MODEL_FILE) -> list[str]:
+def python_lines(training: Mapping[str, Any], file: str = MODEL_FILE, kind: str = "image") -> list[str]:
     """Return the calls that train, save and predict; what is no plain value is a variable."""
     parts = []
     for name, value in training.items():
@@ -114,7 +114,7 @@ def python_lines(training: Mapping[str, Any], file: str = MODEL_FILE) -> list[st
             parts.append(name if value is None else repr(value))
         else:
             parts.append(f"{name}={name if value is None else repr(value)}")
-    calls = f"model.save({file!r})", "model.predict(new_images)"
+    calls = f"model.save({file!r})", f"model.predict(new_{kind}s)"
     return [f"model = featx.train({', '.join(parts)})", *calls]
 
 

@@ -1,8 +1,9 @@
 """Keep what each method predicted for each test input: the file ``predictions.csv`` beside the results.
 
-Its columns are ``id``, for texts ``text``, ``true``, then a column for each method with the class (or number) that it predicted,
-and, for classes, one called ``METHOD probability`` with the probability of that class. A method is called by
-its name, and where several backbones have a method of that name, by name and backbone: ``logreg resnet18``.
+Its columns are ``id``, for texts ``text``, ``true``, then a column for each method with the class (or number)
+that it predicted, and, for classes, one called ``METHOD probability`` with the probability of that class. A
+method is called by its name, and where several backbones have a method of that name, by name and backbone:
+``logreg resnet18``.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ class TestPredictions(Shown):
         return pandas.DataFrame(self.columns())
 
     def to_csv(self) -> str:
-        """Return the file: probabilities with six digits, every cell safe in a spreadsheet and not too long."""
+        """Return the file: probabilities with six digits, every cell as a spreadsheet takes it."""
         columns = self.columns()
         if self.texts is not None:
             columns["text"] = [shortened(printable(text), LONGEST_TEXT) for text in self.texts]
@@ -133,7 +134,8 @@ class TestPredictions(Shown):
         -------
         list of dict
             ``id``, for texts ``text``, ``true``, ``predicted``, and ``probability``: of the predicted class,
-            the highest first. For numbers all inputs, and instead of it ``error``, predicted - true, the largest first.
+            the highest first. For numbers all inputs, and instead of it ``error``, predicted - true, the
+            largest first.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Choose the images of a partly labelled collection to label next, and suggest their labels."""
+"""Choose the inputs of a partly labelled collection to label next, and suggest their labels."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from featx.data.label_table import LabelTable
 from featx.data.labels import class_name, encode
 from featx.data.rows import has_rows, take_features
 from featx.data.tasks import Task, choose_tasks
-from featx.errors import DatasetError, InputError, UnknownName
+from featx.errors import DatasetError, InputError, SourceError, UnknownName
 from featx.extraction import backbone_of, extract_features, network_embedder
+from featx.inputs.text import is_text_file
 from featx.options import Network, Reading, Run, require_no_network
+from featx.options.checks import short
 from featx.studies.collections import open_dataset
 
 #: ``"auto"`` and the functions of `featx.analysis.labelling`.
@@ -29,7 +31,10 @@ _FEW = 10
 
 
 class LabelRow(NamedTuple):
-    """An image with its label, or with a suggested one (None unless two classes have labels)."""
+    """An input with its label, or with a suggested one (None unless two classes have labels).
+
+    Its `path` is ``""`` for a text that is in no file; `text` is the text, None for images and embeddings.
+    """
 
     id: str
     path: str
@@ -38,20 +43,21 @@ class LabelRow(NamedTuple):
     confidence: float | None
     split: str | None
     group: str | None
+    text: str | None = None
 
 
 class LabelChoice(NamedTuple):
-    """All images as rows of a table: those to label next first, then the others without a label."""
+    """All inputs as rows of a table: those to label next first, then the others without a label."""
 
     rows: list[LabelRow]
     n: int  # to label next
     strategy: str
-    failures: list[Failure]  # images that could not be read
+    failures: list[Failure]  # inputs that could not be read
 
 
 @dataclass
 class LabelPool:
-    """The images of a collection or of a features file, of which some have a label.
+    """The images or texts of a collection or of a features file, of which some have a label.
 
     Attributes
     ----------
@@ -59,7 +65,7 @@ class LabelPool:
         The data in messages.
     images : Dataset or Features
     names : list of str or None
-        The label of each image, None without one.
+        The label of each input, None without one.
     folder : path-like
         The folder that the ids of a features file are relative to.
     """
@@ -71,7 +77,7 @@ class LabelPool:
 
     @classmethod
     def open(cls, data: Any, *, reading: Reading, run: Run) -> LabelPool:
-        """Read the images and their labels; of several kinds, those that `reading.label` names."""
+        """Read the inputs and their labels; of several kinds, those that `reading.label` names."""
         images: Dataset | Features
         if has_rows(data):
             _, place, images = take_features(data, reading)
@@ -82,17 +88,39 @@ class LabelPool:
         return cls(place, images, [None] * len(images) if task is None else task.column().tolist())
 
     def path_of(self, i: int) -> str:
-        """Return the path of an image; a features file has ids only, which begin in `folder`."""
+        """Return the path of an input; a features file has ids only, which begin in `folder`.
+
+        It is ``""`` for a text that is in no file.
+        """
         if isinstance(self.images, Features):
             return os.path.join(self.folder, self.images.ids[i])
-        path = getattr(self.images.images[i], "path", None)
-        if not isinstance(path, str):
+        path = getattr(self.images.inputs[i], "path", None)
+        if isinstance(path, str):
+            return path
+        if self.images.kind == "image":
             raise InputError(f"{self.place}: a table of labels needs images in files")
-        return path
+        return ""
+
+    @property
+    def of_texts(self) -> bool:
+        """Whether a table of labels holds the texts; otherwise it holds paths of files.
+
+        `InputError` for embeddings of texts that were in no file: nobody could label them.
+        """
+        if self.images.kind != "text":
+            return False
+        if isinstance(self.images, Dataset):
+            return not all(isinstance(getattr(source, "path", None), str) for source in self.images.inputs)
+        if not all(is_text_file(id) for id in self.images.ids):
+            raise InputError(
+                f"{self.place}: a table of labels holds the texts, and these are embeddings only; give the "
+                "data that they were made of: its embeddings are in the cache"
+            )
+        return False
 
     @property
     def has_pictures(self) -> bool:
-        """Whether the images are there, and not only their embeddings."""
+        """Whether the images or texts are there, and not only their embeddings."""
         return isinstance(self.images, Dataset)
 
     def add_labels(self, table: LabelTable) -> None:
@@ -101,17 +129,30 @@ class LabelPool:
         Raises
         ------
         DatasetError
-            The table has a label for an image that is not in the data.
+            The table has a label for an input that is not in the data.
         """
         self.folder = table.file.parent
-        where = {table.key_of(self.path_of(i)): i for i in range(len(self.names))}
+        everything = range(len(self.names))
+        inputs = [(self._text_of(i) or "") if table.of_texts else self.path_of(i) for i in everything]
+        where = {key: i for i, key in enumerate(table.keys_of(inputs))}
         for key, label in table.labels.items():
             if key not in where:
+                cells = table.rows[key]
+                named = short(cells["text"]) if table.of_texts else cells["path"]
                 raise DatasetError(
-                    f"{table.file}: {table.rows[key]['path']} has a label and is not in {self.place}; put "
-                    "the image back, or remove the row"
+                    f"{table.file}: {named} has a label and is not in {self.place}; put "
+                    f"the {self.images.kind} back, or remove the row"
                 )
             self.names[where[key]] = class_name(label)
+
+    def _text_of(self, i: int) -> str | None:
+        """Return a text; None for what is no text, cannot be read, or is not at hand."""
+        if isinstance(self.images, Features) or self.images.kind != "text":
+            return None
+        try:
+            return str(self.images.inputs[i].read().text)
+        except SourceError:
+            return None
 
     def choose(
         self,
@@ -124,7 +165,7 @@ class LabelPool:
         run: Run,
         seed: int = 0,
     ) -> LabelChoice:
-        """Choose at most `n` images to label next, and suggest a label for every image without one.
+        """Choose at most `n` inputs to label next, and suggest a label for every one without a label.
 
         Parameters
         ----------
@@ -133,23 +174,24 @@ class LabelPool:
             One of `STRATEGIES`. ``"auto"`` is ``"typical"`` up to ten labels a class, then ``"badge"``; with
             a model ``"margin"``.
         model : featx.Model, optional
-            Suggests the labels; default: logistic regression on the images with a label.
+            Suggests the labels; default: logistic regression on the inputs with a label.
         backbone, network, run, seed
             As in `featx.extract`.
 
         Raises
         ------
         InputError
-            Every image has a label; or the strategy needs labels of two classes.
+            Every input has a label; or the strategy needs labels of two classes.
         UnknownName
             There is no such strategy.
         """
         if all(name is not None for name in self.names):
             found = sorted({str(name) for name in self.names})
             named = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "")
+            kind = self.images.kind
             raise InputError(
-                f"{self.place}: every image has a label ({named}); put new images into a folder unlabelled/, "
-                "or leave their labels blank"
+                f"{self.place}: every {kind} has a label ({named}); put new {kind}s into a folder "
+                "unlabelled/, or leave their labels blank"
             )
         self._check_strategy(strategy, model, {name for name in self.names if name is not None})
         at = {id: i for i, id in enumerate(self.images.ids)}
@@ -164,18 +206,18 @@ class LabelPool:
         known = np.array([name is not None for name in names])
         pool = np.flatnonzero(~known)
         if not len(pool):
-            raise InputError(f"{self.place}: every image that can be read has a label")
+            raise InputError(f"{self.place}: every {self.images.kind} that can be read has a label")
         y, classes = encode([name for name in names if name is not None])
         if strategy == "auto":
             few = len(classes) < 2 or len(y) < _FEW * len(classes)
             strategy = "margin" if model is not None else "typical" if few else "badge"
-        self._check_strategy(strategy, model, classes)  # some images may be unreadable
+        self._check_strategy(strategy, model, classes)  # some inputs may be unreadable
         asked = None if model is None else _ask(model, self.images, features, ~known, run, network.trust_code)
         guess = _Guess.of(model, asked, features, known, y, classes, seed)
         chosen = _choose(strategy, features.embeddings, known, guess, min(n, len(pool)), seed)
         order = [*chosen, *np.setdiff1d(np.arange(len(pool)), chosen)]
         rows = [self._row(at[features.ids[pool[k]]], guess and guess.best(k)) for k in order]
-        read = set(features.ids)  # an image that cannot be read may have a label, too
+        read = set(features.ids)  # an input that cannot be read may have a label, too
         rest = [i for id, i in at.items() if self.names[i] is not None or id not in read]
         return LabelChoice([*rows, *map(self._row, rest)], len(chosen), strategy, features.failures)
 
@@ -187,26 +229,27 @@ class LabelPool:
             raise InputError("--strategy badge needs the probe that is trained here; leave out --model")
         if strategy in ("margin", "badge") and model is None and len(classes) < 2:
             raise InputError(
-                f"{self.place}: --strategy {strategy} needs images of two classes that are labelled, got "
-                f"{len(classes)}; start with --strategy typical"
+                f"{self.place}: --strategy {strategy} needs {self.images.kind}s of two classes that are "
+                f"labelled, got {len(classes)}; start with --strategy typical"
             )
 
     def _row(self, i: int, guess: tuple[str, float] | None = None) -> LabelRow:
         of = self.images
         split, group = (None if values is None else str(values[i]) for values in (of.splits, of.groups))
         suggested, confidence = guess or (None, None)
-        return LabelRow(of.ids[i], self.path_of(i), self.names[i], suggested, confidence, split, group)
+        path, text = self.path_of(i), self._text_of(i)
+        return LabelRow(of.ids[i], path, self.names[i], suggested, confidence, split, group, text)
 
 
 class _Guess(NamedTuple):
-    """Probabilities of the images without a label, and their rows as the probe takes them."""
+    """Probabilities of the inputs without a label, and their rows as the probe takes them."""
 
     probabilities: np.ndarray  # (n_pool, n_classes)
     classes: tuple[str, ...]
     rows: np.ndarray | None
 
     def best(self, k: int) -> tuple[str, float]:
-        """Return the most probable class of an image, and its probability."""
+        """Return the most probable class of an input, and its probability."""
         c = int(self.probabilities[k].argmax())
         return self.classes[c], float(self.probabilities[k, c])
 
@@ -221,7 +264,7 @@ class _Guess(NamedTuple):
         classes: tuple[str, ...],
         seed: int,
     ) -> _Guess | None:
-        """Take what a model was asked, or else ask a probe fitted on the images with a label.
+        """Take what a model was asked, or else ask a probe fitted on the inputs with a label.
 
         None without two classes.
         """
@@ -246,11 +289,11 @@ def _ask(
     run: Run,
     trust_code: bool,
 ) -> np.ndarray:
-    """Return the model's probabilities for the images without a label."""
+    """Return the model's probabilities for the inputs without a label."""
     if isinstance(images, Features):
         return np.asarray(model.predict_proba(features.subset(pool)))
     wanted = {id for id, free in zip(features.ids, pool, strict=True) if free}
-    # Not `on_error`: these images were read before.
+    # Not `on_error`: these inputs were read before.
     options = {name: getattr(run, name) for name in ("engine", "device", "batch_size", "cache", "verbose")}
     asked = images.subset([i for i, id in enumerate(images.ids) if id in wanted])
     return np.asarray(model.predict_proba(asked, trust_code=trust_code, **options))
@@ -259,7 +302,7 @@ def _ask(
 def _choose(
     strategy: str, embeddings: np.ndarray, known: np.ndarray, guess: _Guess | None, n: int, seed: int
 ) -> np.ndarray:
-    """Return positions among the images without a label, the one to label first on top."""
+    """Return positions among the inputs without a label, the one to label first on top."""
     from featx.analysis.labelling import badge, k_center, margin, typical
 
     if strategy == "typical":
@@ -274,7 +317,7 @@ def _choose(
 
 
 def _task(images: Dataset | Features, label: Any, place: str) -> Task | None:
-    """Return the task with unlabelled images, or None if no image has a label."""
+    """Return the task with unlabelled inputs, or None if no input has a label."""
     if label is not None:
         return choose_tasks(images.tasks, label, None, place)[0]
     tasks = [task for task in images.tasks.values() if task.kind == "classes"]

@@ -15,27 +15,38 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featx.errors import InputError
+from featx.kinds import one_of
 from featx.studies.kept_checks import Found, KeptChecks
 
 if TYPE_CHECKING:
     from featx.analysis.data_checks import NearDuplicates
     from featx.studies.fingerprints import Fingerprints
 
-__all__ = ["MOST_IMAGES", "Units", "count_groups", "find_copies", "find_units", "unchecked"]
+__all__ = [
+    "MOST_IMAGES",
+    "Units",
+    "copies_count_apart",
+    "count_groups",
+    "find_copies",
+    "find_units",
+    "unchecked",
+]
 
 #: With more inputs, searching all pairs for copies would take too long.
 MOST_IMAGES = 100_000
 
 
+def copies_count_apart(kind: str) -> str:
+    """Return what follows where no copies were searched for."""
+    one = "a picture" if kind == "image" else one_of(kind)
+    return f"copies of {one} count as different {kind}s"
+
+
 def unchecked(kind: str = "image") -> str:
     """Return what a result says where `checks` is off."""
-    copies = (
-        "copies of a picture count as different images"
-        if kind == "image"
-        else f"copies of a {kind} count as different {kind}s"
-    )
     return (
-        f"the data was not checked (checks=False): {copies}, and leaks and wrong labels were not looked for"
+        f"the data was not checked (checks=False): {copies_count_apart(kind)}, and leaks and wrong labels "
+        "were not looked for"
     )
 
 

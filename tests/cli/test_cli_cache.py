@@ -6,8 +6,9 @@ import pytest
 from pictures import BACKBONE, QUICK
 
 from featx import extract
-from featx.cache import Cache
+from featx.cache import Cache, Space
 from featx.cli import main
+from featx.cli.commands.cache import _described
 from featx.cli.parser import build_parser
 
 
@@ -154,3 +155,12 @@ def test_a_space_that_cannot_be_read_can_be_cleared(cache, capsys):
     assert run(capsys, "clear", "--yes", "--cache", cache.root)[0] == 0
     assert list(cache.root.iterdir()) == []
     assert "nothing to remove" in run(capsys, "clear", "--yes", "--cache", cache.root)[1]
+
+
+def test_the_size_of_a_text_is_its_most_tokens():
+    sizes = []
+    for long in ("cut", "mean"):
+        prepared = {"kind": "text", "tokenizer": "ab", "max_length": 256, "prefix": "", "long": long}
+        space = Space({"backbone": {"architecture": "bert", "layer": "pooled"}, "preprocessing": prepared})
+        sizes.append(_described(space)[2])
+    assert sizes == ["256 tokens", "256 tokens mean"]

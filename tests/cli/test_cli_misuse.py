@@ -28,9 +28,11 @@ featx compare phtos -o out                              | phtos
 featx compare ./phtos -o out                            | no such file or folder
 featx compare missing.csv -o out                        | missing.csv
 featx compare empty -o out                              | no images in this folder
-featx compare texts -o out                              | no images; .txt
+featx compare texts -o out                              | texts have no labels
+featx compare papers -o out                             | no images; no texts; .pdf; .txt file
 featx compare photos.zip -o out                         | a zip archive; unzip it
-featx compare notes.txt -o out                          | neither a table
+featx compare notes.txt -o out                          | texts have no labels
+featx compare notes.h5.log -o out                       | neither a table
 featx compare one-class -o out                          | one-class; class
 featx compare one-each -o out                           | one-each
 featx compare flat -o out                               | label
@@ -78,6 +80,19 @@ featx compare photos -o out --label kind                | kind
 featx compare words.csv -o out --target label           | number
 featx extract good.csv -o F2.h5 --label kind            | kind
 featx extract good.csv -o F2.h5 --split-by folder       | folder
+# tables of texts
+featx compare reviews.tsv -o out --text label           | label; --text
+featx compare reviews.tsv -o out --text reviews         | reviews; text; label
+featx compare tweets.csv -o out                         | tweets.csv; --text said
+featx compare tweets.csv -o out --text said             | tweets.csv; --label felt
+featx compare gap.tsv -o out                            | gap.tsv, row 4, column text; empty; skip
+featx compare latin.tsv -o out                          | latin.tsv, row 2; UTF-8
+featx compare ages.csv -o out                           | ages.csv; column text; numbers
+featx compare photos -o out --text review               | photos; --text
+featx compare F.h5 -o out --text review                 | text; features
+featx compare lines.jsonl -o out                        | lines.jsonl, row 2; JSON
+featx compare split -o out                              | train.tsv; train.csv
+featx extract "a warm and funny film" -o F2.h5          | list
 # features, models and experiments that are something else
 featx compare notes.h5 -o out                           | notes.h5
 featx compare F.h5 -o out --backbone resnet18           | backbones; features file
@@ -309,6 +324,22 @@ def home(tmp_path_factory):
     (root / "broken" / "crimson" / "00.png").write_bytes(whole[: len(whole) // 2])
     (root / "empty").mkdir()
     (root / "texts").mkdir()
+    (root / "papers").mkdir()
+    (root / "papers" / "a.pdf").write_text("text")
+    (root / "notes.h5.log").write_text("a text that is nothing else")
+    rows = [f"a {word} film {i}\t{word}" for word in ("good", "bad") for i in range(3)]
+    for name, lines in {
+        "reviews.tsv": ["text\tlabel", *rows],
+        "gap.tsv": ["text\tlabel", *rows[:2], " \tgood"],
+        "latin.tsv": ["text\tlabel", "a sh\xf6n film\tgood"],
+        "ages.csv": ["text,label", "31,good", "18,bad"],
+        "tweets.csv": ["said,felt", *(row.replace("\t", ",") for row in rows), "an odd film,bad"],
+        "lines.jsonl": ['{"text": "a film"}', "a film"],
+        "split/train.tsv": ["text\tlabel", *rows],
+        "split/train.csv": ["text,label", *rows],
+    }.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text("\n".join(lines) + "\n", encoding="latin-1")
     (root / "texts" / "a.txt").write_text("text")
     (root / "notes.txt").write_text("a text that is nothing else")
     (root / "notes.h5").write_text("a text that is nothing else")

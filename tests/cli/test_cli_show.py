@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +12,13 @@ import pytest
 
 from featx import compare
 from featx.cli import main
-from featx.cli.output import show_experiment
+from featx.cli.output import (
+    NARROWEST,
+    PLAIN_WIDTH,
+    fit_first_column,
+    show_experiment,
+    text_in_line,
+)
 from featx.data.features import Features
 from featx.data.tasks import Task
 
@@ -91,3 +99,39 @@ def test_names_in_the_files_of_somebody_else_move_no_line(capsys, results, tmp_p
     )
     show_experiment(SimpleNamespace(profile=False), (result, None))
     assert r"next: a\nnext: evil" in capsys.readouterr().out.splitlines()
+
+
+@pytest.fixture(scope="module")
+def results_of_texts(tmp_path_factory):
+    """A folder of results on texts, which are long and hold what moves a cursor."""
+    rng = np.random.default_rng(0)
+    kinds = np.arange(80) % 2
+    rows = (np.eye(2, 4)[kinds] + rng.normal(scale=0.8, size=(80, 4))).astype(np.float32)
+    space = {"backbone": {"architecture": "net"}, "preprocessing": {"kind": "text"}}
+    features = Features(rows, [f"{i}" for i in range(80)], kinds, ("ant", "bee"), space=space)
+    found = compare(features, classifiers=["lda"], n_boot=10, checks=False)
+    found.test_predictions = replace(
+        found.test_predictions, texts=["\x1b[2J it\nwas " + 60 * "long " for _ in found.test_predictions.ids]
+    )
+    folder = tmp_path_factory.mktemp("texts")
+    found.save(folder)
+    return folder
+
+
+def test_mistakes_on_texts_are_sentences_on_one_line(capsys, results_of_texts):
+    status, out, _ = run(capsys, "show", results_of_texts, "--limit", 2)
+    head, _, names, _, first, *_ = out.splitlines()
+    assert status == 0
+    assert re.fullmatch(r"lda: \d+ of 20 test texts are wrong, the most confident mistake first", head)
+    assert names.split() == ["text", "id", "true", "predicted", "probability"]
+    assert first.startswith("\\x1b[2J it\\nwas long long")
+    assert len(first) == PLAIN_WIDTH
+    assert "…  " in first
+
+
+def test_a_text_takes_what_is_left_of_a_line(monkeypatch):
+    monkeypatch.setattr("featx.cli.output.terminal_width", lambda: 60)
+    lines = [["text", "label"], ["a" * 200, "good"], ["short", "bad"]]
+    assert [row[0] for row in fit_first_column(lines)] == ["text", "a" * 52 + "…", "short"]
+    assert text_in_line("one\ttwo\n three \u202e") == "one two three \\u202e"
+    assert len(text_in_line("b" * 200, taken=55)) == NARROWEST

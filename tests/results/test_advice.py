@@ -313,3 +313,32 @@ def test_methods_of_older_files_were_not_tested_against_references_and_are_recom
     methods = [method("svm", 0.95), method("pixels", 0.97, "floor", p=0.4, best=0.95)]
     assert recommended(methods) is methods[0]
     assert "Warning" in advise(methods, 240)
+
+
+def test_what_is_as_good_without_a_network_is_named_with_its_cost():
+    tfidf = method("tfidf", 0.94, "floor", p=0.6, best=0.95, cost=1.2)
+    svm = method("svm", 0.95)
+    assert (
+        "Warning: it is not shown to be better than the reference, tfidf (0.940), which needs no network and "
+        "was trained in 1.2 s."
+    ) in advise([svm, tfidf], 240, kind="text")
+    majority = method("majority", 0.94, "floor", p=0.6, best=0.95)
+    assert "do not rely on it" in advise([svm, majority], 240, kind="text")
+
+
+def test_a_network_below_what_needs_none_is_not_worth_its_cost():
+    tfidf = method("tfidf", 0.96, "floor", p=1.0, best=0.95, cost=1.2)
+    methods = [against(method("svm", 0.95), tfidf=0.9), tfidf]
+    assert recommended(methods) is None
+    assert (
+        "That needs no network and was trained in 1.2 s, so a network is not worth its cost here."
+        in advise(methods, 200, kind="text")
+    )
+
+
+def test_advice_counts_inputs_of_the_kind():
+    probe = method("svm", 0.94, p=0.4, best=0.95)
+    said = advise([probe, method("full", 0.95, "finetune", cost=350.0)], 80, optimism=0.02, kind="text")
+    assert "on 80 test texts." in said
+    assert "With only 80 test texts" in said
+    assert "image" not in said

@@ -284,3 +284,26 @@ def test_columns_that_do_not_fit_follow_below_with_the_first_one_again():
     one_each = align_columns(lines, 1)
     assert [one_each[i] for i in (0, 5, 10)] == ["method  top-1", "method  balanced", "method  fit s"]
     assert len(align_columns(lines)) == len(align_columns(lines, 30)) == 4
+
+
+@pytest.mark.parametrize(
+    ("stated", "kind"),
+    [
+        ({}, "image"),
+        ({"dataset": {"kind": "text"}}, "text"),
+        ({"spaces": {"net": {"preprocessing": {"kind": "text"}}}}, "text"),
+        ({"spaces": {"net": {"preprocessing": {"resize": 256}}}}, "image"),
+        ({"spaces": {"net": 3, "other": {"preprocessing": "text"}}}, "image"),
+        ({"dataset": {"kind": "video"}}, "image"),
+    ],
+)
+def test_the_kind_of_the_inputs_is_that_of_the_data_else_of_the_space(stated, kind):
+    found = ComparisonResult(stated.get("dataset", {}), [], spaces=stated.get("spaces", {}))
+    assert found.input_kind == kind
+
+
+def test_units_of_texts_are_different_texts():
+    units = {"images": 20, "units": 18, "copies": 2}
+    found = ComparisonResult({"kind": "text"}, [], units=units)
+    said = "intervals and tests count 18 different texts as the units of 20 test texts, 2 of them copies"
+    assert found.units_note == f"{said} of another"

@@ -164,3 +164,20 @@ def test_options_of_an_experiment_are_words_without_those_that_have_their_defaul
         "b",
     ]
     assert option_words({"label": ["-x"], "trust_code": False}) == ["--label=-x"]
+
+
+def test_commands_for_texts_carry_their_options_and_ask_for_texts():
+    given = arguments(data="reviews.csv", text="review", max_length=128, long="mean", prefix="query: ")
+    assert shell_lines(given, kind="text") == [
+        "featx train reviews.csv --classifier svm --backbone timm:net --text review --max-length 128 "
+        "--long mean --prefix 'query: ' -o model.featx",
+        "featx predict model.featx NEW_TEXTS",
+    ]
+    assert python_lines(given, kind="text")[-1] == "model.predict(new_texts)"
+    again = options_again("featx rank reviews.csv --text review --long=mean --prefix 'query: ' -o out")
+    assert again == ["--text", "review", "--long", "mean", "--prefix", "query: "]
+
+
+def test_the_next_steps_of_a_result_on_texts_ask_for_texts():
+    found = ComparisonResult({"name": "x", "kind": "text"}, [], training=arguments(data="reviews.csv"))
+    assert found.next_steps[-1] == "model.predict(new_texts)"

@@ -9,6 +9,7 @@ import pytest
 
 from featx.errors import InputError, UnknownName
 from featx.results import MethodResult, Predicted, TestPredictions, column_names
+from featx.results.predictions import LONGEST_TEXT
 
 
 def names(*values):
@@ -78,3 +79,40 @@ def test_another_file_is_refused(tmp_path, text):
     (tmp_path / "p.csv").write_text(text)
     with pytest.raises(InputError, match=r"p\.csv: no predictions of a comparison"):
         TestPredictions.read_csv(tmp_path / "p.csv")
+
+
+TEXTS = TestPredictions(
+    ["0", "1", "2"],
+    names("good", "bad", "good"),
+    {"lda": Predicted(names("good", "good", "bad"), np.array([0.9, 0.6, 0.8]))},
+    ["=HYPERLINK(1), she said", "two\nlines\x1b[2J", "'quoted'"],
+)
+
+
+def test_texts_stand_beside_their_ids(tmp_path):
+    file = tmp_path / "predictions.csv"
+    file.write_text(TEXTS.to_csv(), encoding="utf-8")
+    head, *rows = csv.reader(file.read_text(encoding="utf-8").splitlines())
+    assert head == ["id", "text", "true", "lda", "lda probability"]
+    assert [row[1] for row in rows] == ["'=HYPERLINK(1), she said", "two\\nlines\\x1b[2J", "'quoted'"]
+    found = TestPredictions.read_csv(file)
+    assert found.texts == ["=HYPERLINK(1), she said", "two\\nlines\\x1b[2J", "'quoted'"]
+    assert found.true.tolist() == TEXTS.true.tolist()
+    assert list(found.methods) == ["lda"]
+    assert list(TEXTS.to_frame().columns) == head
+    assert repr(found).startswith("TestPredictions(test texts: 3;")
+
+
+def test_mistakes_on_texts_have_the_text():
+    expected = {"id": "2", "text": "'quoted'", "true": "good", "predicted": "bad", "probability": 0.8}
+    assert TEXTS.mistakes("lda")[0] == expected
+
+
+def test_a_text_is_no_longer_than_a_cell_of_a_spreadsheet_and_the_file_can_be_read(tmp_path):
+    long = TestPredictions(["0", "1"], names("a", "a"), {}, ["\x1b" * 200_000, "y" * LONGEST_TEXT])
+    file = tmp_path / "predictions.csv"
+    file.write_text(long.to_csv(), encoding="utf-8")
+    first, second = TestPredictions.read_csv(file).texts
+    assert len(first) == LONGEST_TEXT
+    assert first.endswith("…")
+    assert second == "y" * LONGEST_TEXT

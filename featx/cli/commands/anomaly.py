@@ -8,7 +8,7 @@ from featx.cli.flags import add_data, add_flag, add_network, add_output, add_run
 from featx.cli.output import run_experiment
 from featx.errors import InputError
 
-HELP = "find images unlike the normal ones"
+HELP = "find images or texts unlike the normal ones"
 
 
 def add(parser: ArgumentParser) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from featx.cli import values
 from featx.cli.flags import add_flag, add_quiet
 from featx.errors import InputError
+from featx.kinds import kind_of
 
 if TYPE_CHECKING:
     from featx.cache import Cache, Space, SpaceInfo
@@ -45,7 +46,7 @@ def add(parser: ArgumentParser) -> None:
         "gc",
         help="remove files that are no longer needed, merge small files",
         description="Removes what killed processes left, files in quarantine and empty spaces; merges small "
-        "files; forgets images that are gone. Other programs may use the cache meanwhile.",
+        "files; forgets inputs that are gone. Other programs may use the cache meanwhile.",
     )
     p.add_argument(
         "--max-size",
@@ -139,7 +140,7 @@ def gc(args: Namespace) -> int:
     if done.removed_files:
         parts.append(f"{_many(done.removed_files, 'left-over file')} removed")
     if done.forgotten:
-        parts.append(f"{_many(done.forgotten, 'image')} that are gone forgotten")
+        parts.append(f"{_many(done.forgotten, 'file')} that are gone forgotten")
     print(f"{cache.root}: {'; '.join(parts)}")
     if args.max_size is not None and done.bytes_after > args.max_size:
         print(f"still larger than {_bytes(args.max_size)}: the space used last stays; see featx cache clear")
@@ -193,13 +194,19 @@ def _chosen(prefix: str, infos: list[SpaceInfo], root: str) -> SpaceInfo:
 
 
 def _described(space: Space) -> tuple[str, ...]:
-    """Return backbone, layer, size of the input, precision and dtype, for people."""
+    """Return backbone, layer, size of the input, precision and dtype, for people.
+
+    The size of a text is the most tokens that the network takes, with ``mean`` where it is read in pieces.
+    """
     from featx.data.features.description import printable
 
     fields = space.flattened()
     size: Any = fields.get("preprocessing.crop") or fields.get("preprocessing.resize")
     if isinstance(size, list):
         size = "x".join(map(str, size))
+    if kind_of(space.fields.get("preprocessing")) == "text":
+        size = f"{fields.get('preprocessing.max_length', '?')} tokens"
+        size += " mean" if fields.get("preprocessing.long") == "mean" else ""
     weights = fields.get("backbone.weights")
     name = str(fields.get("backbone.architecture", "?")) + (f" {weights}" if weights else "")
     layer = str(fields.get("backbone.layer") or "-")

@@ -1,4 +1,4 @@
-"""``featx extract``: images to embeddings."""
+"""``featx extract``: images or texts to embeddings."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from featx.cli.flags import add_columns, add_data, add_flag, add_network, add_ou
 from featx.cli.output import list_failures, show_profile
 from featx.terminal import say
 
-HELP = "turn images into embeddings"
+HELP = "turn images or texts into embeddings"
 
 
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
-        "Writes the embedding of each image, from the cache or the network, into one HDF5 file."
+        "Writes the embedding of each image or text, from the cache or the network, into one HDF5 file."
     )
     add_data(parser)
     add_output(parser, "F.h5", "the HDF5 file to write")
@@ -38,6 +38,6 @@ def run(args: Namespace) -> None:
         f"{args.output}: {len(features)} embeddings of {features.dim} values "
         f"({run.get('forward_passes', 0)} forward passes, {run['seconds']['total']:.1f} s)"
     )
-    list_failures(features.failures)
+    list_failures(features.failures, features.kind)
     if args.profile:
         show_profile(run["profile"])

@@ -1,4 +1,4 @@
-"""``featx label``: choose the images to label next, suggest labels, and write a table to fill in."""
+"""``featx label``: choose the images or texts to label next, suggest labels, write a table to fill in."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from featx.cli import values
 from featx.cli.flags import add_data, add_flag, add_network, add_output, add_run
-from featx.cli.output import list_failures
+from featx.cli.output import fit_first_column, list_failures, text_in_line
 from featx.errors import InputError
+from featx.kinds import count_of
 from featx.terminal import printable, say, tell
 
 if TYPE_CHECKING:
@@ -18,29 +19,35 @@ if TYPE_CHECKING:
     from featx.data.label_table import LabelTable
     from featx.studies.labelling import LabelChoice, LabelRow
 
-HELP = "choose the images to label next, and suggest labels"
+HELP = "choose the images or texts to label next, and suggest labels"
 
 
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
-        "Chooses among the images of DATA without a label those to label next, and prints their paths, with "
-        "the most probable label where two classes have labels. With -o it writes a table of all images, the "
-        "chosen ones on top: fill in its column label, and run the same command again for the next ones; "
-        "labels that are filled in stay. The table is DATA for compare and train, and for this command."
+        "Chooses among the images or texts of DATA without a label those to label next, and prints their "
+        "paths, or the texts, with the most probable label where two classes have labels. With -o it writes "
+        "a table of all of them, the chosen ones on top: fill in its column label, and run the same command "
+        "again for the next ones; labels that are filled in stay. The table is DATA for compare and train, "
+        "and for this command."
     )
     add_data(
         parser,
-        "; or an .h5 file of featx extract. Images in a folder unlabelled/, images beside class folders, and "
-        "those with a blank cell have no label",
+        "; or an .h5 file of featx extract. Files in a folder unlabelled/, files beside class folders, and "
+        "rows with a blank cell have no label",
     )
-    add_output(parser, "FILE.csv", "the table of labels; beside it, a page with the pictures", required=False)
+    add_output(
+        parser,
+        "FILE.csv",
+        "the table of labels; beside it, a page with the pictures or texts",
+        required=False,
+    )
     parser.add_argument("-n", type=values.positive, default=20, metavar="N", help="how many (default: 20)")
     parser.add_argument(
         "--strategy",
         choices=["auto", "typical", "k-center", "margin", "badge"],
         default="auto",
-        help="typical: images that stand for many others; k-center: those unlike every labelled image; "
+        help="typical: those that stand for many others; k-center: those unlike every labelled one; "
         "margin: those that a probe trained on the labelled ones is least sure of; badge: unsure and diverse "
         "(default: auto, typical up to ten labels a class, then badge)",
     )
@@ -53,7 +60,7 @@ def add(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    """Print the images to label, the first one on top; write the table and the page."""
+    """Print the inputs to label, the first one on top; write the table and the page."""
     from featx.data.label_table import LabelTable
     from featx.options import Network, Reading, Run
     from featx.results.output_paths import output_file
@@ -62,8 +69,7 @@ def run(args: Namespace) -> None:
     if args.strategy == "k-center" and args.seed is not None:
         raise InputError("--seed has no effect: --strategy k-center draws nothing; leave it out")
     table = page = None
-    if args.output:
-        table = LabelTable.read(output_file(args.output, "labels", force=args.force))
+    file = output_file(args.output, "labels", force=args.force) if args.output else None
     options = vars(args) | {"verbose": not args.quiet}
     if args.weights == "random":
         options["weights"] = None
@@ -74,7 +80,8 @@ def run(args: Namespace) -> None:
         model = load_model(args.model)
     reading, run_options = Reading.of(options), Run.of(options)
     pool = LabelPool.open(args.data, reading=reading, run=run_options)
-    if table is not None:
+    if file is not None:
+        table = LabelTable.read(file, pool.of_texts)
         pool.add_labels(table)
         if table.labels and not args.quiet:  # what was said of DATA does not count them
             n = len(table.labels)
@@ -90,22 +97,25 @@ def run(args: Namespace) -> None:
         run=run_options,
         seed=args.seed or 0,
     )
-    _print([(row.path if pool.has_pictures else row.id, row) for row in choice.rows[: choice.n]])
-    list_failures(choice.failures)
+    rows = choice.rows[: choice.n]
+    shown = [row.text or (row.path if pool.has_pictures else row.id) for row in rows]
+    _print(list(zip(shown, rows, strict=True)), pool.images.kind)
+    list_failures(choice.failures, pool.images.kind)
     if table is not None:
         _write(args, pool.images, choice, table, page)
 
 
-def _print(rows: list[tuple[str, LabelRow]]) -> None:
-    """Print a path a line, with the suggestions where there are any."""
+def _print(rows: list[tuple[str, LabelRow]], kind: str) -> None:
+    """Print a path or text a line, with the suggestions where there are any."""
     from featx.results.tables import align_columns
 
     if all(row.suggested is None for _, row in rows):
         for path, _ in rows:
-            say(printable(path))
+            say(text_in_line(path) if kind == "text" else printable(path))
         return
-    lines = [[path, str(row.suggested), f"{row.confidence:.2f}"] for path, row in rows]
-    say("\n".join(align_columns([["image", "suggested", "confidence"], *lines])))
+    lines = [[kind, "suggested", "confidence"]]
+    lines += [[path, str(row.suggested), f"{row.confidence:.2f}"] for path, row in rows]
+    say("\n".join(align_columns(fit_first_column(lines) if kind == "text" else lines)))
 
 
 def _write(
@@ -115,24 +125,29 @@ def _write(
     from featx.data import Dataset
     from featx.report.labelling import write_label_page
     from featx.results.next_command import compare_line
-    from featx.studies.output import thumbnails_of
+    from featx.studies.output import samples_of
 
     cells = []
     for row in choice.rows:
-        cell = {"path": table.path_of(row.path), "label": row.label or "", "suggested": row.suggested or ""}
+        if table.of_texts and row.text is None:
+            continue  # it could not be read
+        cell = {"id": row.id, "text": row.text or ""} if table.of_texts else {"path": table.path_of(row.path)}
+        cell |= {"label": row.label or "", "suggested": row.suggested or ""}
         cell["confidence"] = "" if row.confidence is None else f"{row.confidence:.3f}"
         cell |= {name: of for name, of in (("split", row.split), ("group", row.group)) if of is not None}
         cells.append(cell)
     table.write(cells)
     labelled = sum(row.label is not None for row in choice.rows)
     first = "row" if choice.n == 1 else f"{choice.n} rows"
-    said = f"{len(cells)} images, {labelled} with a label; to label next: its first {first}"
+    said = f"{count_of(len(cells), images.kind)}, {labelled} with a label; to label next: its first {first}"
     say(f"\n{args.output}: {said}")
     if page is not None and isinstance(images, Dataset):
         shown = choice.rows[: choice.n]
-        pictures = thumbnails_of(images, {row.id for row in shown})
-        write_label_page(page, table.file.name, [(r.id, r.suggested, r.confidence) for r in shown], pictures)
-        say(f"pictures: {Path(args.output).with_suffix('.html')}")
+        samples = samples_of(images, {row.id for row in shown})
+        rows = [(row.id, row.suggested, row.confidence) for row in shown]
+        write_label_page(page, table.file.name, rows, samples, images.kind)
+        name = "pictures" if images.kind == "image" else f"{images.kind}s"
+        say(f"{name}: {Path(args.output).with_suffix('.html')}")
     elif not (table.file.parent / cells[0]["path"]).exists():
         tell(f"the paths are the ids of {args.data}: move {args.output} to the folder that they begin in")
     compare = compare_line(args.output)

@@ -1,7 +1,9 @@
-"""``featx search``: find the images of a features file that are most similar to a query."""
+"""``featx search``: find the images or texts of a features file that are most similar to a query."""
 
 from __future__ import annotations
 
+import os
+import re
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,17 +19,26 @@ if TYPE_CHECKING:
     from featx.analysis.neighbours import Match
     from featx.data.features import Features
 
-HELP = "find the images of a features file that are most similar to a query"
+#: A longer text is no path on any system.
+_LONGEST_PATH = 4096
+_DIGITS = re.compile(r"\d+")
+
+HELP = "find the images or texts of a features file that are most similar to a query"
 
 
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
-        "Lists the images of F.h5 nearest to each QUERY, by the cosine of their embeddings. An image file is "
-        "embedded with the network that made F.h5."
+        "Lists the images or texts of F.h5 nearest to each QUERY, by the cosine of their embeddings. An "
+        "image file, or a text, is embedded with the network that made F.h5."
     )
     parser.add_argument("file", metavar="F.h5", help="a file of featx extract")
-    parser.add_argument("queries", nargs="+", metavar="QUERY", help="an id in F.h5, else an image file")
+    parser.add_argument(
+        "queries",
+        nargs="+",
+        metavar="QUERY",
+        help="an id in F.h5, else an image file; for texts a .txt file or the text itself, in quotes",
+    )
     parser.add_argument("-k", type=values.positive, default=10, metavar="K", help="how many (default: 10)")
     parser.add_argument("--json", action="store_true", help="for programs, instead of a table")
     parser.add_argument("--weights", metavar="PATH", help="where the local checkpoint of the backbone is now")
@@ -39,7 +50,7 @@ def add(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    """Print the images that are most similar to each query."""
+    """Print the images or texts that are most similar to each query."""
     from featx.analysis.neighbours import SimilarImages
     from featx.data.features import load_features
     from featx.options import require_no_effect
@@ -48,22 +59,19 @@ def run(args: Namespace) -> None:
     labels = _labels(features)
     known = set(features.ids)
     new = [query for query in dict.fromkeys(args.queries) if query not in known]
+    of_texts = features.kind == "text"
     for query in new:
-        path = Path(query)
-        if path.is_dir():
-            raise DatasetError(f"{query}: a folder; QUERY is an id in {args.file} or an image file")
-        if not path.exists():
-            raise DatasetError(f"{UnknownName('image', query, features.ids)} (nor is there such a file)")
+        (_check_text if of_texts else _check_image)(query, features.ids, args.file)
     if not new:
         why = "every QUERY is an id of the file, and no network runs"
         require_no_effect("weights", args.weights, None, why)
         require_no_effect("trust_code", args.trust_code, False, why)
-    images = SimilarImages(features)
+    similar = SimilarImages(features)
     found: dict[str, list[Match]] = {}
     if new:
         k = min(args.k, len(features))
-        found.update(zip(new, images.search(_embedded(new, features, args), k), strict=True))
-    answers = [(query, found.get(query) or images.like(query, args.k)) for query in args.queries]
+        found.update(zip(new, similar.search(_embedded(new, features, args), k), strict=True))
+    answers = [(query, found.get(query) or similar.like(query, args.k)) for query in args.queries]
     if args.json:
         say(json_line([_record(query, matches, labels) for query, matches in answers]))
         return
@@ -76,9 +84,33 @@ def run(args: Namespace) -> None:
             say(f"  {1 - match.distance:7.4f}  {id:<{width}}  {label}".rstrip())
 
 
-def _embedded(paths: list[str], features: Features, args: Namespace) -> np.ndarray:
-    """Embed image files with the network that made the features file."""
-    from featx.data import from_arrays
+def _check_image(query: str, ids: list[str], file: str) -> None:
+    """Raise `DatasetError` for what is no image file."""
+    path = Path(query)
+    if path.is_dir():
+        raise DatasetError(f"{query}: a folder; QUERY is an id in {file} or an image file")
+    if not path.exists():
+        raise DatasetError(f"{UnknownName('image', query, ids)} (nor is there such a file)")
+
+
+def _check_text(query: str, ids: list[str], file: str) -> None:
+    """Raise `DatasetError` for an empty text, and for what is meant as an id or a file that is not there."""
+    if not query.strip():
+        raise DatasetError(f"an empty QUERY; expected an id in {file}, a .txt file or a text")
+    # An id that was mistyped differs from others in its number, as in reviews.csv:12.
+    is_id = _DIGITS.sub("0", query) in {_DIGITS.sub("0", id) for id in ids}
+    if not _is_text_file(query) and (is_id or (query.endswith(".txt") and len(query.split()) == 1)):
+        raise DatasetError(f"{UnknownName('text', query, ids)} (nor is there such a file)")
+
+
+def _is_text_file(query: str) -> bool:
+    # A long text is no path, and the system may refuse to look for it.
+    return query.endswith(".txt") and len(query) < _LONGEST_PATH and os.path.isfile(query)
+
+
+def _embedded(queries: list[str], features: Features, args: Namespace) -> np.ndarray:
+    """Embed image files, or texts, with the network that made the features file."""
+    from featx.data import from_arrays, inputs_of
     from featx.extraction import backbone_arguments, embed, matching_embedder
     from featx.options import Run
 
@@ -92,8 +124,11 @@ def _embedded(paths: list[str], features: Features, args: Namespace) -> np.ndarr
         weights=args.weights,
         trust_code=args.trust_code,
     )
-    images = from_arrays(paths, None).images
-    rows: np.ndarray = embed(images, embedder, cache=args.cache, verbose=not args.quiet).embeddings
+    if features.kind == "text":
+        inputs = inputs_of([Path(query) if _is_text_file(query) else query for query in queries], "text")
+    else:
+        inputs = from_arrays(queries, None).inputs
+    rows: np.ndarray = embed(inputs, embedder, cache=args.cache, verbose=not args.quiet).embeddings
     return rows
 
 

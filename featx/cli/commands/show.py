@@ -1,4 +1,4 @@
-"""``featx show``: list the test images that a method of a comparison got wrong."""
+"""``featx show``: list the test inputs that a method of a comparison got wrong."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from featx.terminal import printable, say
 
 if TYPE_CHECKING:
     from featx.results import ComparisonResult, TestPredictions
+    from featx.results.tables import Lines
 
-HELP = "list the test images that a comparison got wrong"
+HELP = "list the test images or texts that a comparison got wrong"
 
 
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
-        "Lists the test images that a method got wrong, the most confident mistake first (of numbers, the "
-        "largest error first). The predictions of every method are in predictions.csv."
+        "Lists the test images or texts that a method got wrong, the most confident mistake first (of "
+        "numbers, the largest error first). The predictions of every method are in predictions.csv."
     )
     parser.add_argument("results", metavar="DIR", help="a folder of results of featx compare")
     parser.add_argument("--method", metavar="NAME", help="default: the recommended method, else the best one")
@@ -35,27 +36,33 @@ def add(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    """Print the wrong images of one method."""
+    """Print the wrong inputs of one method."""
+    from featx.cli.output import fit_first_column
     from featx.results.tables import align_columns
 
     folder = Path(args.results)
     result, predictions = _read(folder)
     name = args.method or _choose(result, predictions)
     mistakes = predictions.mistakes(name)
-    n, said = len(predictions), printable(name)
+    said, kind = printable(name), "image" if predictions.texts is None else "text"
+    tests = f"{len(predictions)} test {kind}s"
     if not mistakes:
-        say(f"{said}: none of {n} test images is wrong")
+        say(f"{said}: none of {tests} is wrong")
         return
     if predictions.are_numbers:
-        say(f"{said}: {n} test images, the largest error first\n")
+        say(f"{said}: {tests}, the largest error first\n")
     else:
-        say(f"{said}: {len(mistakes)} of {n} test images are wrong, the most confident mistake first\n")
+        say(f"{said}: {len(mistakes)} of {tests} are wrong, the most confident mistake first\n")
     path_of = _path_finder(folder)
-    lines = [["image", *list(mistakes[0])[1:]]]
+    lines: Lines = []
     for mistake in mistakes[: args.limit]:
-        id, *cells = mistake.values()
-        lines.append([path_of(id), *(f"{x:.4g}" if isinstance(x, float) else x for x in cells)])
-    say("\n".join(align_columns(lines)))
+        cells = {name: f"{x:.4g}" if isinstance(x, float) else x for name, x in mistake.items()}
+        if kind == "text":  # in front, where a column is aligned left
+            cells = {"text": cells.pop("text")} | cells
+        else:
+            cells = {"image": path_of(cells.pop("id"))} | cells
+        lines += [list(cells.values())] if lines else [list(cells), list(cells.values())]
+    say("\n".join(align_columns(lines if kind == "image" else fit_first_column(lines))))
     if len(mistakes) > args.limit:
         say(f"\n{len(mistakes) - args.limit} more with --limit {len(mistakes)}")
 

@@ -10,6 +10,7 @@ from featx.cache.identity import Space
 from featx.data.features.file import FeaturesFile, open_features
 from featx.data.labels import SPLITS
 from featx.data.tasks import LABEL, Task
+from featx.kinds import kind_of
 from featx.terminal import printable
 
 __all__ = ["describe"]
@@ -26,6 +27,7 @@ def describe(path: str | os.PathLike[str]) -> str:
         If the file is missing, damaged in any row, or not a features file.
     """
     with open_features(path) as file:
+        kind = kind_of(file.space.get("preprocessing"))
         lines = [
             f"{path}",
             f"  embeddings   {len(file)} x {file.dim} {file.embeddings.dtype.name}",
@@ -42,7 +44,7 @@ def describe(path: str | os.PathLike[str]) -> str:
             lines += [f"    {name}: {known.get(i, 0)}" for i, name in list(shown.items())[:20]]
             if len(shown) > 20:
                 lines.append(f"    and {len(shown) - 20} more")
-        lines += [f"  target       {_task(task)}" for task in file.targets.values()]
+        lines += [f"  target       {_task(task, kind)}" for task in file.targets.values()]
         if file.splits is not None:
             parts = [f"{name} {np.count_nonzero(file.splits == name)}" for name in SPLITS]
             lines.append(f"  splits       {', '.join(p for p in parts if not p.endswith(' 0')) or 'none'}")
@@ -70,10 +72,10 @@ def _not_finite(file: FeaturesFile) -> list[str]:
     return [f"    {len(bad)} not finite, the first in row {bad[0]} ({file.ids[bad[0]]})"] if bad else []
 
 
-def _task(task: Task) -> str:
+def _task(task: Task, kind: str) -> str:
     values = task.values[task.present]
     absent = len(task) - len(values)
-    gaps = f", {absent} images without" if absent else ""
+    gaps = f", {absent} {kind}s without" if absent else ""
     if task.classes is not None:
         return f"{task.name}: {len(task.classes)} classes{gaps}"
     span = f", {values.min():.4g} to {values.max():.4g}" if len(values) else ""

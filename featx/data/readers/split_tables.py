@@ -77,10 +77,10 @@ def read_split_tables(
     joined = _joined(str(folder), [part for part in parts if part[2].rows] or parts, len(tables) > 1)
     name = folder.name or folder.resolve().name
     dataset = make_dataset(joined, name, labelled=labelled, label=label, target=target, on_error=on_error)
-    files = [file.name for _, file, _ in parts]
-    origin = f"the tables {', '.join(map(repr, files[:5]))}{', ...' if len(files) > 5 else ''}"
+    used = [file.name for _, file, _ in parts]
+    origin = f"the tables {quote_names(used)}"
     reading = replace(
-        dataset.reading, splits_from=origin if len(tables) > 1 else "", left_out=_left_out(folder, files)
+        dataset.reading, splits_from=origin if len(tables) > 1 else "", left_out=_left_out(folder, used)
     )
     return replace(dataset, reading=reading)
 

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from featx.data import images_of
+from featx.data import inputs_of
 from featx.data.splits import Split, validation_part
 from featx.errors import InputError
 from featx.estimators.finetuned.fitted import Fitted
@@ -35,14 +35,18 @@ _RECIPE = (
 )
 
 
+#: Options of the network that `featx.load_backbone` takes, besides its weights.
+_PREPARING = ("preprocessing", "image_size", "max_length", "long", "prefix", "trust_code")
+
+
 class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
-    """Fine-tune a pretrained network to the classes of `y`: images in, labels out.
+    """Fine-tune a pretrained network to the classes of `y`: images or texts in, labels out.
 
     Parameters
     ----------
     backbone : str, torch.nn.Module or Backbone, default="mobilenet_v2"
-        A name of ``featx backbones`` or ``timm:NAME``, a network of your own, of which a copy is trained, or
-        what `featx.load_backbone` returned.
+        A name of ``featx backbones``, ``timm:NAME`` or, also of texts, ``hf:NAME``; a network of your own, of
+        which a copy is trained; or what `featx.load_backbone` returned.
     mode : {"head", "last", "gradual", "full"}, default="head"
         Which layers are trained: a new linear head on frozen embeddings; the head and the last blocks; every
         layer, unfrozen from the top epoch by epoch; or every layer from the start. See Notes.
@@ -52,12 +56,15 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
         Replaces the one that the weights state; a network of your own needs it.
     image_size : int, optional
         Another input resolution than the published one.
+    max_length, long, prefix : optional
+        Settings of texts, as in `featx.extract`. With ``long="mean"`` the features of a long text are the
+        mean of those of its pieces in training, too, which takes the time and the memory of all of them.
     trust_code : bool, default=False
         Consent to run the Python code that a backbone comes with, such as ``hub:REPO:ENTRY``.
     epochs, batch_size, lr_head, lr_backbone, weight_decay, unfreeze, patience, augment : optional
         Fields of `featx.methods.finetune.Recipe`; None is the value of
         `featx.methods.finetune.default_recipe` for the mode and the number of training images. A given
-        `lr_backbone` is used without a search. In the modes that train layers, given `epochs` are all run
+        `lr_backbone` is used without a search; `augment` is for images only. In the modes that train layers, given `epochs` are all run
         unless `patience` is given, too. Mode ``"head"`` ignores `lr_backbone`, `unfreeze` and `augment`. The
         other modes first train a head, always with the defaults of ``"head"``.
     recipe : dict, optional
@@ -81,7 +88,7 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
     cache : path, optional
         Root of the embedding cache.
     random_state : int, numpy.random.RandomState or None, default=None
-        Seed of the validation part, the order of the images and the random crops. On a CPU the same integer
+        Seed of the validation part, the order of the images, the random crops and dropout. On a CPU the same integer
         gives the same predictions. None draws a new seed; global random states are never used.
     n_jobs : int, optional
         Cores that compute embeddings.
@@ -93,7 +100,7 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
     classes_ : ndarray of shape (n_classes,)
         Classes in the dtype of `y`, sorted.
     n_features_in_ : int
-        1: an image is one feature, whatever its size.
+        1: an image or a text is one feature, whatever its size.
     n_iter_ : int
         Epochs of the last fit.
     best_epoch_ : int
@@ -160,6 +167,9 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
         weights: Any = "default",
         preprocessing: Any = None,
         image_size: int | None = None,
+        max_length: int | None = None,
+        long: str | None = None,
+        prefix: str | None = None,
         trust_code: bool = False,
         epochs: int | None = None,
         batch_size: int | None = None,
@@ -186,6 +196,9 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
         self.weights = weights
         self.preprocessing = preprocessing
         self.image_size = image_size
+        self.max_length = max_length
+        self.long = long
+        self.prefix = prefix
         self.trust_code = trust_code
         self.epochs = epochs
         self.batch_size = batch_size
@@ -208,13 +221,13 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
         self.verbose = verbose
 
     def fit(self, X: Any, y: Any) -> FineTunedClassifier:
-        """Train on labelled images.
+        """Train on labelled images or texts.
 
         Parameters
         ----------
-        X : sequence of shape (n_images,)
-            Anything that `featx.data.images_of` takes.
-        y : array-like of shape (n_images,)
+        X : sequence of shape (n_inputs,)
+            Anything that `featx.data.inputs_of` takes; strings are texts for a network of texts, else paths.
+        y : array-like of shape (n_inputs,)
             Strings, whole numbers or booleans, of at least two classes.
 
         Returns
@@ -225,8 +238,8 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
         ------
         InputError
             A parameter or `y` cannot be used; the message names it.
-        ImageError
-            An image cannot be read.
+        SourceError
+            An image or a text cannot be read.
         ModelMismatch
             With `warm_start`: the backbone is not that of the last fit.
         """
@@ -234,13 +247,13 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
         from featx.methods.finetune.announcing import announced, say_epoch
 
         self._check_parameters()
-        images = self._images(X)
-        classes, codes = encode_labels(y, len(images))
+        backbone = self._backbone()
+        images = self._inputs(X, backbone)
+        classes, codes = encode_labels(y, len(images), backbone.kind)
         fitted = self._continued(classes) if self.warm_start and hasattr(self, "_fitted") else None
         # Use the seed of the first fit: images set aside then must not be trained on now.
         seed = seed_from(self.random_state) if fitted is None else fitted.seed
         fits = 0 if fitted is None else fitted.fits
-        backbone = self._backbone()
         require_trainable(backbone, [self.mode])
         if fitted is not None:
             fitted.check(backbone)
@@ -248,12 +261,13 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
         notes = []
         if start is not None and start.refit_history:
             train, val = np.arange(len(codes)), np.array([], np.int64)
-            notes.append("no image was set aside: the last fit had trained on all of them")
+            notes.append(f"no {backbone.kind} was set aside: the last fit had trained on all of them")
         else:
-            train, val = self._parts(codes, seed)
+            train, val = self._parts(codes, seed, backbone.kind)
+        recipe, n_classes = self._recipe(len(train), choose_optimizer(backbone), backbone.kind), len(classes)
+        recipe.require_kind(backbone.kind)
         precision = self.precision if fitted is None else self._precision(fitted)
         rows = self._rows(images, backbone, precision)
-        recipe, n_classes = self._recipe(len(train), choose_optimizer(backbone)), len(classes)
         sizes = len(train), len(val)
         with announced(
             backbone, images, n_classes, recipe, *sizes, device=self.device, verbose=self.verbose
@@ -286,11 +300,11 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
         return self
 
     def predict(self, X: Any) -> np.ndarray:
-        """Return the most probable class of each image.
+        """Return the most probable class of each input.
 
         Returns
         -------
-        ndarray of shape (n_images,)
+        ndarray of shape (n_inputs,)
             Values of `classes_`.
         """
         logits = self._logits(X)
@@ -301,7 +315,7 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray of shape (n_images, n_classes), float64
+        ndarray of shape (n_inputs, n_classes), float64
             Probabilities in the order of `classes_`; rows add up to 1.
         """
         logits = self._logits(X)
@@ -313,7 +327,7 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray of shape (n_images,) or (n_images, n_classes), float64
+        ndarray of shape (n_inputs,) or (n_inputs, n_classes), float64
             With two classes the score of the second minus that of the first, which is the log-odds.
         """
         logits = self._logits(X)
@@ -321,20 +335,20 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
 
     def _logits(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
-        images = self._images(X)
         tuned = self._fitted.tuned(self._backbone, self.device)
+        images = self._inputs(X, tuned._backbone)
         if tuned.recipe.mode != "head":
             return tuned.logits(images)
         rows = self._rows(images, tuned._backbone, self._precision(self._fitted))
         return tuned.logits(rows.embeddings)
 
-    def _images(self, X: Any) -> Sequence[Any]:
-        """Return the sources of images in any form."""
-        return images_of(X)
+    def _inputs(self, X: Any, backbone: Any) -> Sequence[Any]:
+        """Return the sources of images or texts in any form."""
+        return inputs_of(X, backbone.kind)
 
     def _backbone(self) -> Any:
         """Return the pretrained network, shared by all classifiers in this process."""
-        options = {name: getattr(self, name) for name in ("preprocessing", "image_size", "trust_code")}
+        options = {name: getattr(self, name) for name in _PREPARING}
         return reuse_backbone(self.backbone, weights=self.weights, **options)
 
     def _precision(self, fitted: Fitted) -> str:
@@ -350,7 +364,7 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
         embedder = network_embedder(backbone, run)
         return embed(images, embedder, cache=self.cache, n_jobs=self.n_jobs, verbose=self.verbose)
 
-    def _recipe(self, n_train: int, optimizer: str = "sgd") -> Recipe:
+    def _recipe(self, n_train: int, optimizer: str = "sgd", kind: str = "image") -> Recipe:
         from featx.methods.finetune import Recipe, default_recipe
 
         given = {name: getattr(self, name) for name in _RECIPE if getattr(self, name) is not None}
@@ -367,11 +381,11 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
                     f"FineTunedClassifier: {name} is a parameter of its own, not a key of recipe"
                 )
         optimizer = str(further.get("optimizer", optimizer))
-        default = default_recipe(self.mode, n_train, optimizer)
+        default = default_recipe(self.mode, n_train, optimizer, kind)
         return Recipe.from_dict(default.to_dict() | given | further)
 
-    def _parts(self, codes: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the images to train on, and the images that choose the epoch."""
+    def _parts(self, codes: np.ndarray, seed: int, kind: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the inputs to train on, and the inputs that choose the epoch."""
         everything, nothing = np.arange(len(codes)), np.array([], np.int64)
         if not self.early_stopping:
             return everything, nothing
@@ -380,7 +394,7 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
         )
         if not len(val):
             warnings.warn(
-                "FineTunedClassifier: every class has a single image, so none can be set aside for early "
+                f"FineTunedClassifier: every class has a single {kind}, so none can be set aside for early "
                 "stopping; all epochs are run",
                 stacklevel=3,
             )
@@ -415,7 +429,7 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
             raise InputError(
                 f"FineTunedClassifier: validation_fraction must lie between 0 and 1, got {fraction!r}"
             )
-        network = ("backbone", "weights", "preprocessing", "image_size", "trust_code")
+        network = ("backbone", "weights", *_PREPARING)
         run = ("precision", "engine", "device", "cache", "n_jobs", "verbose")
         check_options(**{name: getattr(self, name) for name in (*network, *run)})
         self._recipe(1)  # checks names and ranges of the other parameters

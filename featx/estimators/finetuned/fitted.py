@@ -54,4 +54,7 @@ class Fitted:
 
 
 def _identity(backbone: Any) -> dict[str, Any]:
-    return backbone.identity | {"preprocessing": backbone.preprocessing.to_dict()}
+    identity = backbone.identity | {"preprocessing": backbone.preprocessing.to_dict()}
+    if backbone.kind == "text":
+        identity["tokenizer"] = backbone.preprocessing.identity["tokenizer"]
+    return identity

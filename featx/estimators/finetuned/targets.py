@@ -11,16 +11,16 @@ from sklearn.utils.validation import column_or_1d
 from featx.errors import InputError
 
 
-def encode_labels(y: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
+def encode_labels(y: Any, n: int, kind: str = "image") -> tuple[np.ndarray, np.ndarray]:
     """Return the sorted classes of `y`, in its dtype, and the index of each label among them."""
     if y is None:
         raise InputError("FineTunedClassifier requires y to be passed, but the target y is None")
     labels = column_or_1d(y, warn=True)
     if len(labels) != n:
-        raise InputError(f"y: expected one label for each of the {n} images, got {len(labels)}")
+        raise InputError(f"y: expected one label for each of the {n} {kind}s, got {len(labels)}")
     missing = _missing(labels)
     if len(missing):
-        raise InputError(f"Input y contains NaN: y[{missing[0]}] is missing; give every image a label")
+        raise InputError(f"Input y contains NaN: y[{missing[0]}] is missing; give every {kind} a label")
     if labels.dtype.kind == "f" and not np.isfinite(labels).all():
         raise InputError("Input y contains infinity; labels are strings, whole numbers or booleans")
     check_classification_targets(labels)

@@ -110,8 +110,9 @@ def _cut_before(module: nn.Module, name: str, first: int, sample: Tensor) -> Cut
 
     lower, upper, training = share(module), share(module), set_training(share(module))
     for number, block in enumerate(_list(lower, name)):
-        work = _pass_on if number != first else partial(_keep, now)
-        block.forward = partial(work, lengths[number])
+        if number >= first:
+            work = partial(_keep, now) if number == first else _pass_on
+            block.forward = partial(work, lengths[number])
     for part in (upper, training):
         blocks = _list(part, name)
         for number in range(first):

@@ -140,7 +140,13 @@ class NetworkTraining:
             else None
         )
         self.average = MovingAverage(self.parameters, recipe.ema) if recipe.ema else None
-        self.optimizer = make_optimizer(recipe.optimizer, groups, lr=recipe.lr_head, momentum=recipe.momentum)
+        self.optimizer = make_optimizer(
+            recipe.optimizer,
+            groups,
+            lr=recipe.lr_head,
+            momentum=recipe.momentum,
+            fused=self.inputs.kind == "text" and network.arithmetic.device.type in ("cpu", "cuda"),
+        )
         self.peaks = [group["lr"] for group in self.optimizer.param_groups]
         self.scaler = network.arithmetic.scaler()
         self.best = BestEpoch(self.parameters)

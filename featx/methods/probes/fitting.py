@@ -23,7 +23,7 @@ from featx.methods.probes.definitions import define
 from featx.methods.probes.fitted import FittedProbe, threads_for
 from featx.methods.probes.folds import MOST_FOLDS, Folds, fewest_rows, two_folds
 from featx.methods.probes.large_sets import SAMPLE, fit_large, fits_in_blocks
-from featx.methods.probes.probe import Probe, TaskName, Variant
+from featx.methods.probes.probe import INPUT, Probe, TaskName, Variant
 from featx.methods.probes.products import ON_CPU, computed_by, products_on
 from featx.methods.probes.row_blocks import IN_MEMORY, RowBlocks, rows_of
 from featx.methods.probes.selection import expand, limit_neighbours, predict_out_of_fold
@@ -189,7 +189,7 @@ def fit_to(
         cv_score=score,
         seconds=time.perf_counter() - start,
         kind=probe.kind,
-        notes=plan.notes,
+        notes=[note.replace(INPUT, rows.kind) for note in plan.notes],
         task=rows.task,
         fitter=probe.fitter,
     )
@@ -231,7 +231,7 @@ def _plan(name, estimator, grid, rows: TrainingRows, validation, metric: str, jo
     if drawn is None and isinstance(rows.X, RowBlocks) and (probe.choose or not fits_in_blocks(estimator)):
         drawn, why = target.sample(rows.y, SAMPLE), f": {probe.name} needs all rows in memory"
     if drawn is not None:
-        notes.append(f"fitted on a {target.sample_name} of {len(drawn)} of {n} training images{why}")
+        notes.append(f"fitted on a {target.sample_name} of {len(drawn)} of {n} training {INPUT}s{why}")
         validation = None if validation is None else np.flatnonzero(np.isin(drawn, validation))
         rows = rows.take(drawn)
         problem = target.problem(rows.y, len(rows), rows.X.shape[1])
@@ -276,7 +276,7 @@ def _fit_in_memory(plan: _Plan) -> tuple[Any, dict[str, Any], float | None]:
     if not probe.calibrated:
         return model, best, score
     if not folds:
-        notes.append("probabilities are too sure: no training image could be held out to calibrate them")
+        notes.append(f"probabilities are too sure: no training {INPUT} could be held out to calibrate them")
     elif held_out is None:
         halves = two_folds(folds, rows.y) if few else folds
         found = predict_out_of_fold(probe.fitter, rows, unfitted, [best], halves, tempered=True, n_jobs=jobs)
@@ -322,7 +322,7 @@ def _select(plan: _Plan, folds: Folds):
     sample = rows if len(candidates) == 1 else rows.sample
     if sample is not rows:
         plan.notes.append(
-            f"settings selected on a {plan.target.sample_name} of {len(sample)} training images"
+            f"settings selected on a {plan.target.sample_name} of {len(sample)} training {INPUT}s"
         )
         folds = sample.folds
     if not plan.own:

@@ -32,6 +32,7 @@ from featx.methods.probes.block_moments import Moments, sum_moments
 from featx.methods.probes.catalogue.protocols import Prototypes
 from featx.methods.probes.folds import MOST_FOLDS, fewest_rows
 from featx.methods.probes.newton import NewtonPath
+from featx.methods.probes.probe import INPUT
 from featx.methods.probes.row_blocks import RowBlocks, StandardisedRows
 from featx.methods.probes.selection import limit_neighbours, predict_out_of_fold
 from featx.methods.probes.temperature import TemperatureClassifier, log_scores, score_kind
@@ -74,7 +75,7 @@ def fit_large(
         # A class with one group in the sample leaves all rows, which then have to be in memory.
         sample = rows.sample if rows.sample is not rows else rows.take(np.arange(len(rows)))
         if sample.folds:
-            notes.append(f"settings selected on a {target.sample_name} of {len(sample)} training images")
+            notes.append(f"settings selected on a {target.sample_name} of {len(sample)} training {INPUT}s")
             found = predict_out_of_fold(
                 probe.fitter,
                 sample,
@@ -102,7 +103,7 @@ def fit_large(
         scores.append(scores_in_blocks(start, rows.X.take(out)))
     fitted = fit_in_blocks(clone(model), rows, np.arange(len(rows)), sums.whole, start)
     if not held:
-        notes.append("probabilities are too sure: no training image could be held out to calibrate them")
+        notes.append(f"probabilities are too sure: no training {INPUT} could be held out to calibrate them")
         held, scores = [np.arange(len(rows))], [scores_in_blocks(fitted, rows.X)]
     elif score is None:
         at, z = np.concatenate(held), np.concatenate(scores)

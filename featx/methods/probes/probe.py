@@ -13,6 +13,8 @@ Grid = dict[str, list[Any]]
 #: Chosen settings, their score, and (coefficients, intercepts) to start the last fit from, or None.
 Choice = tuple[dict[str, Any], "float | None", Any]
 TaskName = Literal["classes", "numbers"]
+#: Stands in notes for the kind of input, such as "image" or "text".
+INPUT = "{input}"
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Variant:
     params : dict
         Further settings to report, as JSON.
     note : str
-        A remark for the reader of its result.
+        A remark for the reader of its result; `INPUT` stands for the kind of input.
     """
 
     title: str

@@ -9,7 +9,7 @@ from sklearn.model_selection import GroupKFold, KFold
 
 from featx.errors import DatasetError, InputError
 from featx.methods.probes.folds import MOST_FOLDS, Folds, make_folds
-from featx.methods.probes.probe import Probe, Problem
+from featx.methods.probes.probe import INPUT, Probe, Problem
 
 _IMBALANCE = 1.5
 
@@ -18,7 +18,7 @@ class Classes:
     """Class labels: samples and folds are stratified, balanced accuracy and log loss choose the settings."""
 
     sample_name = "stratified sample"
-    no_choice = "settings not selected: some class has one image, or one group, to train on"
+    no_choice = f"settings not selected: some class has one {INPUT}, or one group, to train on"
     rule = (
         "balanced accuracy out of fold within one standard error of the best",
         "log loss out of fold",
@@ -93,7 +93,7 @@ class Numbers:
     """Numbers: mean squared error chooses the settings, and R² is reported."""
 
     sample_name = "sample"
-    no_choice = "settings not selected: too few images, or one group only, to train on"
+    no_choice = f"settings not selected: too few {INPUT}s, or one group only, to train on"
     rule = ("mean squared error out of fold", "first")
 
     def __init__(self, seed: int):

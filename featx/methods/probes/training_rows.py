@@ -49,6 +49,8 @@ class TrainingRows:
     task : {"classes", "numbers"}, default="classes"
     seed : int, default=0
         Seed of sample and folds.
+    kind : str, default="image"
+        The kind of input, for notes.
     products : Products, default=ON_CPU
         What computes large products of rows (`featx.methods.probes.products`).
 
@@ -60,7 +62,18 @@ class TrainingRows:
         Position of each label in `classes`.
     """
 
-    def __init__(self, X, y, groups=None, *, task="classes", seed: int = 0, products: Products = ON_CPU):
+    def __init__(
+        self,
+        X,
+        y,
+        groups=None,
+        *,
+        task="classes",
+        seed: int = 0,
+        products: Products = ON_CPU,
+        kind: str = "image",
+    ):
+        self.kind = kind
         self.X, self.y, self.groups, self.task, self.seed = X, y, groups, task, seed
         self.products = products
         self.classes, self.codes = np.empty(0), np.zeros(len(y), np.int64)
@@ -98,7 +111,13 @@ class TrainingRows:
         """Return some of the rows, by position."""
         groups = None if self.groups is None else self.groups[rows]
         return TrainingRows(
-            self.X[rows], self.y[rows], groups, task=self.task, seed=self.seed, products=self.products
+            self.X[rows],
+            self.y[rows],
+            groups,
+            task=self.task,
+            seed=self.seed,
+            products=self.products,
+            kind=self.kind,
         )
 
     def part(self, train: np.ndarray, held: np.ndarray) -> Part:

@@ -74,7 +74,8 @@ def compare(
     ----------
     data, labels
         As in `featx.extract`; also the path of a features file or a `Features`: the probes are then compared
-        without the images, and there is neither a raw-pixel reference nor a fine-tuned baseline.
+        without the images or texts, and there is neither a reference that works on these (raw pixels, TF-IDF)
+        nor a fine-tuned baseline.
     backbones : str, torch.nn.Module, Backbone or sequence of them, default=("auto",)
         One or several backbones: names, networks of your own, or what `featx.load_backbone` returned. Options
         of the network are for all of them; ``load_backbone(module, name=..., preprocessing=...)`` gives a
@@ -96,7 +97,7 @@ def compare(
         With several backbones, also compare the weighted average of the best probe of each (the one that did
         best in cross-validation), with weights from out-of-fold probabilities.
     test_size : float, default=0.25
-        Share of test images where the data has no split of its own.
+        Share of test inputs where the data has no split of its own.
     seed : int, default=0
         Seed of the split, the folds, the classifiers, the fine-tuning and the bootstrap.
     seeds : int, default=1
@@ -110,17 +111,17 @@ def compare(
         Bootstrap resamples behind each 95 % interval.
     target : str or sequence of str, optional
         Columns of numbers, as in `featx.load_dataset`; with `label`, also the tasks of a features file. Each
-        of several tasks is compared on its own, on a split of the images that have a value in it; the
+        of several tasks is compared on its own, on a split of the inputs that have a value in it; the
         embeddings are extracted once.
     resume : path-like, optional
         A folder that keeps the outcome of each method as soon as it is finished. The next run, also after a
-        kill, takes from it the outcomes of exactly the same work (images, labels, split, parameters, seed,
+        kill, takes from it the outcomes of exactly the same work (inputs, labels, split, parameters, seed,
         versions).
     **options
         Options of the network, of reading and of the run, as in `featx.extract`. A GPU that `device` names
         also computes the large products of the probes; with ``"auto"`` they are computed on the CPU. What
         `checks` finds is kept beside the cache, so that the next study of the same data finds it again.
-        Without the checks, copies of a picture count as different images, and the result says so.
+        Without the checks, copies of a picture or text count as different ones, and the result says so.
 
     Returns
     -------
@@ -131,7 +132,7 @@ def compare(
     Raises
     ------
     DatasetError
-        No labels, one class only, a class with a single image, no images.
+        No labels, one class only, a class with a single input, no inputs.
     InputError
         `seeds` is above 1 and the data comes with its own split; or an option has an invalid value, or would
         have no effect (those of the network for a features file, `epochs` and `baseline` where no network is
@@ -148,8 +149,8 @@ def compare(
     numeric_probes = choose_probes("regressors", regressors, task="numbers")
     require_network_mode(modes, epochs)
 
-    def check_methods(tasks: Mapping[str, Task], images: bool) -> None:
-        if images and any(task.kind == "classes" for task in tasks.values()):
+    def check_methods(tasks: Mapping[str, Task], inputs: bool, kind: str) -> None:
+        if inputs and any(task.kind == "classes" for task in tasks.values()):
             return
         for option, given in (
             ("baseline", baseline not in (None, "none", "finetune")),

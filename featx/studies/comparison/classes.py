@@ -89,7 +89,9 @@ def compare_classes(data: StudyData, options: TaskOptions) -> Comparison:
     warnings = warnings_of(checks) if options.checks else [unchecked(data.kind)]
     if per_class is not None:
         few = min(per_class) < FEW_GROUPS
-        (warnings if few else checks["notes"]).append(note_on_groups(per_class, data.first.classes or ()))
+        (warnings if few else checks["notes"]).append(
+            note_on_groups(per_class, data.first.classes or (), data.kind)
+        )
     warnings += [*data.zero_shot.notes, *note_unused_share(split, options.test_size)]
     warnings += note_earlier_runs(options.checkpoints, methods, repeats)
     if dataset is None:

@@ -1,4 +1,4 @@
-"""Check the data of a comparison: test images among the training images, images with two or wrong labels."""
+"""Check the data of a comparison: test inputs among the training inputs, inputs with two or wrong labels."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from featx.analysis.data_checks import (
 )
 from featx.analysis.data_checks.confident_learning import MOST_ROWS
 from featx.data.splits import Split
+from featx.kinds import count_of, one_of
 from featx.results import ALPHA
 from featx.results.formats import p_in_text
 from featx.studies.comparison.study_data import StudyData
 from featx.studies.evaluation import LabelledRows, Outcome
 from featx.studies.kept_checks import Found, KeptChecks
-from featx.studies.units import MOST_IMAGES, Units
+from featx.studies.units import MOST_IMAGES, Units, copies_count_apart
 
 #: The most entries of a list in results.json.
 LISTED = 100
@@ -31,14 +32,18 @@ LISTED = 100
 FEW_GROUPS = 5
 #: The most classes that the note on groups names.
 LISTED_CLASSES = 5
-#: Share of leaked test images from which there is a warning.
+#: Share of leaked test inputs from which there is a warning.
 NOTABLE = 0.01
 #: The entries of each list that the report shows, with thumbnails.
 SHOWN = 8
 
 
-class _Images(NamedTuple):
-    """The images of a task of classes, and their split."""
+# What may tell groups apart.
+_SUCH_AS = {"image": "such as the camera or the background", "text": "such as the author or the subject"}
+
+
+class _Inputs(NamedTuple):
+    """The images or texts of a task of classes, and their split."""
 
     ids: Sequence[str]
     y: np.ndarray
@@ -46,6 +51,7 @@ class _Images(NamedTuple):
     groups: np.ndarray | None
     train: np.ndarray
     test: np.ndarray
+    kind: str
 
 
 def examine(
@@ -60,19 +66,18 @@ def examine(
 ) -> dict[str, Any]:
     """Check the data by the embeddings of `backbone`; return the field ``hygiene`` of ``results.json``.
 
-    `copies` are those among all images (without an outcome: too many images to search), `units` what they
-    make of the images; `kept` holds finished checks.
+    `copies` are those among all inputs (without an outcome: too many inputs to search), `units` what they
+    make of the inputs; `kept` holds finished checks.
     """
     began, found = time.perf_counter(), copies.outcome
     embeddings, first = data.sets[backbone].embeddings, data.first
-    images = _Images(
-        first.ids, np.asarray(first.labels), first.classes or (), first.groups, split.train, split.test
-    )
+    y, classes = np.asarray(first.labels), first.classes or ()
+    images = _Inputs(first.ids, y, classes, first.groups, split.train, split.test, data.kind)
     if found is None:
         return {
             "notes": [
-                f"more than {MOST_IMAGES:,} images: leaks, copies and labels were not looked into, so that "
-                "copies of a picture count as different images; see featx.analysis.data_checks"
+                f"more than {count_of(MOST_IMAGES, data.kind)}: leaks, copies and labels were not looked "
+                f"into, so that {copies_count_apart(data.kind)}; see featx.analysis.data_checks"
             ]
         }
     parts = np.full(len(embeddings), "", dtype="<U5")
@@ -98,14 +103,14 @@ def examine(
         "two_labels": copied,
         "alike": _list_alike(found, images, parts),
         "label_errors": errors,
-        "notes": _notes(leaks, copied, errors, found.hashed, len(images.test), outcomes),
+        "notes": _notes(leaks, copied, errors, found.hashed, images, outcomes),
         "seconds": time.perf_counter() - began + seconds,
         "earlier_run": min(filter(None, earlier)) if all(earlier) else None,
     }
 
 
 def shown_ids(checks: dict[str, Any]) -> set[str]:
-    """Return the ids of the images that the report shows."""
+    """Return the ids of the inputs that the report shows."""
     if "leaks" not in checks:
         return set()
     ids = {pair[side] for pair in checks["leaks"]["pairs"][:SHOWN] for side in ("test", "train")}
@@ -114,24 +119,23 @@ def shown_ids(checks: dict[str, Any]) -> set[str]:
     return ids | {entry["id"] for entry in (checks["label_errors"] or {"list": []})["list"][: 2 * SHOWN]}
 
 
-def note_on_groups(counts: Sequence[int], classes: Sequence[str]) -> str:
-    """Say how many groups each class has, where no group has images of two classes."""
+def note_on_groups(counts: Sequence[int], classes: Sequence[str], kind: str) -> str:
+    """Say how many groups each class has, where no group has inputs of two classes."""
     few = [f"{name} {n}" for name, n in zip(classes, counts, strict=True) if n < FEW_GROUPS]
     low, high = min(counts), max(counts)
-    said = f"each group of several images has one class only, and a class has {low} to {high} groups"
-    if low == high:
-        said = f"each group of several images has one class only, and each class has {low} groups"
+    said = f"each group of several {kind}s has one class only, and "
+    said += f"each class has {low} groups" if low == high else f"a class has {low} to {high} groups"
     if not few:
         return said
     named = ", ".join(few[:LISTED_CLASSES]) + (", ..." if len(few) > LISTED_CLASSES else "")
     return (
-        f"{said}: where they are few ({named}), what tells the groups apart, such as the camera or the "
-        "background, tells the classes apart as well, and no number here can show which of the two was learnt"
+        f"{said}: where they are few ({named}), what tells the groups apart, {_SUCH_AS[kind]}, tells the "
+        "classes apart as well, and no number here can show which of the two was learnt"
     )
 
 
 def warnings_of(checks: dict[str, Any]) -> list[str]:
-    """Return the note on leaks, if they are a notable share of the test images."""
+    """Return the note on leaks, if they are a notable share of the test inputs."""
     if checks.get("leaks", {}).get("share", 0.0) < NOTABLE:
         return []
     return checks["notes"][:1]
@@ -141,7 +145,7 @@ def _count_copies(pictures: np.ndarray) -> int:
     return len(pictures) - len(np.unique(pictures))
 
 
-def _describe_leaks(found: NearDuplicates, images: _Images, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def _describe_leaks(found: NearDuplicates, images: _Inputs, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     leaks = find_leaks(found, images.train, images.test)
     number_of = {tuple(pair): i for i, pair in enumerate(found.pairs.tolist())}
     pairs = []
@@ -178,7 +182,7 @@ def _measures(found: NearDuplicates, at: int | None) -> dict[str, Any]:
     }
 
 
-def _list_two_labels(found: NearDuplicates, images: _Images, parts: np.ndarray) -> dict[str, Any]:
+def _list_two_labels(found: NearDuplicates, images: _Inputs, parts: np.ndarray) -> dict[str, Any]:
     pictures = (
         find_conflicting_labels(found, images.y) if found.hashed else _identical_two_labels(found, images.y)
     )
@@ -200,7 +204,7 @@ def _identical_two_labels(found: NearDuplicates, labels: np.ndarray) -> list[np.
     return [pair for pair in same if labels[pair[0]] != labels[pair[1]]]
 
 
-def _list_alike(found: NearDuplicates, images: _Images, parts: np.ndarray) -> dict[str, Any]:
+def _list_alike(found: NearDuplicates, images: _Inputs, parts: np.ndarray) -> dict[str, Any]:
     at = np.flatnonzero(found.of("alike")) if found.hashed else np.empty(0, np.int64)
     sides = parts[found.pairs[at]]
     order = at[np.argsort(sides[:, 0] == sides[:, 1], kind="stable")]
@@ -217,7 +221,7 @@ def _list_alike(found: NearDuplicates, images: _Images, parts: np.ndarray) -> di
     }
 
 
-def _judge_labels(rows: LabelledRows, images: _Images, seed: int, kept: KeptChecks) -> Found:
+def _judge_labels(rows: LabelledRows, images: _Inputs, seed: int, kept: KeptChecks) -> Found:
     """Return what `KeptChecks.find_label_errors` does: from an earlier run, or by models fitted now."""
 
     def search() -> dict[str, np.ndarray] | None:
@@ -244,7 +248,7 @@ def _judge_labels(rows: LabelledRows, images: _Images, seed: int, kept: KeptChec
 
 
 def _list_label_errors(
-    found: dict[str, np.ndarray] | None, images: _Images, parts: np.ndarray, units: Units
+    found: dict[str, np.ndarray] | None, images: _Inputs, parts: np.ndarray, units: Units
 ) -> dict[str, Any] | None:
     """List labels that look wrong; none where no label can be predicted, because all would look wrong."""
     from featx.metrics import mcnemar_exact
@@ -284,13 +288,14 @@ def _notes(
     copied: dict[str, Any],
     errors: dict[str, Any] | None,
     hashed: bool,
-    n_test: int,
+    inputs: _Inputs,
     outcomes: Sequence[Outcome],
 ) -> list[str]:
-    notes = []
+    notes, n_test, kind = [], len(inputs.test), inputs.kind
+    noun = "picture" if kind == "image" else kind
     if n := leaks["test_images"]:
-        certainty = "are pictures" if hashed else "look, by their embeddings alone, like pictures"
-        note = f"{n} of {n_test} test images ({100 * leaks['share']:.1f} %) {certainty} that were trained on"
+        certainty = f"are {noun}s" if hashed else f"look, by their embeddings alone, like {noun}s"
+        note = f"{n} of {n_test} test {kind}s ({100 * leaks['share']:.1f} %) {certainty} that were trained on"
         competing = [
             line
             for line, outcome in zip(leaks["top1"], outcomes, strict=True)
@@ -307,15 +312,15 @@ def _notes(
         notes.append(note)
     doubts = []
     if n := copied["pictures"]:
-        doubts.append(f"{n} picture{'s' if n > 1 else ''} with two labels")
+        doubts.append(f"{n} {noun}{'s' if n > 1 else ''} with two labels")
     if errors and (n := errors["images"]):
         doubts.append(f"{n} label{'s' if n > 1 else ''} that look{'' if n > 1 else 's'} wrong")
     if doubts:
         notes.append(f"{' and '.join(doubts)}: see “Leaks and labels” in the report")
     if errors and not errors["predictable"]:
         notes.append(
-            "the embeddings are not shown to predict the labels: models that had not seen an image agree "
-            f"with {100 * errors['agreement']:.1f} % of the labels, the largest class alone with "
+            f"the embeddings are not shown to predict the labels: models that had not seen {one_of(kind)} "
+            f"agree with {100 * errors['agreement']:.1f} % of the labels, the largest class alone with "
             f"{100 * errors['chance']:.1f} % ({p_in_text(errors['p_value'])}); so no label is called wrong"
         )
     return notes

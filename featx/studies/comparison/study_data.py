@@ -24,6 +24,7 @@ from featx.extraction import (
     network_embedder,
     notes_on_length,
 )
+from featx.kinds import count_of
 from featx.options import DEFAULT_RUN, Network, Reading, Run, listed, require_no_network
 from featx.studies.collections import open_dataset
 from featx.studies.comparison.input_rows import rows_of_inputs
@@ -69,11 +70,6 @@ class StudyData:
         return self.references.get("pixels")
 
     @property
-    def pixel_size(self) -> int:
-        """Their side."""
-        return 0 if self.pixels is None else math.isqrt(self.pixels.shape[1] // 3)
-
-    @property
     def task(self) -> Task:
         """The only task."""
         (task,) = self.tasks.values()
@@ -91,7 +87,7 @@ class StudyData:
 
         def labelled(x: Any) -> LabelledRows:
             k = None if numbers else len(task.classes or ())
-            return LabelledRows(x, np.asarray(y), k, first.groups, self.device)
+            return LabelledRows(x, np.asarray(y), k, first.groups, self.device, self.kind)
 
         nothing = labelled(np.zeros((len(task), 1), np.float32))
         found = {"mean" if numbers else "majority": nothing}
@@ -189,18 +185,18 @@ def load_study_data(
     seed: int,
     seeds: int = 1,
     meter: Meter | None = None,
-    check_methods: Callable[[dict[str, Task], bool], None] | None = None,
+    check_methods: Callable[[dict[str, Task], bool, str], None] | None = None,
     check_networks: Callable[[dict[str, Any]], None] | None = None,
 ) -> StudyData:
     """Load embeddings and tasks from features, or extract the embeddings once for all tasks; see `compare`.
 
-    `check_methods` is called with the tasks, and whether there are images, before any image is opened;
-    `check_networks` is called with the backbones by name, before any image goes through one.
+    `check_methods` is called with the tasks, whether there are inputs, and their kind, before any input is
+    opened; `check_networks` is called with the backbones by name, before any input goes through one.
     """
     if has_rows(data):
         name, place, features = take_features(data, reading)
         if labels is not None:
-            raise InputError(f"{place} brings its own labels; labels can be given only with images")
+            raise InputError(f"{place} brings its own labels; labels can be given only with {features.kind}s")
         from featx.methods.probes.products import products_on
 
         # The probes use the device, too.
@@ -217,7 +213,7 @@ def load_study_data(
         _check_seeds(features.splits, seeds, place)
         tasks = _file_tasks(features, place)
         if check_methods is not None:
-            check_methods(tasks, False)
+            check_methods(tasks, False, features.kind)
         notes = check_rows(features.embeddings, features.ids, place)
         _check_splits(tasks, features.splits, features.groups, test_size, seed)
         architecture = features.space.get("backbone", {}).get("architecture", "features")
@@ -243,7 +239,7 @@ def load_study_data(
     _check_seeds(dataset.splits, seeds, dataset.name)
     _check(dataset, test_size, seed)
     if check_methods is not None:
-        check_methods(dataset.tasks, True)
+        check_methods(dataset.tasks, True, dataset.kind)
     nets = _by_name([backbone_of(backbone, network, dataset.kind) for backbone in listed(backbones)])
     if check_networks is not None:
         check_networks(nets)
@@ -318,19 +314,19 @@ def _count_passes(sets: list[Features]) -> int:
 
 
 def _only(dataset: Dataset, task: Task, rows: np.ndarray) -> Dataset:
-    """Return the images of one task, with the task in the name that messages use."""
+    """Return the inputs of one task, with the task in the name that messages use."""
     named = replace(dataset.with_tasks([]), name=f"{dataset.name}, column {task.name}")
     return named.subset(rows).with_tasks([task.subset(rows)])
 
 
 def _check(dataset: Dataset, test_size: float, seed: int) -> None:
-    """Refuse data that cannot be compared, before any image goes through a network."""
+    """Refuse data that cannot be compared, before any input goes through a network."""
     tasks = dataset.tasks
     if len(tasks) > 1:
         name_folders(tasks)
     for task in tasks.values():
         if task.classes is None:
-            _require_numbers(task, dataset.name)
+            _require_numbers(task, dataset.name, dataset.kind)
         elif len(tasks) > 1 or not task.present.all():
             require_labelled(_only(dataset, task, np.flatnonzero(task.present)))
         else:
@@ -377,23 +373,25 @@ def _file_tasks(features: Features, place: str) -> dict[str, Task]:
         name_folders(tasks)
     for task in tasks.values():
         if task.classes is None:
-            _require_numbers(task, place)
+            _require_numbers(task, place, features.kind)
         else:
-            _require_classes(task, place if len(tasks) == 1 else f"{place}, column {task.name}")
+            name = place if len(tasks) == 1 else f"{place}, column {task.name}"
+            _require_classes(task, name, features.kind)
     return tasks
 
 
-def _require_numbers(task: Task, place: str) -> None:
+def _require_numbers(task: Task, place: str, kind: str) -> None:
     values = task.values[task.present]
     if len(values) < FEWEST_NUMBERS or values.min() == values.max():
-        found = f"{len(values)} images have one" if len(values) < FEWEST_NUMBERS else "all are alike"
+        have = f"{count_of(len(values), kind)} {'has' if len(values) == 1 else 'have'} one"
+        found = have if len(values) < FEWEST_NUMBERS else "all are alike"
         raise DatasetError(
-            f"{place}, column {task.name}: at least {FEWEST_NUMBERS} images with numbers that differ are "
+            f"{place}, column {task.name}: at least {FEWEST_NUMBERS} {kind}s with numbers that differ are "
             f"needed; {found}"
         )
 
 
-def _require_classes(task: Task, name: str) -> None:
+def _require_classes(task: Task, name: str, kind: str) -> None:
     classes = task.classes or ()
     counts = np.bincount(task.values[task.present], minlength=len(classes))
     if len(classes) < 2:
@@ -401,6 +399,6 @@ def _require_classes(task: Task, name: str) -> None:
         raise DatasetError(f"{name}: has only one class{only}; a comparison needs two or more")
     if counts.min() < 2:
         raise DatasetError(
-            f"{name}: class {classes[int(counts.argmin())]!r} has {counts.min()} image; "
+            f"{name}: class {classes[int(counts.argmin())]!r} has {count_of(int(counts.min()), kind)}; "
             "at least 2 are needed, to train on and to test on"
         )

@@ -1,4 +1,4 @@
-"""Learning curves: run every method on the same draws of few, more and all images."""
+"""Learning curves: run every method on the same draws of few, more and all labelled inputs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,13 @@ from featx.studies.curves.drawing import (
     get_protocol,
 )
 from featx.studies.curves.scores import measure_pool, score_draws
-from featx.studies.curves.summary import advise, find_crossings, find_leaders, summarise_points
+from featx.studies.curves.summary import (
+    advise,
+    find_crossings,
+    find_leaders,
+    find_reference_gaps,
+    summarise_points,
+)
 from featx.studies.curves.two_way import Pool
 from featx.studies.evaluation import (
     Cell,
@@ -60,7 +66,7 @@ __all__ = [
 
 #: The file of finished cells in the folder `resume`.
 CHECKPOINT_FILE = "cells.journal"
-#: If a class has at most this many images, none is held out for validation: fine-tuning runs all epochs.
+#: If a class has at most this many inputs, none is held out for validation: fine-tuning runs all epochs.
 NO_VALIDATION = 2
 DEFAULT_CLASSIFIERS = ("logreg", "svm", "knn", "lda", "ridge")
 
@@ -89,19 +95,21 @@ def learning_curve(
     resume: str | Path | None = None,
     **options: Unpack[CheckedOptions],
 ) -> LearningCurve:
-    """Measure how accuracy grows with the number of labelled images, for several methods on the same draws.
+    """Measure how accuracy grows with the number of labelled inputs, for several methods on the same draws.
 
-    The test images are fixed: those of the data's own split, or of one drawn split. Each of `seeds` draws
-    puts the other images of every class into an order; k shots are the first k of a class. A level contains
-    the images of all smaller ones, and every method gets the same images. A class that has fewer than k gives
-    all it has, and the result says so.
+    The test inputs (images or texts) are fixed: those of the data's own split, or of one drawn split. Each of
+    `seeds` draws puts the other inputs of every class into an order; k shots are the first k of a class. A
+    level contains the inputs of all smaller ones, and every method gets the same inputs. A class that has
+    fewer than k gives all it has, and the result says so. Raw pixels of images, or TF-IDF of texts, are a
+    curve too: of texts, the result says from how many labels on TF-IDF keeps up with the best probe.
 
     Parameters
     ----------
     data, labels
-        As in `featx.compare`: images, or a features file (then there are neither raw pixels nor a baseline).
+        As in `featx.compare`: images, texts, or a features file (then there is neither a reference that
+        works on the inputs nor a baseline).
     shots : int, "all" or iterable of them, optional
-        Training images of each class; default: 1, 2, 5, 10, 20, 50 and all.
+        Training inputs of each class; default: 1, 2, 5, 10, 20, 50 and all.
     seeds : int, optional
         Draws; default: 10.
     classifiers : str or sequence of str, optional
@@ -117,7 +125,7 @@ def learning_curve(
     backbones : str, torch.nn.Module, Backbone or sequence of them, default=("auto",)
         One or several backbones, as in `featx.compare`.
     test_size : float, default=0.25
-        Share of test images where the data has no split of its own.
+        Share of test inputs where the data has no split of its own.
     seed : int, default=0
         Seed of the split, of the draws and of everything in them.
     epochs : int, optional
@@ -127,7 +135,7 @@ def learning_curve(
         without them the frozen part is computed once.
     resume : path-like, optional
         A folder that keeps each cell (method, shots, draw) as soon as it is finished. The next run, also
-        after a kill, takes from it the cells of exactly the same work (images, labels, method, parameters,
+        after a kill, takes from it the cells of exactly the same work (inputs, labels, method, parameters,
         seed, versions), so runs with other settings may share the folder.
     **options
         Options of the network, of reading and of the run, as in `featx.extract`; `device` as in
@@ -142,19 +150,19 @@ def learning_curve(
     Raises
     ------
     DatasetError
-        No labels, one class only, a class with a single image, no images.
+        No labels, one class only, a class with a single input, no inputs.
     InputError
-        Invalid shots or seeds; a task that is a number; a baseline without the images.
+        Invalid shots or seeds; a task that is a number; a baseline without the inputs.
     UnknownName, WeightsError, ImageError, CacheError, OutputError
         See `featx.errors`.
 
     Notes
     -----
-    A point is the mean over the draws, which estimates the accuracy on new test images of the method trained
-    on as many new images. Its interval counts draws and test images together, whose groups and copies are one
+    A point is the mean over the draws, which estimates the accuracy on new test inputs of the method trained
+    on as many new inputs. Its interval counts draws and test inputs together, whose groups and copies are one
     unit each; see `featx.studies.curves.two_way`.
 
-    Where the data has groups, a draw takes one image of each group before the second of any; folds and
+    Where the data has groups, a draw takes one input of each group before the second of any; folds and
     validation parts never divide a group.
     """
     started = time.perf_counter()
@@ -176,12 +184,13 @@ def learning_curve(
         run=run,
         test_size=test_size,
         seed=seed,
-        check_methods=lambda tasks, images: _check_task(tasks, images, data, modes),
+        check_methods=lambda tasks, inputs, kind: _check_task(tasks, inputs, kind, data, modes),
         check_networks=lambda nets: _check_trainable(nets, modes),
     )
     first, split = study.first, study.split(test_size, seed)
     y, classes = np.asarray(first.labels), first.classes or ()
-    found, notes = find_levels(wanted, np.bincount(y[split.train], minlength=len(classes)))
+    available = np.bincount(y[split.train], minlength=len(classes))
+    found, notes = find_levels(wanted, available, study.kind)
     if study.dataset is None:
         notes.append(
             f"from a features file: {MISSING[study.kind]} and no fine-tuned baseline without the "
@@ -232,11 +241,11 @@ def learning_curve(
             *notes,
             *study.notes,
             *note_unused_share(split, test_size),
-            *_note_levels(found, pool, n_draws),
+            *_note_levels(found, pool, n_draws, study.kind),
             *checkpoints.notes([d.earlier_run for d in draws], "cells (method, shots, draw)"),
         ],
         protocol=None if protocol is None else str(protocol),
-        recipe=_recipe_in_words(tuned) if tuned else None,
+        recipe=_recipe_in_words(tuned, study.kind) if tuned else None,
         left_out={m.name: list(m.setup.omissions(m.mode)) for m in tuned},
         cells={"computed": checkpoints.added, "resumed": checkpoints.found},
         intervals="draws and test images",
@@ -245,6 +254,7 @@ def learning_curve(
     result.points = summarise_points(result, scores)
     result.leaders = find_leaders(result, scores)
     result.crossings = find_crossings(result, scores)
+    result.reference_gaps = find_reference_gaps(result, scores)
     result.advice = advise(result)
     result.seconds_total = time.perf_counter() - started
     return result
@@ -281,7 +291,7 @@ def _methods(
     return found
 
 
-def _check_task(tasks: Mapping[str, Task], images: bool, data: Any, modes: Sequence[str]) -> None:
+def _check_task(tasks: Mapping[str, Task], inputs: bool, kind: str, data: Any, modes: Sequence[str]) -> None:
     name = str(data) if isinstance(data, str | Path) else getattr(data, "name", type(data).__name__)
     if len(tasks) > 1:
         known = ", ".join(tasks)
@@ -289,8 +299,8 @@ def _check_task(tasks: Mapping[str, Task], images: bool, data: Any, modes: Seque
     for task in tasks.values():
         if task.classes is None:
             raise InputError(f"{name}: {task.name} is a number; a learning curve needs classes")
-    if modes and not images:
-        raise InputError("baseline: fine-tuning needs the images, and this is a features file; use 'none'")
+    if modes and not inputs:
+        raise InputError(f"baseline: fine-tuning needs the {kind}s, and this is a features file; use 'none'")
 
 
 def _check_trainable(nets: Mapping[str, Any], modes: Sequence[str]) -> None:
@@ -313,29 +323,29 @@ def _describe_levels(found: Sequence[Level], classes: Sequence[str], pool: Pool)
     ]
 
 
-def _note_levels(found: Sequence[Level], pool: Pool, n_draws: int) -> list[str]:
+def _note_levels(found: Sequence[Level], pool: Pool, n_draws: int, kind: str) -> list[str]:
     notes = []
     for level in found:
         lacking = sum(level.shots != "all" and n < level.shots for n in level.counts)
         if lacking:
             notes.append(
-                f"{level.shots} shots: {lacking} of {len(level.counts)} classes have fewer images and give "
-                f"all they have ({level.n_train} training images)"
+                f"{level.shots} shots: {lacking} of {len(level.counts)} classes have fewer {kind}s and give "
+                f"all they have ({level.n_train} training {kind}s)"
             )
     if n_draws > 1 and not pool.known:
         notes.append(
-            "two draws have more than half of their training images in common at every number of images "
-            "tried: the intervals hold for other test images, but not for other training images than these; "
-            "fewer shots would tell"
+            f"two draws have more than half of their training {kind}s in common at every number of {kind}s "
+            f"tried: the intervals hold for other test {kind}s, but not for other training {kind}s than "
+            "these; fewer shots would tell"
         )
     return notes
 
 
-def _recipe_in_words(tuned: Sequence[FineTuning]) -> str:
+def _recipe_in_words(tuned: Sequence[FineTuning], kind: str) -> str:
     said = (
-        "Fine-tuned by the default recipe for the number of images: 80 % of each draw are trained on, the "
+        f"Fine-tuned by the default recipe for the number of {kind}s: 80 % of each draw are trained on, the "
         "rest chooses the epoch, and all are trained on again up to it. Where a class has "
-        f"{NO_VALIDATION} images or fewer, all are trained on for all epochs, without validation."
+        f"{NO_VALIDATION} {kind}s or fewer, all are trained on for all epochs, without validation."
     )
     left = {m.title: m.setup.omissions(m.mode) for m in tuned}
     parts = [f"{title}: {', '.join(words)}" for title, words in left.items() if words]

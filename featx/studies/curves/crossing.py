@@ -156,13 +156,13 @@ def _shots(place: float) -> float | None:
     return math.exp(place) if math.isfinite(place) else None
 
 
-def describe_crossing(crossing: Crossing, title: str, fewest: float, most: float) -> str:
-    """Describe the crossing of the method `title` in a sentence; the range is `fewest` to `most` images."""
-    ends = f"{format_mean_count(fewest)} to {format_mean_count(most)} images per class"
+def describe_crossing(crossing: Crossing, title: str, fewest: float, most: float, kind: str = "image") -> str:
+    """Describe the crossing of the method `title` in a sentence; the range is `fewest` to `most` inputs."""
+    ends = f"{format_mean_count(fewest)} to {format_mean_count(most)} {kind}s per class"
     if crossing.status == "none":
         said = (
             f"No crossing shown: {title} is not ahead of the best probe ({crossing.rival}) at "
-            f"{format_mean_count(most)} images per class"
+            f"{format_mean_count(most)} {kind}s per class"
         )
         ahead = 1 - crossing.shares.get("none", 1.0)
         if ahead:
@@ -175,7 +175,7 @@ def describe_crossing(crossing: Crossing, title: str, fewest: float, most: float
             said += f", but in only {100 * always:.0f} % of resamples, so this is not shown"
         return said + "."
     said = (
-        f"{title} overtakes the best probe ({crossing.rival}) at about {crossing.shots:.2g} images per class"
+        f"{title} overtakes the best probe ({crossing.rival}) at about {crossing.shots:.2g} {kind}s per class"
     )
     if not crossing.shares:
         return said + ", from one draw, so without an interval."

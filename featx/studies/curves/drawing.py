@@ -90,15 +90,17 @@ def check_shots(shots: Any) -> tuple[Shots, ...]:
         else:
             raise InputError(f"shots: expected whole numbers of at least 1, or 'all', got {k!r}")
     if not given:
-        raise InputError("shots: at least one number of images per class is needed, or 'all'")
+        raise InputError("shots: at least one number of labels per class is needed, or 'all'")
     last: tuple[Shots, ...] = ("all",) if everything else ()
     return (*sorted(numbers), *last)
 
 
-def find_levels(shots: Sequence[Shots], available: Iterable[int]) -> tuple[list[Level], list[str]]:
-    """Return the distinct levels, from the fewest images to the most, and notes for a reader.
+def find_levels(
+    shots: Sequence[Shots], available: Iterable[int], kind: str = "image"
+) -> tuple[list[Level], list[str]]:
+    """Return the distinct levels, from the fewest inputs to the most, and notes for a reader.
 
-    `available` holds the number of training images of each class. Shots beyond the largest of them become
+    `available` holds the number of training inputs of each class. Shots beyond the largest of them become
     one level, ``"all"``.
     """
     counts = tuple(int(n) for n in available)
@@ -115,7 +117,7 @@ def find_levels(shots: Sequence[Shots], available: Iterable[int]) -> tuple[list[
     if beyond:
         listed = ", ".join(map(str, beyond))
         notes.append(
-            f"no class has more than {most} training images: {listed} shots are all of them, shown once"
+            f"no class has more than {most} training {kind}s: {listed} shots are all of them, shown once"
         )
     return list(found.values()), notes
 

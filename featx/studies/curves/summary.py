@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from featx.metrics import METRICS, Interval
-from featx.results import Crossing, CurveLeader, CurveLevel, CurvePoint, CurveResult
+from featx.results import Crossing, CurveLeader, CurveLevel, CurvePoint, CurveResult, ReferenceGap
 from featx.results.formats import format_mean_count
 from featx.results.sentences import on_few_tests
+from featx.studies.curves.catching_up import describe_reference_gap, find_reference_gap
 from featx.studies.curves.crossing import describe_crossing, find_crossing
 from featx.studies.curves.leaders import compare_methods
 from featx.studies.curves.scores import CurveScores, is_share
@@ -85,6 +86,31 @@ def find_crossings(result: CurveResult, scores: CurveScores) -> list[Crossing]:
     ]
 
 
+def find_reference_gaps(result: CurveResult, scores: CurveScores) -> list[ReferenceGap]:
+    """Return where references without a network catch up with the best probe.
+
+    There are none for images: raw pixels are no rival from the first labels on.
+    """
+    probes = [i for i, m in enumerate(result.methods) if m.kind == "probe"]
+    if not probes or not scores.has_intervals or result.input_kind == "image":
+        return []
+    top1 = scores.metrics["top1"]
+    return [
+        find_reference_gap(
+            top1[i],
+            top1[probes],
+            result.levels,
+            pool=scores.pool,
+            size=scores.sizes["top1"],
+            method=m.name,
+            rivals=[result.named(result.methods[p]) for p in probes],
+            seed=result.seed,
+        )
+        for i, m in enumerate(result.methods)
+        if m.learns_without_network
+    ]
+
+
 def advise(result: CurveResult) -> str:
     """Say what the curves show, in a few sentences."""
     first, last = result.levels[0], result.levels[-1]
@@ -102,9 +128,12 @@ def advise(result: CurveResult) -> str:
         )
     said += _say_enough(result)
     methods = {m.id: m for m in result.methods}
+    for gap in result.reference_gaps:
+        title = methods[gap.method, None].title.partition(" (")[0]  # without what it consists of
+        said.append(describe_reference_gap(gap, title, result.levels, kind))
     for crossing in result.crossings:
         title = result.named(methods[crossing.method, crossing.backbone])
-        said.append(describe_crossing(crossing, title, first.per_class, last.per_class))
+        said.append(describe_crossing(crossing, title, first.per_class, last.per_class, kind))
     if not any(m.trains_network for m in result.methods):
         said.append("No fine-tuned baseline was run, so this does not say where fine-tuning would do better.")
     if result.n_draws < 2:

@@ -54,6 +54,7 @@ class LabelledRows:
     n_classes: int | None = None  # None: `y` are numbers
     groups: np.ndarray | None = None  # (n,): the rows of a group stay on one side of every fold
     device: Any = "cpu"  # where probes compute large products; "auto" is the CPU
+    kind: str = "image"  # the kind of input, for notes
     _of_thread: threading.local = field(default_factory=threading.local, init=False, repr=False)
 
     @property
@@ -87,7 +88,15 @@ class LabelledRows:
             groups = check_groups(self.groups_of(train), len(train))
             rows = rows_of(self.x[train]) if isinstance(self.x, TextRows) else rows_of(self.x, train)
             products = products_on(self.device)
-            found = TrainingRows(rows, self.y[train], groups, task=self.task, seed=seed, products=products)
+            found = TrainingRows(
+                rows,
+                self.y[train],
+                groups,
+                task=self.task,
+                seed=seed,
+                products=products,
+                kind=self.kind,
+            )
         latest[key] = found
         while len(latest) > _SPLITS_SHARED:
             latest.pop(next(iter(latest)))

@@ -1,4 +1,4 @@
-"""The fine-tuned baseline as a method: train a network on the images of a cell's training rows."""
+"""The fine-tuned baseline as a method: train a network on the inputs of a cell's training rows."""
 
 from __future__ import annotations
 
@@ -35,14 +35,23 @@ class TuningSetup:
     augment: bool | None = None
     #: If a class has at most this many images, none is held out for validation, and all epochs run.
     trained_whole: int = 0
-    #: Seconds for an image by mode, where they were measured (`measured_costs`).
+    #: Seconds for an input by mode, where they were measured (`measured_costs`).
     costs: dict[str, Costs] = field(default_factory=dict)
     #: The trainings that run now.
     running: dict[Cell, TrainingProgress] = field(default_factory=dict)
     _digests: dict[int, bytes] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.augment and self.kind != "image":
+            raise InputError(f"augment is for images, and a {self.kind} is always shown as it is; leave it out")
+
+    @property
+    def kind(self) -> str:
+        """The kind of input of the network."""
+        return getattr(self.net, "kind", "image")
+
     def recipe(self, mode: str, n_train: int) -> Any:
-        """Return the default recipe for this number of images, with the epochs and augmentation asked for."""
+        """Return the default recipe for this number of inputs, with the epochs and augmentation asked for."""
         from featx.methods.finetune import choose_recipe
 
         recipe = choose_recipe(self.net, mode, n_train, epochs=self.epochs)
@@ -51,7 +60,7 @@ class TuningSetup:
         return recipe if self.augment is None else replace(recipe, augment=self.augment, lr_search=())
 
     def measured_costs(self, recipe: Recipe, n_classes: int, threads: int | None = None) -> Costs:
-        """Return the seconds for an image in a training with `recipe` on this machine, measured once."""
+        """Return the seconds for an input in a training with `recipe` on this machine, measured once."""
         from featx.methods.finetune.measuring import measure_costs
 
         if recipe.mode not in self.costs:
@@ -63,7 +72,7 @@ class TuningSetup:
 
     def omissions(self, mode: str) -> tuple[str, ...]:
         """Return in words what a training of this mode leaves out of the default recipe."""
-        return self.recipe(mode, 1).omissions
+        return self.recipe(mode, 1).omissions_for(self.kind)
 
     def digest(self, rows: np.ndarray) -> str:
         """Return a digest of whole images, for methods that see more of them than the embeddings show."""

@@ -33,7 +33,7 @@ class OnRows(FineTunedClassifier):
         self.columns_ = None
         return super().fit(X, y)
 
-    def _images(self, X):
+    def _inputs(self, X, backbone):
         rows = check_array(X, dtype=np.float64)
         if self.columns_ is None:
             self.columns_ = rows.shape[1]

@@ -209,9 +209,9 @@ def test_a_second_study_of_the_same_rows_takes_the_checks_from_the_first(file, t
 def test_without_checks_nothing_is_searched_for_and_the_result_says_so(file, tmp_path, no_checks):
     result = compare(file, classifiers=["lda"], n_boot=20, cache=tmp_path, checks=False)
     assert result.units["copies"] is None
-    assert result.warnings[0] == units.UNCHECKED
+    assert result.warnings[0] == units.unchecked()
     assert result.findings == []
-    assert result.hygiene == {"checked": False, "notes": [units.UNCHECKED]}
+    assert result.hygiene == {"checked": False, "notes": [units.unchecked()]}
     assert result.table().endswith("data checks: none")
     result.save(tmp_path / "out")
     assert "Data checks: none." in (tmp_path / "out" / "report.html").read_text()
@@ -226,4 +226,4 @@ def test_a_curve_finds_the_copies_of_a_comparison(file, tmp_path, request):
     assert learning_curve(file, **options).units["copies"] is not None
     unchecked = learning_curve(file, **options, checks=False)
     assert unchecked.units["copies"] is None
-    assert units.UNCHECKED in unchecked.warnings
+    assert units.unchecked() in unchecked.warnings

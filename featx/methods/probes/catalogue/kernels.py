@@ -13,7 +13,7 @@ from sklearn.svm import SVC, SVR, LinearSVC
 
 from featx.methods.probes.catalogue import components, divided, row_length, scaled
 from featx.methods.probes.fitters.kernels import KernelFitter, count_landmarks
-from featx.methods.probes.probe import Probe, Problem, Variant
+from featx.methods.probes.probe import INPUT, Probe, Problem, Variant
 
 #: With more rows the kernel of all pairs is approximated: it takes n^2 values, and libsvm n^2 to n^3 steps.
 EXACT_ROWS = 5_000
@@ -44,7 +44,7 @@ def _name_approximation(problem: Problem) -> Variant | None:
     if problem.n_train <= EXACT_ROWS:
         return None
     m = count_landmarks(problem.n_train)
-    note = f"kernel approximated by {m:,} landmarks of {problem.n_train:,} training images (Nystroem)"
+    note = f"kernel approximated by {m:,} landmarks of {problem.n_train:,} training {INPUT}s (Nystroem)"
     return Variant("SVM with an rbf kernel (Nystroem)", {"landmarks": m}, note)
 
 

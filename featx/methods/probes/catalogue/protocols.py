@@ -53,7 +53,7 @@ from featx.errors import InputError
 from featx.methods.probes.folds import balanced_accuracy
 from featx.methods.probes.logistic import LogisticProbe
 from featx.methods.probes.newton import NewtonPath
-from featx.methods.probes.probe import Choice, Probe, Problem
+from featx.methods.probes.probe import INPUT, Choice, Probe, Problem
 from featx.methods.probes.ridge import LeastSquaresProbe
 
 #: Values of C, the strongest penalty first.
@@ -217,7 +217,7 @@ def _held_out(labels, groups, validation, fraction, seed, notes) -> tuple[np.nda
     split = Split(everything, everything[:0], validation)
     fit, held = validation_part(split, labels, groups=groups, fraction=fraction, seed=seed)
     if not len(held):
-        notes.append("settings not selected: no training image can be held out")
+        notes.append(f"settings not selected: no training {INPUT} can be held out")
     elif validation is not None and not np.array_equal(held, validation):
         notes.append("the validation part was not used: a class would have had nothing to train on")
     return fit, held

@@ -60,7 +60,7 @@ def _tfidf_ridge(problem: Problem):
 
 PROBES = (
     Probe("majority", "Most frequent class", _majority, kind="floor"),
-    Probe("mean", "Mean of the training images", _mean, "numbers", kind="floor"),
+    Probe("mean", "Mean of the training values", _mean, "numbers", kind="floor"),
     Probe(
         "pixels",
         "Logistic regression on pixels",
