@@ -53,8 +53,8 @@ def test_the_recipe_and_that_of_the_head_are_in_the_key(net, images, mode, monke
     keys = {before}
     for name, changes in (("head", {"lr_head": 3.0}), (mode, {"refit": False}), (mode, {"epochs": 4})):
 
-        def changed(asked, n, optimizer="sgd", name=name, changes=changes):
-            recipe = original(asked, n, optimizer)
+        def changed(asked, n, optimizer="sgd", kind="image", *, name=name, changes=changes):
+            recipe = original(asked, n, optimizer, kind)
             return replace(recipe, **changes) if asked == name else recipe
 
         monkeypatch.setattr(finetune, "default_recipe", changed)
