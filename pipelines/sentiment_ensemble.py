@@ -7,6 +7,10 @@ the frozen rows of each network, logistic regression is fitted to the training s
 are averaged, with equal weights and with those that suit the out-of-fold probabilities of the training
 sentences best. The best member is the one with the lowest log loss on these, so the test sentences choose
 nothing; McNemar's test compares both averages with it.
+
+With MiniLM-L6, paraphrase-MiniLM-L3 (as ``onnx:FILE``) and an int8 MiniLM-L6 on ``--limit 2000`` of SST-2
+(1,621 sentences to train on, 379 to test) expect 0.813, 0.794 and 0.810, and 0.815 for their average (p = 1).
+Relatives of one network err on the same sentences, and the weights leave out the third.
 """
 
 import argparse

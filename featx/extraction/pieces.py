@@ -52,7 +52,7 @@ class Pieces:
         """Return the pieces of an input, each of its own length."""
         if not self._preparation.in_pieces:
             return (one,)
-        return [self._preparation.collate([piece])[0] for piece in one] if len(one) > 1 else one
+        return [self._preparation.collate([piece])[0] for piece in one] if len(one) > 1 else list(one)
 
     def join(self, rows: Sequence[np.ndarray]) -> np.ndarray:
         """Return the rows (n, dim) of the inputs, from the rows (b, dim) of each batch."""

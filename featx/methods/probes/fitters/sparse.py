@@ -3,8 +3,8 @@
 *Few rows.* The coefficients of a model with an L2 penalty lie in the span of its training rows, so that n
 coordinates of each row say as much as d features. With the Gram matrix K = X X^T = U S U^T, the rows of
 B = U S^(1/2) have the inner products of the rows of X; a model with coefficients b on them has the penalty
-and the decision values of the one with X^T U S^(-1/2) b on X. With 100 rows of 20,000 terms and 30 classes the
-solver then has 3,000 numbers to find instead of 600,000.
+and the decision values of the one with X^T U S^(-1/2) b on X. With 100 rows of 20,000 terms and 30 classes
+the solver then has 3,000 numbers to find instead of 600,000.
 """
 
 from __future__ import annotations
