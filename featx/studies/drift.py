@@ -16,7 +16,7 @@ from featx.data.features import Failure, check_rows
 from featx.data.rows import has_rows, take_features
 from featx.errors import DatasetError, FeaturesError, InputError
 from featx.extraction import embed_dataset, network_embedder, require_loaded_as_it_is
-from featx.kinds import count_of, kind_of
+from featx.kinds import count_of, kind_of, picture_of
 from featx.options import (
     Network,
     Reading,
@@ -281,7 +281,7 @@ def _note_copies(units: Units, first: _Side, second: _Side) -> list[str]:
     ]
     both = len(np.intersect1d(sides[0], sides[1]))
     if both:
-        noun = "picture" if first.kind == "image" else first.kind
+        noun = picture_of(first.kind)
         said = f"1 {noun} is" if both == 1 else f"{both:,} {noun}s are"
         notes.append(f"{said} in both sets, which makes the sets look alike")
     return notes

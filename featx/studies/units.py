@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featx.errors import InputError
-from featx.kinds import one_of
+from featx.kinds import picture_of, with_article
 from featx.studies.kept_checks import Found, KeptChecks
 
 if TYPE_CHECKING:
@@ -38,8 +38,7 @@ MOST_IMAGES = 100_000
 
 def copies_count_apart(kind: str) -> str:
     """Return what follows where no copies were searched for."""
-    one = "a picture" if kind == "image" else one_of(kind)
-    return f"copies of {one} count as different {kind}s"
+    return f"copies of {with_article(picture_of(kind))} count as different {kind}s"
 
 
 def unchecked(kind: str = "image") -> str:

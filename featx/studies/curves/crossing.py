@@ -27,7 +27,7 @@ import math
 import numpy as np
 
 from featx.results import Crossing
-from featx.results.formats import format_mean_count
+from featx.results.formats import format_mean_count, format_shots
 from featx.studies.curves.two_way import Pool, TwoWay, difference_errors
 
 STATUSES = ("before", "within", "none")
@@ -158,11 +158,11 @@ def _shots(place: float) -> float | None:
 
 def describe_crossing(crossing: Crossing, title: str, fewest: float, most: float, kind: str = "image") -> str:
     """Describe the crossing of the method `title` in a sentence; the range is `fewest` to `most` inputs."""
-    ends = f"{format_mean_count(fewest)} to {format_mean_count(most)} {kind}s per class"
+    ends = f"{format_mean_count(fewest)} to {format_shots(most, kind)}"
     if crossing.status == "none":
         said = (
             f"No crossing shown: {title} is not ahead of the best probe ({crossing.rival}) at "
-            f"{format_mean_count(most)} {kind}s per class"
+            f"{format_shots(most, kind)}"
         )
         ahead = 1 - crossing.shares.get("none", 1.0)
         if ahead:
