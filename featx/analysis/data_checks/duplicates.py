@@ -1,6 +1,6 @@
 """Find near-duplicates: pairs of inputs that are the same, or so similar that a person should look.
 
-The inputs are images or texts; two texts are the same "picture" in the names here if they are copies.
+The inputs are images or texts; where a name here says picture, a text and its copies are one, too.
 
 No fixed limit says what is near: depending on backbone and data, the cosine of unrelated images may be 0.2 or
 0.95. So embeddings are centred, which removes what all images have in common, and the distance 1 - cosine of
@@ -358,13 +358,13 @@ def _near(
 def _with_equal_contents(
     unit: np.ndarray, contents: np.ndarray, pairs: np.ndarray, distances: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return pairs and distances with those of the first of each content and the others, where they lack."""
+    """Add a pair, with its distance, for each input whose content an earlier one has, unless it is there."""
     _, first, of = np.unique(contents, return_index=True, return_inverse=True)
-    others = np.flatnonzero(first[of] != np.arange(len(contents)))
-    equal = np.column_stack([first[of[others]], others])
+    later = np.flatnonzero(first[of] != np.arange(len(contents)))
+    equal = np.column_stack([first[of[later]], later])
     known = set(map(tuple, pairs[contents[pairs[:, 0]] == contents[pairs[:, 1]]].tolist()))
-    lacking = np.array([pair not in known for pair in map(tuple, equal.tolist())], bool)
-    added = equal[lacking]
+    is_new = np.array([pair not in known for pair in map(tuple, equal.tolist())], bool)
+    added = equal[is_new]
     return np.concatenate([pairs, added]), np.concatenate([distances, _distances(unit, added)])
 
 
