@@ -13,7 +13,7 @@ from featx.backbones.layers.hooks import EMBEDDING
 from featx.backbones.layers.pooling import Tap
 from featx.backbones.layers.rules import EmbeddingRules
 from featx.backbones.sources.hf.networks import pooler_option, quiet
-from featx.backbones.sources.hf.pipeline import pool_tokens
+from featx.backbones.sources.hf.text_pooling import pool_tokens
 from featx.errors import InputError, UnknownName, as_one_error
 
 #: Families whose tokenizers give one special token a type of its own: the type, and where the token stands.

@@ -103,15 +103,15 @@ class HfTokenizer:
         if own.cls_token_id is not None and at:
             cls = 0 if at[0] == 0 else -1 if at[-1] == len(encoded.ids) - 1 else None
         mask = encoded.special_tokens_mask
-        last = max((i for i, is_special in enumerate(mask) if not is_special), default=0)
-        return Special(cls, len(mask) - last - 1)
+        return Special(
+            cls, len(mask) - max((i for i, is_special in enumerate(mask) if not is_special), default=0) - 1
+        )
 
     @property
     def most(self) -> int:
         """The highest number of a token, plus one."""
         backend = self.own.backend_tokenizer
-        added = backend.get_added_tokens_decoder()
-        return max(backend.get_vocab_size(with_added_tokens=True), *(1 + number for number in added), 0)
+        return max(backend.get_vocab_size(with_added_tokens=True), *(1 + n for n in _added(backend)), 0)
 
     def encode(self, text: str, max_length: int) -> list[list[int]]:
         """Return the tokens of a text in pieces of at most `max_length`, each with its special tokens."""
@@ -165,6 +165,10 @@ class HfTokenizer:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_loaded": None, "_cutting": {}}
+
+
+def _added(backend: Any) -> list[int]:
+    return list(backend.get_added_tokens_decoder())
 
 
 def _has_json(folder: Path) -> bool:

@@ -23,7 +23,6 @@ from featx.backbones.sources.hf.kept_files import read_files
 from featx.backbones.sources.hf.networks import read_config
 from featx.backbones.sources.hf.pipeline import (
     PREFIX,
-    Pipeline,
     PipelineSettings,
     Step,
     list_settings,
@@ -38,6 +37,7 @@ from featx.backbones.sources.hf.text_networks import (
     most_tokens,
     require_masked,
 )
+from featx.backbones.sources.hf.text_pooling import Pipeline
 from featx.backbones.sources.hf.tokenizer import HfTokenizer
 from featx.backbones.text_input import TextInput
 from featx.durable import file_stamp
