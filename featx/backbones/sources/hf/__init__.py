@@ -1,8 +1,7 @@
 """Networks of the package transformers, as ``hf:NAME`` (on the Hugging Face hub) or ``hf:FOLDER``.
 
 Networks of images (`architecture`) and of texts (`text_architecture`), told apart by their configuration. No
-code of a
-repository is run (`trust_remote_code` stays False).
+code of a repository is run (`trust_remote_code` stays False).
 """
 
 from __future__ import annotations
