@@ -18,7 +18,7 @@ MARGIN = 0.01
 ONE_ERROR = 0.3173
 #: A log loss that is higher by no more than this, in nats, is no reason against a method.
 LOSS_MARGIN = 0.01
-#: A method is slower if it takes twice as long, and this many seconds more: to fit, and to predict an image.
+#: A method is slower if it takes twice as long, and this many seconds more: to fit, and to predict an input.
 SLOWER_FIT, SLOWER_PREDICTION = 60.0, 0.01
 
 

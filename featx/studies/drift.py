@@ -143,7 +143,7 @@ def similarity(
         require_no_network(network, run, backbone=backbone)
         first, second = (_from_features(given, reading, most, seed) for given in (a, b))
     else:
-        # Both are read before any image goes through a network, so that bad input is refused at once.
+        # Both are read before any input goes through a network, so that bad input is refused at once.
         opened = [_open(given, reading, run) for given in (a, b)]
         require_one_kind([(one.name, one.kind) for one in opened])
         first, second = (_from_dataset(d, backbone, network, run, most, seed) for d in opened)

@@ -416,7 +416,7 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
     def _check_parameters(self) -> None:
         if self.precision == "int8":
             raise InputError(
-                "FineTunedClassifier: precision 'int8' depends on the images that it was calibrated on, and "
+                "FineTunedClassifier: precision 'int8' depends on the inputs that it was calibrated on, and "
                 "others come later; use 'bf16' or 'fp32'"
             )
         for name in ("early_stopping", "warm_start"):
