@@ -173,7 +173,7 @@ def _compare_sides(
 
     x, y = first.rows, second.rows
     union = np.concatenate([x, y])
-    notes = check_rows(union, [*first.ids, *second.ids], f"{first.name} and {second.name}")
+    notes = check_rows(union, [*first.ids, *second.ids], f"{first.name} and {second.name}", first.kind)
     for side in (first, second):
         if side.failures:
             notes.append(f"{side.name}: {describe_failures(side.failures, side.kind)}")
