@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from pictures import write_photos
-from texts import reviews, write_bert
 from PIL import Image
+from texts import reviews, write_bert
 from torch import nn
 
 import featx.backbones
