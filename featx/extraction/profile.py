@@ -106,13 +106,11 @@ def notes_on_length(profile: Mapping[str, Any], preparation: Mapping[str, Any]) 
     if not longer:
         return []
     counted = f"{longer:,} of {count_of(profile['images'], kind_of(preparation))}"
-    told = "was cut; long='mean' (--long mean) averages its pieces"
+    are, were, their = ("is", "was", "its") if longer == 1 else ("are", "were", "their")
+    told = f"{were} cut; long='mean' (--long mean) averages {their} pieces"
     if preparation["long"] == "mean":
-        told = "was split, and the rows of its pieces averaged"
-    if longer > 1:
-        told = told.replace("was", "were").replace("its", "their")
-    verb = "is" if longer == 1 else "are"
-    return [f"{counted} {verb} longer than {preparation['max_length']} tokens and {told}"]
+        told = f"{were} split, and the rows of {their} pieces averaged"
+    return [f"{counted} {are} longer than {preparation['max_length']} tokens and {told}"]
 
 
 def stage_times(preparing: Iterable[str]) -> dict[str, float]:
