@@ -20,7 +20,6 @@ ON_ERROR = ("raise", "skip")
 SPLIT_BY = ("folder", "none")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 ENGINES = ("auto", "torch", "openvino", "compile", "eager")
-#: What happens to texts that are longer than the network takes.
 LONG = ("cut", "mean")
 DTYPES = ("float32", "float16")
 #: Smallest and largest side of input images: smaller ones show nothing, larger ones take 200 MB each.

@@ -358,13 +358,13 @@ def _near(
 def _with_equal_contents(
     unit: np.ndarray, contents: np.ndarray, pairs: np.ndarray, distances: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Add a pair, with its distance, for each input whose content an earlier one has, unless it is there."""
+    """Return pairs and distances with those of the first of each content and the others, where they lack."""
     _, first, of = np.unique(contents, return_index=True, return_inverse=True)
-    later = np.flatnonzero(first[of] != np.arange(len(contents)))
-    equal = np.column_stack([first[of[later]], later])
+    others = np.flatnonzero(first[of] != np.arange(len(contents)))
+    equal = np.column_stack([first[of[others]], others])
     known = set(map(tuple, pairs[contents[pairs[:, 0]] == contents[pairs[:, 1]]].tolist()))
-    is_new = np.array([pair not in known for pair in map(tuple, equal.tolist())], bool)
-    added = equal[is_new]
+    lacking = np.array([pair not in known for pair in map(tuple, equal.tolist())], bool)
+    added = equal[lacking]
     return np.concatenate([pairs, added]), np.concatenate([distances, _distances(unit, added)])
 
 

@@ -132,7 +132,10 @@ def _texts(args: Namespace) -> tuple[list[Any], list[Any]]:
             continue
         path = Path(item)
         if not path.exists() and args.on_error == "raise":
-            raise DatasetError(f"{item}: no such file or folder; {skip_hint('text')}")
+            raise DatasetError(
+                f"{item}: no such file or folder; a text itself is read from standard input, one a line, "
+                f"with -; {skip_hint('text')}"
+            )
         if path.suffix.lower() == ".txt":
             sources.append(as_source(path, item))
             continue
