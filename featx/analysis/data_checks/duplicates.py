@@ -31,7 +31,8 @@ There are three kinds of pairs:
                   cropped or redrawn copies, the next picture of a series, a paraphrase, or two similar
                   things.
 
-Rows of texts that a network cut off at its most tokens are ``identical`` where what it read of them is.
+Texts that differ may have equal rows: where a tokenizer does not know their words (emoji, other scripts), or
+the network cut them off. Such a pair is ``same`` or ``alike`` by its hashes, at distance 0.
 """
 
 from __future__ import annotations
@@ -164,8 +165,9 @@ def find_near_duplicates(
         ``identical`` or ``alike`` only.
     contents : array-like of shape (n,), optional
         Equal for inputs that are surely the same, such as `featx.inputs.text.text_contents`; these pairs are
-        ``same`` also where their embeddings are apart, and among too few inputs to estimate the limits. Only
-        beside hashes, which must be equal where the contents are.
+        ``same`` also where their embeddings are apart, and among too few inputs to estimate the limits, and
+        equal embeddings of different contents are not ``identical``. Only beside hashes, which must be equal
+        where the contents are.
     hash_bits : int, default=8
         Most bits in which the hashes of one picture differ; lowered where hashes often agree by chance.
 
@@ -196,15 +198,23 @@ def find_near_duplicates(
                 f"shape {hashes.shape}"
             )
     firsts, copies = _identical(rows)
+    first_of = np.arange(len(rows))
+    first_of[copies[:, 1]] = copies[:, 0]
     unit = _centred(rows[firsts] if len(copies) else rows)
     limits = _limits(unit, None if hashes is None else hashes[firsts])
     if hashes is not None:
         hash_bits = _believable_bits(unit, hashes[firsts], limits[0], hash_bits)
     found, truncated = _near(unit, None if hashes is None else hashes[firsts], limits, hash_bits)
     pairs, distances = found
-    if contents is not None:
-        pairs, distances = _with_equal_contents(unit, contents[firsts], pairs, distances)
     pairs = firsts[pairs]
+    if contents is not None:
+        copies, others = _divide_copies(copies, contents)
+        pairs, distances = np.concatenate([others, pairs]), np.concatenate([np.zeros(len(others)), distances])
+        at = np.searchsorted(firsts, first_of)  # the row in `unit` of each input
+        different = np.sort(np.concatenate([firsts, others[:, 1]]))
+        added = _equal_contents(different, contents, pairs)
+        pairs = np.concatenate([pairs, added])
+        distances = np.concatenate([distances, _distances(unit, at[added])])
     bits = np.full(len(pairs), -1) if hashes is None else hash_distance(*hashes[pairs.T])
     confirmed = (bits >= 0) & (bits <= hash_bits)
     if contents is not None:
@@ -355,17 +365,31 @@ def _near(
     return (pairs, distances), truncated
 
 
-def _with_equal_contents(
-    unit: np.ndarray, contents: np.ndarray, pairs: np.ndarray, distances: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return pairs and distances with those of the first of each content and the others, where they lack."""
-    _, first, of = np.unique(contents, return_index=True, return_inverse=True)
-    others = np.flatnonzero(first[of] != np.arange(len(contents)))
-    equal = np.column_stack([first[of[others]], others])
+def _divide_copies(copies: np.ndarray, contents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pairs of equal rows and contents, and pairs of equal rows whose contents differ.
+
+    The latter are inputs that the network cannot tell apart: texts of words that its tokenizer does not know,
+    or that differ only behind its most tokens. Each content is in one of them, with the first of the rows.
+    """
+    seen = {(first, contents[first]): first for first in copies[:, 0].tolist()}
+    equal, others = [], []
+    for first, copy in copies.tolist():
+        known = seen.setdefault((first, contents[copy]), copy)
+        if known == copy:
+            others.append((first, copy))
+        else:
+            equal.append((known, copy))
+    return np.array(equal, np.int64).reshape(-1, 2), np.array(others, np.int64).reshape(-1, 2)
+
+
+def _equal_contents(different: np.ndarray, contents: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Return pairs of the first of each content and the others among `different`, where `pairs` lack them."""
+    _, first, of = np.unique(contents[different], return_index=True, return_inverse=True)
+    equal = np.column_stack([different[first[of]], different])
+    equal = equal[equal[:, 0] != equal[:, 1]]
     known = set(map(tuple, pairs[contents[pairs[:, 0]] == contents[pairs[:, 1]]].tolist()))
     lacking = np.array([pair not in known for pair in map(tuple, equal.tolist())], bool)
-    added = equal[lacking]
-    return np.concatenate([pairs, added]), np.concatenate([distances, _distances(unit, added)])
+    return equal[lacking]
 
 
 def _main_directions(unit: np.ndarray) -> np.ndarray:

@@ -1,8 +1,9 @@
 """Fingerprints of texts: equal for the same words, nearly equal for texts that share most of them.
 
 A text is taken apart into words: letters, marks, digits and symbols in Unicode's form NFKC, without case.
-Punctuation and spaces separate words and do not count otherwise. In scripts whose characters are wide, such
-as Chinese, each character is a word.
+Punctuation and spaces separate words and do not count otherwise, except where they change what is said: a
+mark between two digits (1.5 is not 15), the sign of a number, and an emoticon. In scripts whose characters
+are wide, such as Chinese, each character is a word.
 
 The content is a hash of the words without what is between them: equal for texts that differ in case,
 punctuation and spacing only. The 64 bits of the second hash are minwise hashes, one bit of each, of the set
@@ -59,6 +60,8 @@ class _Separators(dict):
 
 
 _SEPARATORS = _Separators()
+#: A mark between digits, a minus, and the mouth of an emoticon, each in a group.
+_MARKS = re.compile(r"((?<=[0-9])[^\w\s](?=[0-9]))|((?<![^\s(\[])-(?=[0-9]))|[:;=]['-]?([()\[\]])")
 _ASCII_WORDS = re.compile(r"[a-z0-9$+<=>^`|~]+")
 
 
@@ -72,10 +75,18 @@ def text_words(text: str) -> list[str]:
     ['it', 's', 'good']
     """
     if text.isascii():
-        return _ASCII_WORDS.findall(text.lower()) or text.split()
+        return _ASCII_WORDS.findall(_MARKS.sub(_keep_mark, text.lower())) or text.split()
     # Case is folded before and after: some characters become letters with case only by NFKC.
-    plain = unicodedata.normalize("NFKC", text.casefold()).casefold()
+    plain = _MARKS.sub(_keep_mark, unicodedata.normalize("NFKC", text.casefold()).casefold())
     return unicodedata.normalize("NFC", plain.translate(_SEPARATORS)).split() or text.split()
+
+
+def _keep_mark(found: re.Match[str]) -> str:
+    """Return symbols, which are letters of words, in place of a mark of `_MARKS`."""
+    mouth = found[3]
+    if mouth is None:
+        return "~"
+    return " ~< " if mouth in "([" else " ~> "
 
 
 def text_contents(words: Iterable[Sequence[str]]) -> np.ndarray:

@@ -220,6 +220,24 @@ def test_a_near_pair_of_equal_contents_is_one_pair():
     assert found.pairs.tolist() == [[2, 8]]
 
 
+def test_equal_rows_of_different_contents_are_no_copies():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(60, 16)).astype(np.float32)
+    rows[[3, 7, 9, 20]] = rows[1]  # what the tokenizer makes of all of them is the same
+    hashes, contents = rng.integers(0, 2**63, 60).astype(np.uint64), np.arange(60)
+    for first, other in ((7, 9), (7, 30)):  # 30 has the words of 7, and another row
+        hashes[other], contents[other] = hashes[first], contents[first]
+    hashes[20] = hashes[1] ^ np.uint64(1)
+    found = find_near_duplicates(rows, hashes, contents=contents)
+    pairs = {kind: sorted(map(tuple, found.pairs[found.of(kind)].tolist())) for kind in KINDS}
+    assert pairs == {"identical": [(7, 9)], "same": [(1, 20), (7, 30)], "alike": [(1, 3), (1, 7)]}
+    assert found.distances[found.of("alike")].tolist() == [0, 0]
+    assert found.distances[found.bits == 0].tolist()[:1] == [0]
+    a, b = (rows[i] - np.delete(rows, [3, 7, 9, 20], axis=0).mean(axis=0) for i in (7, 30))
+    expected = 1 - a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+    assert found.distances[found.of("same")].max() == pytest.approx(expected, rel=1e-4)
+
+
 def test_contents_without_hashes_or_of_other_rows_are_refused():
     rows = np.zeros((3, 2), np.float32)
     with pytest.raises(InputError, match="one for each of 3 rows, and beside hashes"):

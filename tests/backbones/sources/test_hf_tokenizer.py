@@ -73,6 +73,20 @@ def test_what_changes_tokens_is_in_the_hash_and_nothing_else(folder):
     assert len(found) == 7
 
 
+def test_the_side_on_which_a_text_is_cut_is_in_the_hash(folder):
+    text, right = "it and the story " * 4, tokenizer_of(folder)
+    kept = right.encode(text, 9)
+    truncation = {"direction": "Left", "max_length": 8, "strategy": "LongestFirst", "stride": 0}
+    change(folder / "tokenizer.json", truncation=truncation)
+    left = tokenizer_of(folder)
+    assert left.encode(text, 9)[0] != kept[0]
+    assert left.sha256 != right.sha256
+    change(folder / "tokenizer_config.json", truncation_side="right")
+    again = tokenizer_of(folder)
+    assert again.encode(text, 9) == kept
+    assert again.sha256 == right.sha256
+
+
 def test_tokens_are_those_of_the_library(folder):
     import transformers
 

@@ -34,6 +34,8 @@ def invented(n_texts: int, n_words: int, seed: int = 0) -> list[list[str]]:
         ("Stra\u00dfe, gr\u00f6\u00dfer", "STRASSE GR\u00d6SSER"),
         ("\u6620\u753b\u306f\u826f\u3044\u3002", "\u6620\u753b \u306f\u826f\u3044"),
         ("?!", " ?! "),
+        ("well-known: (1) it", "well known (1), it"),
+        ("see you :)", "see you;-)"),
     ],
 )
 def test_case_punctuation_and_spaces_do_not_count(text, other):
@@ -51,6 +53,11 @@ def test_case_punctuation_and_spaces_do_not_count(text, other):
         ("\u0915\u093f", "\u0915\u0940"),  # letters of Hindi that differ in the vowel sign
         ("caf\u00e9", "cafe"),
         ("12", "1.3"),
+        ("it costs 1.50", "it costs 150"),
+        ("\u00e0 12:30", "\u00e0 1230"),
+        ("-5 at noon", "5 at noon"),
+        ("no film tonight :)", "no film tonight :("),
+        ("\u00e0 demain ;-)", "\u00e0 demain :["),
     ],
 )
 def test_other_words_numbers_and_symbols_do(text, other):

@@ -2,8 +2,9 @@
 
 Its sha256 covers the vocabulary with merges, added and special tokens, normalisation and splitting, and the
 special tokens around each text: ``tokenizer.json`` (or, without one, the files of the vocabulary) and the
-settings beside it. It leaves out what changes no token of a text: paths, padding, the truncation that the
-file states (`featx.inputs.text.TextPreparation` states its own), chat templates.
+settings beside it; also whether long texts are cut on the left. It leaves out what changes no token of a
+text: paths, padding, the most tokens that a file states (`featx.inputs.text.TextPreparation` has its own),
+chat templates.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _WITHOUT_EFFECT = {
     *("auto_map", "backend", "is_local", "padding_side", "pad_to_multiple_of", "pad_token_type_id"),
     *("padding", "truncation"),
     *("model_max_length", "max_length", "stride", "truncation_strategy", "chat_template", "device_map"),
-    *("clean_up_tokenization_spaces", "transformers_version"),
+    *("clean_up_tokenization_spaces", "transformers_version", "truncation_side"),
 }
 #: Packages with which transformers reads a vocabulary that has no ``tokenizer.json``.
 _PACKAGES = ("sentencepiece", "tiktoken", "protobuf")
@@ -178,27 +179,36 @@ def _has_json(folder: Path) -> bool:
 def _hash(files: Sequence[Path], lower_case: bool) -> str:
     """Return the sha256 of what changes tokens in the files of a tokenizer."""
     digest = hashlib.sha256()
+    side = "right"  # where a long text is cut: settings, which come later, outdo tokenizer.json
     for path in files:
         seen = path.stat()
-        digest.update(_hash_file(path, seen.st_size, seen.st_mtime_ns).encode())
+        line, stated = _read_file(path, seen.st_size, seen.st_mtime_ns)
+        digest.update(line.encode())
+        side = stated or side
+    if side != "right":
+        digest.update(f"cuts off the {side}\n".encode())
     if lower_case:
         digest.update(b"lower case\n")
     return digest.hexdigest()
 
 
 @functools.lru_cache(maxsize=64)
-def _hash_file(path: Path, size: int, mtime: int) -> str:
-    """Return a line with the name of a file and the sha256 of its content: of JSON, of what has an effect."""
+def _read_file(path: Path, size: int, mtime: int) -> tuple[str, str | None]:
+    """Return a line with the name of a file and the sha256 of its content, and the side that it states.
+
+    Of JSON only what has an effect is hashed. The side is where a text that is too long loses its tokens.
+    """
     if path.suffix != ".json":
         with as_one_error(lambda why: InputError(f"{path}: cannot be read ({why})")):
-            return f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n"
+            return f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}\n", None
     content = parse_json(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected a JSON object, got {type(content).__name__}")
+    truncation = content.get("truncation") if path.name == VOCABULARIES[0] else None
+    side = truncation.get("direction") if isinstance(truncation, dict) else content.get("truncation_side")
     kept = {key: value for key, value in content.items() if key not in _WITHOUT_EFFECT}
-    if kept.get("truncation_side") == "right":
-        del kept["truncation_side"]
-    return f"{path.name} {hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()}\n"
+    line = f"{path.name} {hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()}\n"
+    return line, str(side).lower() if side else None
 
 
 def _fetch(repository: Repository, name: str) -> Path:
