@@ -73,7 +73,7 @@ def run(args: Namespace) -> None:
         say(_summary(args.output, predictions, model.kind))
     else:
         sys.stdout.write(formatted(predictions, form))
-    list_failures([*unlisted, *model.failures])
+    list_failures([*unlisted, *model.failures], model.kind)
     if args.profile:
         show_profile(model.extraction)
 
@@ -118,7 +118,7 @@ def _texts(args: Namespace) -> tuple[list[Any], list[Any]]:
     An id is the path of a file; of a row in a table its id there, behind the name of the table if several
     inputs are given; and the number of a line.
     """
-    from featx.data import SKIP_HINT
+    from featx.data import skip_hint
     from featx.estimators.model.inputs import read_inputs
     from featx.inputs.text import as_source
 
@@ -132,7 +132,10 @@ def _texts(args: Namespace) -> tuple[list[Any], list[Any]]:
             continue
         path = Path(item)
         if not path.exists() and args.on_error == "raise":
-            raise DatasetError(f"{item}: no such file or folder; {SKIP_HINT}")
+            raise DatasetError(
+                f"{item}: no such file or folder; a text itself is read from standard input, one a line, "
+                f"with -; {skip_hint('text')}"
+            )
         if path.suffix.lower() == ".txt":
             sources.append(as_source(path, item))
             continue
