@@ -132,6 +132,7 @@ def test_a_sentence_finds_the_nearest_texts_of_a_file(run, table, tmp_path, caps
     for query, said in (
         ("77", "unknown text '77'"),  # ids are numbers
         ("gone.txt", "nor is there such a file"),
+        (str(table[0]), "no .txt file; QUERY is"),
         (" ", "an empty QUERY"),
     ):
         assert main(["search", str(tmp_path / "f.h5"), query]) == 2
@@ -169,7 +170,9 @@ def test_labels_of_texts_are_filled_in_and_taken_up(run, table, tmp_path, capsys
     more = tmp_path / "reviews.csv"
     more.write_text(f"{lines[0]}\nanother one,\n{lines[1]}")
     assert main(["label", str(more), *command[2:]]) == 0
-    assert "41 texts, 10 with a label" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "41 texts, 10 with a label" in said
+    assert f"featx compare {out} --backbone {run['backbone']} --precision fp32 " in said
     again = read(out)
     assert {plain(row["text"]): row["label"] for row in again if row["label"]} == (
         {plain(text): label for text, label in list(zip(texts, labels, strict=True))[:6]}
@@ -248,7 +251,7 @@ def test_a_comparison_names_copies_of_texts_on_both_sides_and_with_two_labels(ru
     assert sorted((pair["test"], pair["train"]) for pair in leaks["pairs"]) == [("32", "00"), ("33", "03")]
     assert [{one["id"] for one in pair} for pair in found.hygiene["two_labels"]["list"]] == [{"03", "33"}]
     notes = " ".join(found.hygiene["notes"])
-    assert "2 of 14 test texts (14.3 %) are texts that were trained on" in notes
+    assert "2 of 14 test texts (14.3 %) are texts that were trained on; without them " in notes
     assert "1 text with two labels" in notes
     again = featx.compare(dataset, **options)
     assert again.hygiene["earlier_run"] is not None

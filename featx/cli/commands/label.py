@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from featx.data.label_table import LabelTable
     from featx.studies.labelling import LabelChoice, LabelRow
 
+#: Options that another study of the same inputs needs again.
+_AGAIN = (
+    *("backbone", "weights", "layer", "pooling", "image_size", "max_length", "long", "prefix"),
+    *("precision", "engine", "device", "batch_size", "cache", "trust_code"),
+)
+
 HELP = "choose the images or texts to label next, and suggest labels"
 
 
@@ -124,7 +130,7 @@ def _write(
     """Write the table and the page, and say what comes next."""
     from featx.data import Dataset
     from featx.report.labelling import write_label_page
-    from featx.results.next_command import compare_line
+    from featx.results.next_command import compare_line, option_words
     from featx.studies.output import samples_of
 
     cells = []
@@ -149,6 +155,7 @@ def _write(
         say(f"{picture_of(images.kind)}s: {Path(args.output).with_suffix('.html')}")
     elif not (table.file.parent / cells[0]["path"]).exists():
         tell(f"the paths are the ids of {args.data}: move {args.output} to the folder that they begin in")
-    compare = compare_line(args.output)
+    again = option_words({name: getattr(args, name) for name in _AGAIN})
+    compare = compare_line(args.output, again=again)
     trainable = len({row.label for row in choice.rows} - {None}) > 1
     say(f"fill in its column label, then run this command again{f', or: {compare}' if trainable else ''}")
