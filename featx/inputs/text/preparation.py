@@ -121,7 +121,10 @@ class TextPreparation:
         note: Callable[[str], object] | None = None,
     ) -> np.ndarray:
         """Return the tokens of a text, int32 (pieces, length); arguments as in `featx.inputs.Preparation`."""
-        pieces = self.tokenizer.encode(self.prefix + content.text, self.max_length)
+        try:
+            pieces = self.tokenizer.encode(self.prefix + content.text, self.max_length)
+        except InputError as error:
+            raise TextError(content.id, str(error)) from error
         if not pieces or not pieces[0]:
             raise TextError(content.id, "the tokenizer finds no token in this text")
         if len(pieces) == 1 or self.long == "cut":
