@@ -257,7 +257,8 @@ def _prefix(settings: Mapping[str, Any], name: str) -> str:
     default, prompts = settings.get("default_prompt_name"), settings.get("prompts") or {}
     if default is None:
         return ""
-    prefix = prompts.get(default) if isinstance(prompts, Mapping) else None
+    known = isinstance(prompts, Mapping) and isinstance(default, str)
+    prefix = prompts.get(default) if known else None
     if not isinstance(prefix, str):
         raise InputError(f"{name}: its default prompt {default!r:.60} is not among its prompts")
     return prefix
