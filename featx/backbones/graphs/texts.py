@@ -48,6 +48,7 @@ class TextGraphInput(NamedTuple):
                 f"{network}: takes texts of {self.length} tokens only; export it for any length (with "
                 "dynamic axes)"
             )
+        inputs.preparation.require_place(network)
 
     def rows(self, x: Tensor) -> Iterator[dict[str, np.ndarray]]:
         """Yield what the graph takes for each text of a batch (n, t), without what stands behind its end."""

@@ -171,7 +171,7 @@ def _texts(table: Table, on_error: str) -> tuple[list[Any], list[SourceError]]:
     """Return the text of every row that has one, and the failures; drop the other rows from the table."""
     column = table.text
     texts = table.columns[column]
-    refuse_numbers(table.place, column, texts, text_candidates(table.all_columns()))
+    refuse_numbers(table.place, column, texts, lambda: text_candidates(table.all_columns()))
     names = table.names or [str(row) for row in table.rows]
     reasons = {i: problem for i, text in enumerate(texts) if (problem := problem_of(text))}
     if reasons and on_error == "raise":

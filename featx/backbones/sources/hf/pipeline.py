@@ -6,6 +6,7 @@ with its settings and tensors. Nothing is imported by the names that the file st
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +41,9 @@ _ACTIVATIONS = (
     *("Identity", "Tanh", "ReLU", "GELU", "Sigmoid", "SiLU", "LeakyReLU", "ELU", "SELU", "Softplus", "Mish"),
     *("Softsign", "ReLU6", "Hardswish", "Tanhshrink", "LogSigmoid"),
 )
+#: A folder of a module, as sentence-transformers names it; none of them leads out of the repository.
+_FOLDER = re.compile(r"\d{1,2}_\w{1,40}", re.ASCII)
+_MOST_MODULES = 20
 #: Where a step reads and writes, if its settings say so.
 _ROW = "sentence_embedding"
 #: Name of the pipeline in the network, and of its tensors.
@@ -113,7 +117,13 @@ def read_pipeline(repository: Repository, name: str) -> PipelineSettings | None:
     content = repository.read_optional_list(MODULES)
     if content is None:
         return None
+    if len(content) > _MOST_MODULES:
+        raise InputError(f"{name}: its {MODULES} holds {len(content)} modules, expected {_MOST_MODULES} at most")
     modules = [_module(entry, name) for entry in content]
+    folders = [folder for _, folder in modules if folder]
+    twice = next((folder for folder in folders if folders.count(folder) > 1), None)
+    if twice is not None:
+        raise InputError(f"{name}: its {MODULES} names the folder {twice!r} twice; each module has its own")
     kinds = [kind for kind, _ in modules]
     for kind in kinds[:1]:
         if kind != "Transformer":
@@ -182,8 +192,12 @@ def _module(entry: Any, name: str) -> tuple[str, str]:
         raise InputError(
             f"{name}: its {MODULES} names code of its own ({kind!r:.80}), which featx never runs"
         )
-    if not isinstance(folder, str) or (folder and (Path(folder).name != folder or not folder.isprintable())):
-        raise InputError(f"{name}: its {MODULES} names the folder {folder!r:.80}, which is not beside it")
+    needed = short not in ("Transformer", "Normalize")
+    if not isinstance(folder, str) or ((folder or needed) and _FOLDER.fullmatch(folder) is None):
+        raise InputError(
+            f"{name}: its {MODULES} names the folder {folder!r:.80}; expected a folder beside it, such as "
+            "'1_Pooling'"
+        )
     return short, folder
 
 
@@ -198,6 +212,8 @@ def _poolings(settings: Mapping[str, Any], name: str) -> tuple[tuple[str, ...], 
             f"{name}: its pooling {(unknown or [asked])[0]!r} is not known; expected "
             f"{', '.join(_POOLINGS.values())}"
         )
+    if len(set(poolings)) < len(poolings):
+        raise InputError(f"{name}: its pooling names one twice: {', '.join(poolings)!r:.80}")
     return poolings, settings.get("include_prompt", True) is not False
 
 
@@ -225,7 +241,7 @@ def _step(repository: Repository, kind: str, folder: str, name: str) -> Step:
     if kind == "Dense":
         activation = stated.get("activation_function", "torch.nn.modules.activation.Tanh")
         package, _, short = str(activation).rpartition(".")
-        if not package.startswith("torch.nn") or short not in _ACTIVATIONS:
+        if not f"{package}.".startswith("torch.nn.") or short not in _ACTIVATIONS:
             raise InputError(
                 f"{name}: {path} states the activation {activation!r:.80}, which featx does not take; only "
                 f"{', '.join(_ACTIVATIONS)} of torch.nn"
@@ -240,7 +256,8 @@ def _prefix(settings: Mapping[str, Any], name: str) -> str:
     default, prompts = settings.get("default_prompt_name"), settings.get("prompts") or {}
     if default is None:
         return ""
-    prefix = prompts.get(default) if isinstance(prompts, Mapping) else None
+    known = isinstance(prompts, Mapping) and isinstance(default, str)
+    prefix = prompts.get(default) if known else None
     if not isinstance(prefix, str):
         raise InputError(f"{name}: its default prompt {default!r:.60} is not among its prompts")
     return prefix

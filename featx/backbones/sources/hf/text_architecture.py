@@ -125,6 +125,8 @@ class HfTextArchitecture(HfArchitecture):
         config = self._checked_config()
         network: Any = self._build(config, None)
         network.token_facts = self._token_facts(network)
+        if inputs is not None:
+            inputs.preparation.require_place(f"hf:{self.name}")  # type: ignore[attr-defined]
         if self.pipeline is not None:
             prefix = "" if inputs is None else inputs.preparation.prefix  # type: ignore[attr-defined]
             length = self.tokenizer.count(prefix) if prefix else 0
