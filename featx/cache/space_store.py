@@ -83,9 +83,13 @@ class SpaceStore:
             missing: list[int] = np.flatnonzero(~given).tolist()
             return missing
 
-    def holds(self, digest: bytes) -> bool:
-        """Whether a digest had a row when the disk was last looked at; any thread may ask."""
-        return bool(self._snapshot.index.holds(as_keys([digest]))[0])
+    def held(self, digests: Sequence[bytes]) -> set[bytes]:
+        """Return the digests that had a row when the disk was last looked at; any thread may ask.
+
+        Ask for many at a time: for one, a look-up takes as long as for a thousand.
+        """
+        known = self._snapshot.index.holds(as_keys(digests))
+        return {digest for digest, is_known in zip(digests, known.tolist(), strict=True) if is_known}
 
     def keys(self) -> np.ndarray:
         """Return all digests that have a row on disk, (n, 32) uint8, ascending."""
