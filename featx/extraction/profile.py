@@ -25,8 +25,6 @@ class Profile:
     ----------
     images : int
         Rows that were computed.
-    longer : int
-        Those of inputs that are longer than the network takes.
     wall : float
         Seconds from the first input to the last commit.
     stages : dict of str to float
@@ -43,10 +41,11 @@ class Profile:
         Seconds before that, for building the engine and comparing it with plain fp32.
     kind : str
         The kind of input.
+    longer : int
+        Rows that were computed of inputs that are longer than the network takes.
     """
 
     images: int = 0
-    longer: int = 0
     wall: float = 0.0
     stages: dict[str, float] = field(default_factory=lambda: stage_times(()))
     threads: int = 1
@@ -55,6 +54,7 @@ class Profile:
     building: float = 0.0
     comparing: float = 0.0
     kind: str = "image"
+    longer: int = 0
 
     def add(self, seconds: Mapping[str, float]) -> None:
         """Add the time that one thread spent."""

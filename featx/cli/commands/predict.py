@@ -162,8 +162,9 @@ def formatted(predictions: list[Any], form: str) -> str:
             names.insert(1, "text")
         return "".join(json_line({name: getattr(p, name) for name in names}) + "\n" for p in predictions)
     rows = prediction_rows(predictions)
-    header = list(rows[0]) if rows else ["id", "label", "probability", "unsure", "reason"]
-    return csv_text(header, ([_rounded(value) for value in row.values()] for row in rows))
+    header = list(dict.fromkeys(name for row in rows for name in row))
+    header = header or ["id", "label", "probability", "unsure", "reason"]
+    return csv_text(header, ([_rounded(row.get(name, "")) for name in header] for row in rows))
 
 
 def _rounded(value: Any) -> Any:
