@@ -51,12 +51,13 @@ def embed_collections(
     if all(has_rows(data) for data in collections):
         require_no_network(network, run, backbone=backbone)
 
-    def opened(data: Any) -> tuple[str, Features | Dataset]:
+    def opened(data: Any, reading: Reading) -> tuple[str, Features | Dataset]:
         if has_rows(data):
             whole = replace(reading, split_by=None) if reading.split_by == "none" else reading
             name, _, features = take_features(data, whole)
             if run.verbose:
                 announce(features, name)
+            features = features.select(reading.label, reading.target)
             return name, features.labelled() if labelled else features
         dataset = open_dataset(data, reading=reading, run=run, seed=seed, labelled=labelled)
         if labelled:
@@ -71,7 +72,10 @@ def embed_collections(
         return extract_features(given, network_embedder(net(), run), run)
 
     # All are read before any input goes through a network, so that bad input is refused at once.
-    names, given = zip(*map(opened, collections), strict=True)
+    # Columns of labels are those of the last one, where the others need no labels.
+    unlabelled = reading if labelled else replace(reading, label=None, target=None)
+    readings = [*[unlabelled] * (len(collections) - 1), reading]
+    names, given = zip(*map(opened, collections, readings), strict=True)
     require_one_kind([(name, one.kind) for name, one in zip(names, given, strict=True)])
     check(names[-1], given[-1])
     rows = [one for one in given if isinstance(one, Features)]

@@ -15,7 +15,7 @@ from texts import DISLIKED, LIKED, QUICK, reviews, write_bert
 import featx
 from featx.cli import main
 from featx.data import from_arrays
-from featx.errors import InputError
+from featx.errors import FeatxError, InputError
 from featx.studies.comparison import compare_detectors, compare_domains, find_anomalies
 from featx.studies.drift import similarity
 from featx.studies.ranking import rank
@@ -111,6 +111,19 @@ def test_what_is_normal_can_be_learnt_from_a_related_task(run):
     scored = find_anomalies(normal, [f"{text} 7" for text in (*LIKED, *DISLIKED)], **run)
     assert all(int(id) >= 4 for id in scored.ids[:3])  # those that were disliked
     assert "image" not in " ".join([scored.table(), scored.advice, *scored.warnings])
+
+
+def test_anomalies_are_those_of_a_column_of_classes(run):
+    texts = [f"film {i} is {said}" for i in range(6) for said in ("good", "bad")]
+    moods = ["up", "down"] * 6
+    table = [{"text": text, "mood": mood, "label": "a"} for text, mood in zip(texts, moods, strict=True)]
+    chosen = {"label": "mood", "normal": "up", "detectors": "mahalanobis", "n_boot": 20}
+    assert len(compare_detectors(table, **chosen, **run).detectors) == 1
+    features = featx.extract(table, label="mood", **run)
+    with pytest.raises(FeatxError, match="unknown label 'moods'; did you mean mood"):
+        compare_detectors(features, **{**chosen, "label": "moods"})
+    # All of the first set is normal, so the column is one of the second.
+    assert compare_detectors(texts[::2], table, **chosen, **run).detectors[0].auroc is not None
 
 
 def test_a_sentence_finds_the_nearest_texts_of_a_file(run, table, tmp_path, capsys):

@@ -23,6 +23,7 @@ def add(parser: ArgumentParser) -> None:
     parser.add_argument("test", nargs="?", metavar="TEST", help="images or texts to judge")
     add_output(parser, "DIR", "folder for the results")
     add_flag(parser, "normal")
+    add_flag(parser, "label", nargs=None, help="the column of classes of a table (default: label)")
     add_flag(parser, "detectors")
     add_flag(parser, "contamination")
     add_flag(parser, "backbone")
@@ -44,4 +45,8 @@ def run(args: Namespace) -> None:
         raise InputError("--detectors takes one name to score inputs with; several need --normal")
     if args.test_size != OPTIONS["test_size"].default:
         raise InputError("--test-size has no effect: all of TEST is judged; leave it out")
+    if args.label != OPTIONS["label"].default:
+        raise InputError(
+            "--label has no effect: all of DATA is normal, and all of TEST is judged; leave it out"
+        )
     run_experiment(args, "scores", data, detector=args.detectors[0] if args.detectors else None)

@@ -15,7 +15,7 @@ from featx.data.features import Features, check_rows
 from featx.data.splits import Split
 from featx.data.tasks import names_of
 from featx.errors import DatasetError, InputError
-from featx.options import OPTIONS, Network, Reading, Run, StudyOptions, checked
+from featx.options import OPTIONS, ColumnOptions, Network, Reading, Run, checked
 from featx.results import AnomalyResult, DetectorResult, advise_detectors
 from featx.studies.collections import (
     describe_embeddings,
@@ -46,7 +46,7 @@ def compare_detectors(
     test_size: float = 0.25,
     seed: int = 0,
     n_boot: int = 1000,
-    **options: Unpack[StudyOptions],
+    **options: Unpack[ColumnOptions],
 ) -> AnomalyComparison:
     """Compare anomaly detectors on images or texts whose classes say what is normal.
 
@@ -71,7 +71,8 @@ def compare_detectors(
     test_size, seed, n_boot
         As in `featx.compare`.
     **options
-        Options of the network, of reading and of the run, as in `featx.extract`.
+        Options of the network, of reading and of the run, as in `featx.extract`; `label` is the column of
+        classes of `data`, or of `test` where it is given.
 
     Returns
     -------
