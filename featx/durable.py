@@ -29,12 +29,14 @@ __all__ = [
     "make_folder",
     "read_regular",
     "replacing",
+    "settled_stamp",
     "sweep_parts",
 ]
 
 PART_NAME = re.compile(r"(\.featx-)?[0-9a-f]{32}\.(?P<host>[A-Za-z0-9-]*)\.(?P<pid>\d+)\.part")
 _PART_LIFETIME = 24 * 3600.0
 """Seconds after which an unfinished file of another machine is removed."""
+_COARSE_NS = 50_000_000  # two changes within this time may leave the same times in a file system
 _ATTEMPTS = 64  # each after the first means that a folder was removed at the same moment
 
 _T = TypeVar("_T")
@@ -113,6 +115,21 @@ def file_stamp(path: str | os.PathLike[str]) -> tuple[int, int, int] | str:
     except OSError:
         return "gone"
     return seen.st_size, seen.st_mtime_ns, seen.st_ino
+
+
+def settled_stamp(folder: str | os.PathLike[str]) -> tuple[int, int, int, int] | None:
+    """Return what changes whenever a name in a folder does; None if one changed just now, or none is there.
+
+    Take it before the folder is looked at: as long as the same stamp comes back, nothing has changed since.
+    """
+    now = time.time_ns()
+    try:
+        seen = os.stat(folder)
+    except OSError:
+        return None
+    if max(seen.st_mtime_ns, seen.st_ctime_ns) > now - _COARSE_NS:
+        return None
+    return seen.st_dev, seen.st_ino, seen.st_mtime_ns, seen.st_ctime_ns
 
 
 def fsync_folder(folder: Path) -> None:

@@ -156,13 +156,16 @@ def as_one_error(make: Callable[[str], FeatxError]) -> Iterator[None]:
     """Turn whatever the body raises into the error that `make(reason)` returns; `reason` is one short line.
 
     For code that reads a file of unknown origin: its bytes can make a library fail in any way, also with
-    `MemoryError`, `RecursionError` and `OverflowError`. Errors of featx and Ctrl-C pass unchanged.
+    `MemoryError`, `RecursionError` and `OverflowError`, and with the panic of a library in Rust, which is no
+    `Exception`. Errors of featx and Ctrl-C pass unchanged.
     """
     try:
         yield
     except FeatxError:
         raise
-    except Exception as error:  # any library, any bytes: the caller promises one kind of error
+    except BaseException as error:  # any library, any bytes: the caller promises one kind of error
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise make(reason_of(error)) from error
 
 

@@ -38,13 +38,15 @@ def fetch_from_hub(hub_id: str, names: Sequence[str], make_error: Callable[[str]
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
+    if not _find_address():  # `huggingface_hub` would try for half a minute
+        raise make_error(_no_connection())
     reason = ""
     for name in names:
         try:
             with _without_warnings():
                 return Path(hf_hub_download(hub_id, name))
-        except LocalEntryNotFoundError as error:  # no connection; an EntryNotFoundError, too
-            reason = reason_of(error)
+        except LocalEntryNotFoundError as error:  # an EntryNotFoundError, too
+            reason = _no_connection(error.__cause__)
             break
         except EntryNotFoundError as error:
             reason = reason_of(error)
@@ -68,8 +70,22 @@ def may_be_on_hub(hub_id: str, name: str) -> bool:
         return False
 
 
+def _no_connection(cause: BaseException | None = None) -> str:
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    return "cannot reach the hub" if cause is None else f"cannot reach the hub: {reason_of(cause)}"
+
+
 @functools.cache
 def _has_address() -> bool:
+    """Return `_find_address()`, looked up once: a hub may be asked for many files that need not be there."""
+    return _find_address()
+
+
+def _find_address() -> bool:
+    """Return whether this machine finds an address of the hub, or goes through a proxy that may."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:

@@ -191,5 +191,9 @@ def _text(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
+_LONGEST = 100  # in messages; a hash has 64 characters
+
+
 def _shown(value: Any) -> str:
-    return value if isinstance(value, str) and value else _text(value)
+    text = value if isinstance(value, str) and value else _text(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

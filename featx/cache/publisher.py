@@ -13,7 +13,7 @@ import numpy as np
 from featx.cache.encoding import encode_shard, shard_name
 from featx.cache.files import ADVICE, read_small_file
 from featx.cache.identity import Space
-from featx.durable import fsync_folder, make_folder, replacing, sweep_parts
+from featx.durable import fsync_folder, make_folder, replacing, settled_stamp, sweep_parts
 from featx.errors import CacheError
 
 __all__ = ["Publisher"]
@@ -30,6 +30,7 @@ class Publisher:
         self.path = root / space.id
         self.shards, self.parts = self.path / "shards", self.path / "tmp"
         self._prepared = False
+        self._synced: dict[Path, tuple[int, ...] | None] = {}
 
     def prepare(self) -> None:
         """Create the folders and ``space.json``; `CacheError` if the place cannot be written."""
@@ -49,7 +50,10 @@ class Publisher:
             make_folder(folder)
         # Another process may have made them a moment ago and not have synced them yet.
         for folder in (self.path, self.root):
-            fsync_folder(folder)
+            stamp = settled_stamp(folder)
+            if stamp is None or stamp != self._synced.get(folder):
+                fsync_folder(folder)
+                self._synced[folder] = stamp
         self.describe()
         for folder in (self.shards, self.parts):
             if not os.access(folder, os.W_OK):

@@ -54,9 +54,11 @@ class KeyIndex:
 
     def find(self, keys: np.ndarray) -> np.ndarray:
         """Return the place of each key (m, 32), int64; -1 for an unknown one."""
-        places = self._large.find(keys)
-        if len(self._small):
-            places = np.maximum(places, self._small.find(keys))
+        # In this order: `add` replaces the large table first, so that a thread misses no key meanwhile.
+        small, large = self._small, self._large
+        places = large.find(keys)
+        if len(small):
+            places = np.maximum(places, small.find(keys))
         return places
 
     def items(self) -> tuple[np.ndarray, np.ndarray]:

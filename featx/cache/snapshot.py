@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from featx.cache.encoding import SHARD_NAME
-from featx.cache.files import ADVICE, list_names
+from featx.cache.files import ADVICE, is_file, list_names
 from featx.cache.header import open_shard
 from featx.cache.index_file import load_index, save_index
 from featx.cache.publisher import Publisher
@@ -80,12 +80,19 @@ class Snapshot:
         """List the shards; none is missed while a compaction replaces it."""
         seen: set[str] = set()
         while True:
-            names = set(list_names(self._shards, SHARD_NAME))
+            names = self._listed()
             # One listing may miss both a new shard and the old one that it replaces; but then the old one
             # was in the listing before.
             if seen <= names and (seen or not names):
                 return names
             seen = names
+
+    def _listed(self) -> set[str]:
+        """Return the names of the shards in one listing; only those of new files are looked at closely."""
+        names = set(list_names(self._shards))
+        new = names - self.index.names
+        odd = {n for n in new if not (SHARD_NAME.fullmatch(n) and is_file(self._shards / n))}
+        return names - odd if odd else names
 
     def _forget(self) -> None:
         self.index, self._unusable, self._suspects_checked = ShardIndex(), set(), False

@@ -51,6 +51,8 @@ class CommitBuffer:
         if self._bytes >= COMMIT_BYTES or time.monotonic() - self._last > min(self._wait, COMMIT_SECONDS):
             self.flush()
             self._wait = COMMIT_SECONDS
+            for member in self._members:
+                member.store.refresh()  # rows that another process has committed need not be computed here
 
     def save(self, rest: Sequence[Chunk]) -> None:
         """Commit the waiting rows and the valid rows of `rest`."""
@@ -66,7 +68,6 @@ class CommitBuffer:
             if waiting:
                 member.store.publish(digests, np.concatenate(waiting))
                 member.store.claims.show_life()
-                member.store.refresh()  # rows that another process has committed need not be computed here
         self._waiting = [([], []) for _ in self._members]
         self._bytes = 0
         if self._seen:

@@ -16,6 +16,7 @@ from featx.errors import InputError, ModelMismatch, WeightsError
 from featx.extraction.embedder import Embedder, network_embedder
 from featx.extraction.reuse import find_with_values, is_ready, reuse_backbone, reuse_with_values
 from featx.inputs.preparations import settings_of
+from featx.kinds import kind_of
 from featx.options import Run, is_module, shown
 
 #: The name that a space gives to weights from a file of the user's own.
@@ -114,9 +115,10 @@ def matching_embedder(
     from featx.engines import resolve
 
     if "calibration" in space:
+        kind = kind_of(space.get("preprocessing"))
         raise InputError(
-            f"{where}: its rows are in int8, which depends on the images that it was calibrated on; "
-            "no other image can be put beside them: extract in bf16 or fp32"
+            f"{where}: its rows are in int8, which depends on the {kind}s that it was calibrated on; "
+            f"no other {kind} can be put beside them: extract in bf16 or fp32"
         )
     network = _load(
         space,
@@ -196,14 +198,14 @@ def _load(
             )
         if values:
             load = partial(load_tuned, values, **arguments, trust_code=trust_code)
-            with _naming_folder(stated):
+            with _naming_folder(stated, arguments, where):
                 return reuse_with_values(values, load)
         if weights is None and arguments["weights"] == OWN_WEIGHTS:
             raise WeightsError(
                 f"{where}: its weights were a file of your own; say where it is with --weights PATH"
             )
         given = {"trust_code": trust_code} | ({} if weights is None else {"weights": weights})
-        with _naming_folder(stated):
+        with _naming_folder(stated, arguments, where):
             return reuse_backbone(**_reusable(arguments, **given))
     if module is None:
         raise InputError(
@@ -223,13 +225,18 @@ def _load(
 
 
 @contextmanager
-def _naming_folder(stated: Mapping[str, Any]) -> Iterator[None]:
+def _naming_folder(stated: Mapping[str, Any], arguments: Mapping[str, Any], where: str) -> Iterator[None]:
     """Add to the error about a network of transformers that its folder can be given."""
     try:
         yield
     except InputError as error:
         if stated["source"] != OF_TRANSFORMERS or type(error) not in (InputError, WeightsError):
             raise
+        if "/" not in arguments["name"]:  # the type of a network in a folder; few names of the hub have none
+            raise type(error)(
+                f"{where}: its network lay in a folder, whose path it does not hold; say where it is with "
+                f"--weights FOLDER (in Python weights=). Looked for by its type: {error}"
+            ) from error
         raise type(error)(
             f"{error}. If the folder of the network is on this machine, say where with --weights FOLDER "
             "(in Python weights=)"

@@ -48,8 +48,9 @@ def wait_for_others(
                         RuntimeWarning,
                         stacklevel=5,
                     )
+            committed = member.store.held(list(others.values()))
             for i, digest in list(others.items()):
-                if member.store.holds(digest):
+                if digest in committed:
                     del others[i]
             with uninterrupted():
                 free = member.store.claims.free(list(others.values()))

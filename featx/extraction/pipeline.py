@@ -306,18 +306,20 @@ class Pipeline:
     def _claim_for(self, number: int, chunk: Chunk) -> set[bytes]:
         """Claim rows for one network; record those that another run computes in `elsewhere`."""
         store = self._stores[number]
-        missing = {
+        digest_at = {
             item.position: item.digest
             for item in chunk.items
-            if item.error is None and item.digest is not None and not store.holds(item.digest)
+            if item.error is None and item.digest is not None
         }
+        held = store.held(list(digest_at.values()))
+        missing = {position: digest for position, digest in digest_at.items() if digest not in held}
         digests = list(dict.fromkeys(missing.values()))
         with uninterrupted():
             free = store.claims.take(digests)
         taken = {digest for digest, is_free in zip(digests, free, strict=True) if is_free}
         if taken:  # a run that ended since the last look left rows but no claims
             store.refresh()
-            known = {digest for digest in taken if store.holds(digest)}
+            known = store.held(list(taken))
             store.claims.drop(known)
             taken -= known
         others = {position: digest for position, digest in missing.items() if digest not in taken}

@@ -36,9 +36,9 @@ class RowStore:
             return self._stores[0].missing(digests)
         return sorted({i for store in self._stores for i in store.missing(digests)})
 
-    def holds(self, digest: bytes) -> bool:
-        """Whether a digest had a row at the last look at the disk; thread-safe."""
-        return all(store.holds(digest) for store in self._stores)
+    def held(self, digests: Sequence[bytes]) -> set[bytes]:
+        """Return the digests that had a row at the last look at the disk; thread-safe."""
+        return set.intersection(*(store.held(digests) for store in self._stores))
 
     def refresh(self) -> None:
         """Find rows that other processes have committed."""
@@ -66,7 +66,8 @@ class RowStore:
         if self._kept is not None:
             self._kept.update(zip(digests, rows, strict=True))
         for store, at in zip(self._stores, self._columns, strict=True):
-            lacking = [i for i, digest in enumerate(digests) if not store.holds(digest)]
+            held = store.held(digests)
+            lacking = [i for i, digest in enumerate(digests) if digest not in held]
             if len(lacking) == len(digests):
                 store.publish(digests, rows[:, at])
             else:

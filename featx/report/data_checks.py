@@ -94,7 +94,7 @@ def _pair(pair: dict[str, Any], samples: Samples, sides: Mapping[str, str]) -> G
 
 def _measures(pair: dict[str, Any]) -> str:
     if pair["kind"] == "identical":
-        return "identical to the network"
+        return "the same to the network"
     if pair["distance"] is None:
         return "a copy of a copy"
     bits = "" if pair["bits"] is None else f", hashes differ in {pair['bits']} of 64 bits"

@@ -91,7 +91,10 @@ def shell_lines(training: Mapping[str, Any], file: str = MODEL_FILE, kind: str =
         else:
             words += [flag, *given]
     words += ["-o", file]
-    return [shlex.join(words), shlex.join(["featx", "predict", file, f"NEW_{kind.upper()}S"])]
+    predict = ["featx", "predict", file, f"NEW_{kind.upper()}S"]
+    if training.get("text") is not None:  # new texts lie in a column of that name, too
+        predict += option_words({"text": training["text"]})
+    return [shlex.join(words), shlex.join(predict)]
 
 
 def compare_line(

@@ -21,6 +21,9 @@ from featx.studies.units import MOST_IMAGES
 
 __all__ = ["Fingerprints", "take_fingerprints"]
 
+#: Texts whose words are in memory at a time: as objects they take many times the room of the text.
+_TEXTS_AT_ONCE = 1000
+
 
 @dataclass(frozen=True, eq=False)
 class Fingerprints:
@@ -50,10 +53,6 @@ class Fingerprints:
         """Return what is equal for inputs that are surely the same, uint64 (n,); None where nothing is."""
         return np.ascontiguousarray(self.evidence[:, 1]) if self.kind == "text" else None
 
-    def take(self, rows: np.ndarray) -> Fingerprints:
-        """Return the fingerprints of some inputs."""
-        return Fingerprints(self.kind, self.evidence[rows])
-
     def join(self, other: Fingerprints) -> Fingerprints:
         """Return these fingerprints and those of other inputs of the kind."""
         return Fingerprints(self.kind, np.concatenate([self.evidence, other.evidence]))
@@ -79,11 +78,14 @@ def _shrunken_pixels(images: Sequence[Source], run: Run) -> np.ndarray | None:
 def _words(texts: Sequence[Source], run: Run) -> np.ndarray | None:
     from featx.inputs.text import text_contents, text_hashes, text_words
 
+    found = []
     try:
-        words = [text_words(text.read().text) for text in texts]
+        for start in range(0, len(texts), _TEXTS_AT_ONCE):
+            words = [text_words(text.read().text) for text in texts[start : start + _TEXTS_AT_ONCE]]
+            found.append(np.column_stack([text_hashes(words), text_contents(words)]))
     except SourceError:
         return None
-    return np.column_stack([text_hashes(words), text_contents(words)])
+    return np.concatenate(found)
 
 
 _TAKE: dict[str, Any] = {"image": _shrunken_pixels, "text": _words}

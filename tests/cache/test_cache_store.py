@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from featx import durable
-from featx.cache import Cache, Space, SpaceStore, default_root
+from featx.cache import Cache, Space, SpaceStore, default_root, snapshot
 from featx.cache import publisher as publisher_module
 from featx.cache.sidecar import read_cost, write_cost
 from featx.errors import CacheError
@@ -28,8 +28,44 @@ def test_what_is_published_is_read_in_any_order_with_repeats(cache, space, batch
         assert found.all()
         np.testing.assert_array_equal(out, rows[order])
         assert len(reader) == 20
-        assert all(reader.holds(digest) for digest in digests)
+        assert reader.held([*digests, b"?" * 32, digests[0]]) == set(digests)
+        assert reader.held([]) == set()
         assert reader.dim == 12
+
+
+def test_a_folder_is_listed_again_only_after_a_change(cache, space, store, batch, monkeypatch):
+    digests, rows = batch(0, 3)
+    store.publish(digests[:1], rows[:1])
+    looks = []
+    list_names = snapshot.list_names
+    monkeypatch.setattr(snapshot, "list_names", lambda *of: looks.append(of) or list_names(*of))
+    assert store.missing([None, None]) == [0, 1]
+    assert not looks  # which inputs have no digest yet, the disk does not know
+    time.sleep(0.06)  # file systems may give changes at about the same time the same mtime
+    assert store.missing(digests) == [1, 2]
+    count = len(looks)
+    assert store.missing(digests) == [1, 2]
+    assert len(looks) == count > 0
+    other = cache.space(space)
+    other.publish(digests[1:2], rows[1:2])
+    assert store.missing(digests) == [2]
+    other.shard_paths()[0].unlink()
+    other.shard_paths()[0].unlink()
+    assert store.missing(digests) == [0, 1, 2]
+
+
+def test_folders_that_are_on_disk_are_not_synced_for_every_run(store, monkeypatch):
+    store.prepare()
+    time.sleep(0.06)
+    synced = []
+    monkeypatch.setattr(publisher_module, "fsync_folder", synced.append)
+    store.prepare()
+    assert synced == [store.path, store.root]  # they changed too recently to be known as synced
+    store.prepare()
+    assert len(synced) == 2
+    shutil.rmtree(store.path)
+    store.prepare()
+    assert synced[2:] == [store.path, store.root]
 
 
 def test_missing_gives_the_positions_without_a_row(store, batch):

@@ -86,7 +86,18 @@ def test_what_cannot_be_predicted_is_one_line(saved, capsys, monkeypatch):
     assert main(["predict", str(saved / "m.featx"), "-"]) == 2
     assert "no texts: standard input has no line with a text" in capsys.readouterr().err
     assert main(["predict", str(saved / "m.featx"), "nowhere.csv"]) == 2
-    assert "nowhere.csv: no such file or folder" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "nowhere.csv: no such file or folder; " in said
+    assert "to go on without such texts" in said
+
+
+def test_texts_that_are_skipped_are_called_texts(saved, tmp_path, capsys):
+    empty, good = tmp_path / "empty.txt", tmp_path / "good.txt"
+    empty.write_text(" ", encoding="utf-8")
+    good.write_text(reviews(1)[0][0], encoding="utf-8")
+    command = ["predict", str(saved / "m.featx"), str(empty), str(good), "--on-error", "skip", *OPTIONS[:2]]
+    assert main(command) in (0, None)
+    assert "1 text could not be read and was skipped" in capsys.readouterr().err
 
 
 ANSWERS = [
@@ -138,3 +149,23 @@ def test_a_comparison_shows_the_texts_it_got_wrong(saved, tmp_path, capsys):
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert "10 test texts" in page
     assert "no text at hand" not in page
+
+
+def test_what_is_no_input_is_one_line_about_texts(saved, tmp_path, capsys):
+    def predict(*words):
+        status = main(["predict", str(saved / "m.featx"), *map(str, words), *OPTIONS[:2]])
+        return status, capsys.readouterr().err
+
+    status, said = predict("a dull film")
+    assert status == 2
+    assert "a text itself is read from standard input, one a line, with -" in said
+    table = tmp_path / "new.csv"
+    table.write_text("said\ndull\n")
+    status, said = predict(table)
+    assert status == 2
+    assert "expected path or text" in said
+    assert "text (--text) names a column of texts" in said
+    table.write_text("text,id\na dull film,1\n,2\n")
+    status, said = predict(table, "--on-error", "skip", "--cache", saved / "cache")
+    assert "1 text could not be read and was skipped" in said
+    assert "image" not in said

@@ -150,7 +150,7 @@ def test_a_network_that_moved_is_given_and_one_that_changed_is_refused(saved, be
     by_features = train(load_features(saved / "f.h5"))
     expected = load_model(saved / "m.featx").predict(["a new text"])
     # Features do not say where the folder is.
-    with pytest.raises(InputError, match=r"say where with --weights FOLDER"):
+    with pytest.raises(InputError, match=r"lay in a folder, .* say where it is with --weights FOLDER"):
         by_features.predict(["a new text"], cache=tmp_path / "cache")
     found = by_features.predict(["a new text"], cache=tmp_path / "cache", weights=moved)
     assert found == expected

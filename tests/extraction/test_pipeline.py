@@ -69,9 +69,11 @@ class Store:
 
     def __init__(self, known=frozenset()):
         self.known, self.claims = known, Claims(Path("/nowhere"))
+        self.asked = 0
 
-    def holds(self, digest):
-        return digest in self.known
+    def held(self, digests):
+        self.asked += 1
+        return self.known.intersection(digests)
 
     def refresh(self):
         pass
@@ -126,6 +128,14 @@ def test_chunks_shrink_towards_the_end(images):
     assert sum(sizes) == 120
     assert sizes == sorted(sizes, reverse=True)
     assert (sizes[0], sizes[-1]) == (8, 2)
+
+
+def test_the_rows_that_exist_are_looked_up_for_a_whole_chunk(images):
+    known = frozenset(images[i].read().digest for i in range(10, 30))
+    pipeline = pipeline_of(images, Workers(1, 8), known=known)
+    chunks = list(pipeline.run(range(64)))
+    assert sum(len(chunk.digests) for chunk in chunks) == 44
+    assert pipeline._stores[0].asked <= 2 * len(chunks)  # before and after its rows are claimed
 
 
 def test_a_device_has_few_batches_at_a_time_and_full_ones(images):

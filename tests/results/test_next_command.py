@@ -171,7 +171,7 @@ def test_commands_for_texts_carry_their_options_and_ask_for_texts():
     assert shell_lines(given, kind="text") == [
         "featx train reviews.csv --classifier svm --backbone timm:net --text review --max-length 128 "
         "--long mean --prefix 'query: ' -o model.featx",
-        "featx predict model.featx NEW_TEXTS",
+        "featx predict model.featx NEW_TEXTS --text review",
     ]
     assert python_lines(given, kind="text")[-1] == "model.predict(new_texts)"
     again = options_again("featx rank reviews.csv --text review --long=mean --prefix 'query: ' -o out")

@@ -8,6 +8,7 @@ import numpy as np
 from texts import reviews
 
 from featx.data import from_arrays
+from featx.inputs import text as text_module
 from featx.inputs.image import hash_distance
 from featx.inputs.text import FileText, StringText
 from featx.options import DEFAULT_RUN
@@ -40,7 +41,19 @@ def test_fingerprints_of_two_sets_are_those_of_both(tmp_path):
     whole = take_fingerprints(sources(texts), DEFAULT_RUN)
     first, second = (take_fingerprints(sources(part), DEFAULT_RUN) for part in (texts[:2], texts[2:]))
     np.testing.assert_array_equal(first.join(second).evidence, whole.evidence)
-    np.testing.assert_array_equal(whole.take(np.array([4, 1])).hashes(), whole.hashes()[[4, 1]])
+
+
+def test_the_words_of_a_few_texts_are_in_memory_at_a_time(monkeypatch):
+    texts, _ = reviews(4)
+    whole = take_fingerprints(sources(texts), DEFAULT_RUN)
+    monkeypatch.setattr(module, "_TEXTS_AT_ONCE", 3)
+    sizes = []
+    text_hashes = text_module.text_hashes
+    monkeypatch.setattr(
+        text_module, "text_hashes", lambda words: sizes.append(len(words)) or text_hashes(words)
+    )
+    np.testing.assert_array_equal(take_fingerprints(sources(texts), DEFAULT_RUN).evidence, whole.evidence)
+    assert sizes == [3, 3, 2]
 
 
 def test_no_fingerprints_of_inputs_that_cannot_be_read_or_are_too_many(tmp_path: Path, monkeypatch):

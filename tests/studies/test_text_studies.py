@@ -132,6 +132,7 @@ def test_a_sentence_finds_the_nearest_texts_of_a_file(run, table, tmp_path, caps
     for query, said in (
         ("77", "unknown text '77'"),  # ids are numbers
         ("gone.txt", "nor is there such a file"),
+        (str(table[0]), "no .txt file; QUERY is"),
         (" ", "an empty QUERY"),
     ):
         assert main(["search", str(tmp_path / "f.h5"), query]) == 2
@@ -169,7 +170,9 @@ def test_labels_of_texts_are_filled_in_and_taken_up(run, table, tmp_path, capsys
     more = tmp_path / "reviews.csv"
     more.write_text(f"{lines[0]}\nanother one,\n{lines[1]}")
     assert main(["label", str(more), *command[2:]]) == 0
-    assert "41 texts, 10 with a label" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "41 texts, 10 with a label" in said
+    assert f"featx compare {out} --backbone {run['backbone']} --precision fp32 " in said
     again = read(out)
     assert {plain(row["text"]): row["label"] for row in again if row["label"]} == (
         {plain(text): label for text, label in list(zip(texts, labels, strict=True))[:6]}
@@ -218,6 +221,24 @@ def test_embeddings_of_texts_alone_give_no_table_to_label(tmp_path, capsys):
     assert "these are embeddings only" in capsys.readouterr().err
 
 
+def test_notes_on_embeddings_of_texts_alone_call_them_texts():
+    from featx.data.features import Features
+    from featx.data.tasks import Task
+    from featx.options import DEFAULT_RUN, Network, Reading
+    from featx.studies.comparison.study_data import load_study_data
+
+    space = {"layer": "x", "preprocessing": {"kind": "text"}}
+    rows = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
+    rows[0] = 0
+    label = Task("label", np.array([0, 1] * 5 + [-1, -1]), ("bad", "good"))
+    features = Features(rows, [f"r.csv:{i}" for i in range(12)], targets={"label": label}, space=space)
+    options = {"backbones": (), "network": Network(), "reading": Reading(), "run": DEFAULT_RUN}
+    notes = load_study_data(features, None, **options, test_size=0.25, seed=0).notes
+    assert any(note.startswith("2 texts have no label") for note in notes)
+    notes = featx.similarity(features, features, n_permutations=100, top=0).notes
+    assert any("2 of 24 texts are zero" in note for note in notes)
+
+
 def test_a_comparison_names_copies_of_texts_on_both_sides_and_with_two_labels(run, tmp_path):
     texts, labels = reviews(16)
     texts += [texts[0].title() + " ...", texts[3]]
@@ -230,7 +251,7 @@ def test_a_comparison_names_copies_of_texts_on_both_sides_and_with_two_labels(ru
     assert sorted((pair["test"], pair["train"]) for pair in leaks["pairs"]) == [("32", "00"), ("33", "03")]
     assert [{one["id"] for one in pair} for pair in found.hygiene["two_labels"]["list"]] == [{"03", "33"}]
     notes = " ".join(found.hygiene["notes"])
-    assert "2 of 14 test texts (14.3 %) are texts that were trained on" in notes
+    assert "2 of 14 test texts (14.3 %) are texts that were trained on; without them " in notes
     assert "1 text with two labels" in notes
     again = featx.compare(dataset, **options)
     assert again.hygiene["earlier_run"] is not None

@@ -98,6 +98,8 @@ def _check_text(query: str, ids: list[str], file: str) -> None:
     if not query.strip():
         raise DatasetError(f"an empty QUERY; expected an id in {file}, a .txt file or a text")
     # An id that was mistyped differs from others in its number, as in reviews.csv:12.
+    if Path(query).is_file() and not _is_text_file(query):
+        raise DatasetError(f"{query}: no .txt file; QUERY is an id in {file}, a .txt file or a text")
     is_id = _DIGITS.sub("0", query) in {_DIGITS.sub("0", id) for id in ids}
     if not _is_text_file(query) and (is_id or (query.endswith(".txt") and len(query.split()) == 1)):
         raise DatasetError(f"{UnknownName('text', query, ids)} (nor is there such a file)")

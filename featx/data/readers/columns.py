@@ -17,7 +17,7 @@ from featx.data.labels import class_name, is_missing, parse_each, parse_groups, 
 from featx.data.read_report import ReadReport, skip_hint
 from featx.data.readers.folder_listing import PathFinder
 from featx.data.readers.images import IMAGE_KEYS, make_sources
-from featx.data.readers.text_column import COLUMNS, refuse_numbers, text_candidates
+from featx.data.readers.text_column import COLUMNS, holds_texts, refuse_numbers, text_candidates
 from featx.data.readers.texts import make_text_sources, problem_of
 from featx.data.tasks import LABEL, Task, check_asked, check_not_empty, make_task, names_of
 from featx.errors import DatasetError, ImageError, InputError, SourceError, TextError, UnknownName
@@ -62,7 +62,7 @@ class Table:
         gaps = [i for i, value in enumerate(self.columns[column]) if is_missing(value)]
         if not gaps:
             return None
-        more = f" (and {len(gaps) - 1} more rows)" if len(gaps) > 1 else ""
+        more = f" (and {len(gaps) - 1} more row{'s' * (len(gaps) > 2)})" if len(gaps) > 1 else ""
         return self.error(column, gaps[0], f"no value{more}")
 
     def keep(self, kept: Sequence[int]) -> None:
@@ -133,11 +133,13 @@ def _check_columns(table: Table, labelled: bool, asked: list[str]) -> list[str]:
         others = {name: values for name, values in table.all_columns().items() if name != table.text}
         hint = label_candidates(others)
     if lacking:
+        inputs = "a text" if table.text else "path"
         if "path" in lacking:
-            hint = _hint_at_inputs(table)
+            inputs = "path or text"
+            hint = _hint_at_inputs(table, unlabelled and labelled)
         raise DatasetError(
             f"{table.place}: missing column {' and '.join(lacking)}; found: {found}; "
-            f"expected {'a text' if table.text else 'path'}, label and optionally split and group"
+            f"expected {inputs}, label and optionally split and group"
             f"{hint and '; '}{hint}"
         )
     for column in asked:
@@ -150,27 +152,31 @@ def _check_columns(table: Table, labelled: bool, asked: list[str]) -> list[str]:
     return []
 
 
-def _hint_at_inputs(table: Table) -> str:
-    """Return a hint at what a table without images and texts may lack."""
+def _hint_at_inputs(table: Table, unlabelled: bool) -> str:
+    """Return a hint at what a table without images and texts, and maybe without labels, may lack."""
     if any(len(name.split()) > _WORDS_OF_NAMES for name in table.found):
         return (
             "its first row is read as the header: if it is none, write one above it, such as text,label; "
             "else text (--text) names the column of texts"
         )
     hints = [f"rename {name!r} to path" for name in table.found if name.lower() in IMAGE_KEYS][:1]
-    return "; ".join(filter(None, [*hints, text_candidates(table.all_columns())]))
+    columns = table.all_columns()
+    if texts := text_candidates(columns):
+        others = {name: values for name, values in columns.items() if not holds_texts(values)}
+        hints += [texts, label_candidates(others) if unlabelled else ""]
+    return "; ".join(filter(None, hints)) or "text (--text) names a column of texts"
 
 
 def _texts(table: Table, on_error: str) -> tuple[list[Any], list[SourceError]]:
     """Return the text of every row that has one, and the failures; drop the other rows from the table."""
     column = table.text
     texts = table.columns[column]
-    refuse_numbers(table.place, column, texts, text_candidates(table.all_columns()))
+    refuse_numbers(table.place, column, texts, lambda: text_candidates(table.all_columns()))
     names = table.names or [str(row) for row in table.rows]
     reasons = {i: problem for i, text in enumerate(texts) if (problem := problem_of(text))}
     if reasons and on_error == "raise":
         first = next(iter(reasons))
-        more = f" (and {len(reasons) - 1} more rows)" if len(reasons) > 1 else ""
+        more = f" (and {len(reasons) - 1} more row{'s' * (len(reasons) > 2)})" if len(reasons) > 1 else ""
         raise table.error(column, first, f"{reasons[first]}{more}; {skip_hint('text')}")
     failures: list[SourceError] = [TextError(names[i], reason) for i, reason in reasons.items()]
     kept = [i for i in range(len(texts)) if i not in reasons]

@@ -31,8 +31,12 @@ _LISTED = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
 # A parquet file may have up to this many rows, and bytes in memory, per byte; plus _FREE_BYTES.
 _GROWTH = 100
 _FREE_BYTES = 10**6
-# Rows of a parquet file that are read to see which columns could be labels.
+# Rows of a .parquet or .jsonl file that are read to see which columns could be labels or texts.
 _LOOKED_AT = 10_000
+# Columns of a .jsonl file that are looked at for that.
+_MOST_COLUMNS = 200
+# Types of parquet whose repeated values can be kept once.
+_OF_BYTES = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
 # A larger text file is refused.
 _MOST_BYTES = 2**32
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
@@ -244,7 +248,9 @@ def _read_json(file: Path, text: str | None, asked: list[str], on_error: str) ->
         return [record.get(name) for _, record in records]
 
     def all_columns() -> dict[str, list[Any]]:
-        return {form: values(name) for form, name in zip(forms, names, strict=True)}
+        first = [record for _, record in records[:_LOOKED_AT]]
+        some = zip(forms[:_MOST_COLUMNS], names[:_MOST_COLUMNS], strict=True)  # each object may have its own
+        return {form: [record.get(name) for record in first] for form, name in some}
 
     columns = {name: values(names[position]) for name, position in where.items()}
     rows = [number for number, _ in records]
@@ -271,10 +277,10 @@ def _read_parquet(file: Path, text: str | None, asked: list[str]) -> Table:
         where = _positions(file, names, [*asked, *([column] if column else [])])
         wanted = [stored[position] for position in where.values()]
         _check_growth(file, opened.metadata)
-        texts = [name for name in wanted if str(schema.field(name).type) in ("string", "large_string")]
+        texts = [name for name in wanted if str(schema.field(name).type) in _OF_BYTES]
         with parquet.ParquetFile(file, read_dictionary=texts) as again:  # keeps repeated values once
             data = again.read(columns=wanted)
-        for name in texts:
+        for name in wanted:
             _check_texts(file, name, data.column(name))
         columns = {name: data.column(stored[position]).to_pylist() for name, position in where.items()}
     rows = list(range(1, data.num_rows + 1))
@@ -317,7 +323,9 @@ def _check_texts(file: Path, name: str, column: Any) -> None:
     total = 0
     for part in column.chunks:
         if hasattr(part, "dictionary"):
-            lengths = np.array([len(text or "") for text in part.dictionary.to_pylist()], dtype=np.int64)
+            values = part.dictionary.to_pylist()
+            sizes = [len(value) if isinstance(value, (str, bytes)) else 8 for value in values]
+            lengths = np.array(sizes, dtype=np.int64)
             codes = part.indices.drop_null().to_numpy()
             total += int(np.bincount(codes, minlength=len(lengths)) @ lengths) if len(lengths) else 0
     if total > _GROWTH * file.stat().st_size + _FREE_BYTES:

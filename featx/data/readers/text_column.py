@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from featx.data.labels import is_missing, same_form
@@ -91,13 +91,16 @@ def _is_prose(value: str) -> bool:
     return len(value.split(None, 1)) > 1 and not is_image_path(value) and not is_text_file(value)
 
 
-def refuse_numbers(place: str, column: str, values: Sequence[Any], hint: str = "") -> None:
-    """Raise `DatasetError` if a column of texts holds numbers."""
+def refuse_numbers(
+    place: str, column: str, values: Sequence[Any], hint: Callable[[], str] = lambda: ""
+) -> None:
+    """Raise `DatasetError` if a column of texts holds numbers; `hint` may read the table again."""
     present = [value for value in values if not is_missing(value)]
     if present and not any(isinstance(value, str) and not _NUMBER.fullmatch(value) for value in present):
+        told = hint()
         raise DatasetError(
             f"{place}: column {column} holds numbers or other values, and no texts: {present[0]!r:.40}"
-            + (f"; {hint}" if hint else "")
+            + (f"; {told}" if told else "")
         )
 
 

@@ -13,6 +13,7 @@ from featx.errors import DatasetError
 from featx.inputs import Source
 from featx.inputs.image import is_image_file
 from featx.inputs.text import SOURCES, LazyText, as_source, is_text_file
+from featx.inputs.text.source import MOST_CHARACTERS, too_long
 from featx.options.checks import short
 
 #: Names of the column or key of texts in rows with several; the first that exists is taken.
@@ -135,6 +136,8 @@ def problem_of(row: Any) -> str:
         return "no text" if is_missing(row) else f"expected a text, got {short(row)} ({type(row).__name__})"
     if not row.strip():
         return "an empty text"
+    if len(row) > MOST_CHARACTERS:
+        return too_long(row)
     if "\0" in row:
         return "holds null bytes, so it is no text"
     if row.isascii() or row.isprintable():

@@ -6,6 +6,7 @@ stands behind the end of shorter pieces, always on the right; the network masks 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,9 @@ from featx.inputs.text.source import TextContent
 PADDING = -1
 #: What happens to texts that are longer than the network takes.
 LONG = ("cut", "mean")
+#: Most characters of a prefix; it stands in the description of every space.
+MOST_PREFIX = 2000
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Tokenizer(Protocol):
@@ -71,7 +75,12 @@ class TextPreparation:
             raise InputError(f"preprocessing: max_length must be at least 4 tokens, got {length!r}")
         object.__setattr__(self, "max_length", int(length))
         if not isinstance(self.prefix, str):
-            raise InputError(f"preprocessing: prefix must be a text, got {self.prefix!r}")
+            raise InputError(f"preprocessing: prefix must be a text, got {self.prefix!r:.60}")
+        if len(self.prefix) > MOST_PREFIX or "\0" in self.prefix or _SURROGATE.search(self.prefix):
+            raise InputError(
+                f"preprocessing: prefix must be a text of at most {MOST_PREFIX} characters without null bytes "
+                f"and lone surrogates, got {self.prefix!r:.60}"
+            )
         if self.long not in LONG:
             raise InputError(f"preprocessing: long must be {' or '.join(LONG)}, got {self.long!r}")
 
@@ -94,6 +103,14 @@ class TextPreparation:
     def identity(self) -> dict[str, Any]:
         """Everything that changes the tokens, as plain JSON data."""
         return {"kind": self.kind, "tokenizer": self.tokenizer.sha256, **self.to_dict()}
+
+    def require_place(self, name: str) -> None:
+        """Refuse a prefix that leaves no place for a text: all rows would be the same."""
+        if self.prefix and len(self.tokenizer.encode(self.prefix, self.max_length - 1)) > 1:
+            raise InputError(
+                f"{name}: the prefix {self.prefix!r:.60} takes up all of max_length={self.max_length}, with no "
+                "place left for a text; give a shorter prefix or a larger max_length"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain JSON data; the tokenizer belongs to the network."""
@@ -121,7 +138,10 @@ class TextPreparation:
         note: Callable[[str], object] | None = None,
     ) -> np.ndarray:
         """Return the tokens of a text, int32 (pieces, length); arguments as in `featx.inputs.Preparation`."""
-        pieces = self.tokenizer.encode(self.prefix + content.text, self.max_length)
+        try:
+            pieces = self.tokenizer.encode(self.prefix + content.text, self.max_length)
+        except InputError as error:
+            raise TextError(content.id, str(error)) from error
         if not pieces or not pieces[0]:
             raise TextError(content.id, "the tokenizer finds no token in this text")
         if len(pieces) == 1 or self.long == "cut":

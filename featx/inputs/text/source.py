@@ -18,13 +18,20 @@ from featx.inputs import Source
 
 #: Suffixes of files that hold one text.
 TEXT_SUFFIXES = (".txt",)
-#: Most bytes of a text file that is read: a long novel has two million.
-MAX_FILE_BYTES = 2**26
+#: Most characters of a text: the longest novels have three million. A tokenizer takes some hundred bytes for each.
+MOST_CHARACTERS = 2**22
+#: Most bytes of a text file that is read; a character has at most four.
+MAX_FILE_BYTES = 4 * MOST_CHARACTERS
 
 
 def is_text_file(name: str) -> bool:
     """Whether a file of this name holds one text, by its suffix."""
     return name.lower().endswith(TEXT_SUFFIXES)
+
+
+def too_long(text: str) -> str:
+    """Say that a text has more than `MOST_CHARACTERS`."""
+    return f"{len(text)} characters, expected at most {MOST_CHARACTERS}; divide it into several texts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,8 @@ class TextContent:
             raise TextError(id, f"expected a text, got {type(text).__name__}")
         if not text.strip():
             raise TextError(id, "an empty text")
+        if len(text) > MOST_CHARACTERS:
+            raise TextError(id, too_long(text))
         if "\0" in text:
             raise TextError(id, "holds null bytes, so it is no text")
         try:

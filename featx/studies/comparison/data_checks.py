@@ -18,7 +18,7 @@ from featx.analysis.data_checks import (
 )
 from featx.analysis.data_checks.confident_learning import MOST_ROWS
 from featx.data.splits import Split
-from featx.kinds import count_of, one_of
+from featx.kinds import count_of, picture_of, with_article
 from featx.results import ALPHA
 from featx.results.formats import p_in_text
 from featx.studies.comparison.study_data import StudyData
@@ -292,10 +292,14 @@ def _notes(
     outcomes: Sequence[Outcome],
 ) -> list[str]:
     notes, n_test, kind = [], len(inputs.test), inputs.kind
-    noun = "picture" if kind == "image" else kind
+    noun = picture_of(kind)
     if n := leaks["test_images"]:
-        certainty = f"are {noun}s" if hashed else f"look, by their embeddings alone, like {noun}s"
-        note = f"{n} of {n_test} test {kind}s ({100 * leaks['share']:.1f} %) {certainty} that were trained on"
+        said, them = (f"is a {noun}", "it") if n == 1 else (f"are {noun}s", "them")
+        if not hashed:
+            looks = "looks, by its embedding" if n == 1 else "look, by their embeddings"
+            said = f"{looks} alone, like {said.partition(' ')[2]}"
+        were = "was" if n == 1 else "were"
+        note = f"{n} of {n_test} test {kind}s ({100 * leaks['share']:.1f} %) {said} that {were} trained on"
         competing = [
             line
             for line, outcome in zip(leaks["top1"], outcomes, strict=True)
@@ -304,8 +308,8 @@ def _notes(
         if competing:
             first = max(competing, key=lambda line: line["all"])
             without, with_them = f"{first['without']:.3f}", f"{first['all']:.3f}"
-            note += f"; without them {first['name']} has top-1 {without}, "
-            note += "as with them" if without == with_them else f"not {with_them}"
+            note += f"; without {them} {first['name']} has top-1 {without}, "
+            note += f"as with {them}" if without == with_them else f"not {with_them}"
             after = max(competing, key=lambda line: line["without"])
             if f"{after['without']:.3f}" > without:
                 note += f", and {after['name']} is ahead with {after['without']:.3f}"
@@ -319,8 +323,9 @@ def _notes(
         notes.append(f"{' and '.join(doubts)}: see “Leaks and labels” in the report")
     if errors and not errors["predictable"]:
         notes.append(
-            f"the embeddings are not shown to predict the labels: models that had not seen {one_of(kind)} "
-            f"agree with {100 * errors['agreement']:.1f} % of the labels, the largest class alone with "
-            f"{100 * errors['chance']:.1f} % ({p_in_text(errors['p_value'])}); so no label is called wrong"
+            "the embeddings are not shown to predict the labels: models that had not seen "
+            f"{with_article(kind)} agree with {100 * errors['agreement']:.1f} % of the labels, the largest "
+            f"class alone with {100 * errors['chance']:.1f} % ({p_in_text(errors['p_value'])}); so no label "
+            "is called wrong"
         )
     return notes

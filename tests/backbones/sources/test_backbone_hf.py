@@ -413,6 +413,7 @@ class TestHub:
             return str(elsewhere.rename(cached / filename))
 
         monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+        monkeypatch.setattr("featx.backbones.hugging_face._find_address", lambda: True)
         backbone = load_backbone("hf:lab/tiny")
         assert backbone.checkpoint.path.name == "pytorch_model.bin"
         assert load_backbone("hf:lab/tiny").identity == backbone.identity
@@ -423,6 +424,16 @@ class TestHub:
         assert "hf:lab/gone: its config.json" in str(caught.value)
         assert "cannot reach the hub" in str(caught.value)
         assert "\n" not in str(caught.value)
+
+    def test_a_hub_without_an_address_is_not_tried_for_half_a_minute(self, hub, monkeypatch):
+        import huggingface_hub
+
+        tried = []
+        monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *names: tried.append(names))
+        monkeypatch.setattr("featx.backbones.hugging_face._find_address", lambda: False)
+        with pytest.raises(InputError, match=r"could not be downloaded \(cannot reach the hub\)$"):
+            load_backbone("hf:lab/gone")
+        assert not tried
 
 
 CLASSES = ("crimson", "green_leaf", "sky")

@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from texts import write_bert
 
 from featx.backbones import load_backbone, weights
 from featx.backbones.checkpoint import open_checkpoint
 from featx.backbones.sources.hf.repository import Repository
 from featx.backbones.sources.hf.tokenizer import HfTokenizer
 from featx.errors import InputError, WeightsError
-from tests.texts import write_bert
 
 pytest.importorskip("transformers")
 

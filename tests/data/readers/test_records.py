@@ -103,10 +103,10 @@ def test_frames_of_polars_and_tables_of_pyarrow(files, library):
     [
         (
             {"a": ["x"], "b": ["y"]},
-            "data frame: missing column path and label; found: a, b; expected path, label",
+            "data frame: missing column path and label; found: a, b; expected path or text, label",
         ),
         ({"file": ["x"], "label": ["y"]}, "missing column path; .*rename 'file' to path"),
-        ({f"x{i}": [0.5] for i in range(1280)}, "found: x0, .*, x19 and 1260 more; expected path"),
+        ({f"x{i}": [0.5] for i in range(1280)}, "found: x0, .*, x19 and 1260 more; expected path or text"),
         (
             {"path": ["0.png", "1.png"], "kind": ["u", "v"]},
             r"missing column label; .*'kind' \(2 values\) would do",

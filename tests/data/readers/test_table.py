@@ -127,8 +127,8 @@ def test_parquet_categories_and_whole_floats_are_labels(folder):
 def test_a_missing_column_lists_those_found(folder):
     said = error(folder, "file,label\nimg/a.png,x\n")
     assert said == (
-        ": missing column path; found: file, label; expected path, label and optionally split and group; "
-        "rename 'file' to path"
+        ": missing column path; found: file, label; expected path or text, label and optionally split and "
+        "group; rename 'file' to path"
     )
     assert "missing column path and label; found: none" in error(folder, "")
     assert "missing column path and label; found: a|b" in error(folder, "a|b\n1|2\n")

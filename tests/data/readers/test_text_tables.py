@@ -93,8 +93,9 @@ def test_a_table_of_other_names_says_which_columns_would_do(write):
     rows = "".join(f"film {i} is {said},{said}\n" for i in range(3) for said in ("good", "bad"))
     path = write("t.csv", "said,felt\n" + rows)
     assert refused(path) == (
-        ": missing column path and label; found: said, felt; expected path, label and optionally split and "
-        "group; 'said' would do for texts: text='said' (--text said)"
+        ": missing column path and label; found: said, felt; expected path or text, label and optionally "
+        "split and group; 'said' would do for texts: text='said' (--text said); 'felt' (2 values) would do: "
+        "label='felt' (--label felt)"
     )
     assert refused(path, text="said").endswith("'felt' (2 values) would do: label='felt' (--label felt)")
     dataset = read_table(path, text="said", label="felt")

@@ -141,7 +141,8 @@ def test_from_a_features_file_embeddings_decide_and_it_says_so(data, tmp_path):
         "distance": 0.0,
         "bits": None,
     }
-    assert "by their embeddings alone" in result.warnings[0]
+    said = "looks, by its embedding alone, like a picture that was trained on; without it"
+    assert said in result.warnings[0]
     report = result.save(tmp_path).read_text(encoding="utf-8")
     assert "From embeddings alone" in report
 

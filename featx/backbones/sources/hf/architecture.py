@@ -86,6 +86,7 @@ class HfArchitecture(Architecture):
             whole = self.repository.read_optional_json("processor_config.json") or {}
             content = whole.get("image_processor")
         if not isinstance(content, dict):
+            read_config(self.config, f"hf:{self.name}")  # says it of a type that transformers does not know
             raise InputError(
                 f"hf:{self.name}: no preprocessor_config.json is with it; put the one of the model there, or "
                 "give preprocessing= in Python"

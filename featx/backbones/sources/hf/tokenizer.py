@@ -29,25 +29,14 @@ VOCABULARIES = (
 )
 SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 BESIDE = (*SETTINGS, "merges.txt")
+#: Files in which tokens have numbers, and what each stays below: libraries make lists of that length.
+_OF_NUMBERS = ("tokenizer.json", "vocab.json", "added_tokens.json")
+_MOST_TOKENS = 2**24
 #: Settings that change no token.
 _WITHOUT_EFFECT = {
-    *(
-        "name_or_path",
-        "special_tokens_map_file",
-        "tokenizer_file",
-        "vocab_file",
-        "processor_class",
-        "auto_map",
-    ),
-    *(
-        "backend",
-        "is_local",
-        "padding_side",
-        "pad_to_multiple_of",
-        "pad_token_type_id",
-        "padding",
-        "truncation",
-    ),
+    *("name_or_path", "special_tokens_map_file", "tokenizer_file", "vocab_file", "processor_class"),
+    *("auto_map", "backend", "is_local", "padding_side", "pad_to_multiple_of", "pad_token_type_id"),
+    *("padding", "truncation"),
     *("model_max_length", "max_length", "stride", "truncation_strategy", "chat_template", "device_map"),
     *("clean_up_tokenization_spaces", "transformers_version", "truncation_side"),
 }
@@ -112,7 +101,7 @@ class HfTokenizer:
     def special(self) -> Special:
         """What stands around each text."""
         own = self.own
-        encoded = self._of_length(64).encode("a")
+        encoded = self._encode("a", 64)
         at = [position for position, token in enumerate(encoded.ids) if token == own.cls_token_id]
         cls = None
         if own.cls_token_id is not None and at:
@@ -125,20 +114,30 @@ class HfTokenizer:
     @property
     def most(self) -> int:
         """The highest number of a token, plus one."""
-        backend = self.own.backend_tokenizer
-        return max(backend.get_vocab_size(with_added_tokens=True), *(1 + n for n in _added(backend)), 0)
+        vocabulary = self.own.backend_tokenizer.get_vocab(with_added_tokens=True)
+        # The special tokens around a text may have numbers that stand nowhere else.
+        return 1 + max(*vocabulary.values(), *self._encode("a", 64).ids, -1, -1)
 
     def encode(self, text: str, max_length: int) -> list[list[int]]:
         """Return the tokens of a text in pieces of at most `max_length`, each with its special tokens."""
-        cutting = self._cutting.get(max_length) or self._of_length(max_length)
-        encoded = cutting.encode(text)
-        over = encoded.overflowing
-        return [encoded.ids, *(piece.ids for piece in over)] if over else [encoded.ids]
+        encoded = self._encode(text, max_length)
+        over, first = encoded.overflowing, encoded.ids
+        if len(first) > max_length:
+            raise InputError(
+                f"{self.name}: its tokenizer puts special tokens around each text, so that max_length="
+                f"{max_length} leaves no place for the text; give a larger one"
+            )
+        return [first, *(piece.ids for piece in over)] if over else [first]
 
     def count(self, prefix: str) -> int:
         """Return how many tokens a prefix takes up at the beginning of a text, special ones included."""
-        ids = self._of_length(2**20).encode(prefix).ids
+        ids = self._encode(prefix, 2**20).ids
         return len(ids) - self.special.trailing
+
+    def _encode(self, text: str, max_length: int) -> Any:
+        cutting = self._cutting.get(max_length) or self._of_length(max_length)
+        with as_one_error(lambda why: InputError(f"{self.name}: its tokenizer fails on a text ({why})")):
+            return cutting.encode(text)
 
     def _load(self) -> Any:
         cannot = as_one_error(self._cannot)
@@ -160,7 +159,7 @@ class HfTokenizer:
     def _of_length(self, max_length: int) -> Any:
         """Return the tokenizer that splits texts into pieces of `max_length`; it is never changed again."""
         own = self.own
-        with _loading:
+        with _loading, as_one_error(self._cannot):
             found = self._cutting.get(max_length)
             if found is None:
                 import tokenizers
@@ -180,10 +179,6 @@ class HfTokenizer:
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_loaded": None, "_cutting": {}}
-
-
-def _added(backend: Any) -> list[int]:
-    return list(backend.get_added_tokens_decoder())
 
 
 def _has_json(folder: Path) -> bool:
@@ -218,11 +213,29 @@ def _read_file(path: Path, size: int, mtime: int) -> tuple[str, str | None]:
     content = parse_json(path)
     if not isinstance(content, dict):
         raise InputError(f"{path}: expected a JSON object, got {type(content).__name__}")
+    _check(path, content)
     truncation = content.get("truncation") if path.name == VOCABULARIES[0] else None
     side = truncation.get("direction") if isinstance(truncation, dict) else content.get("truncation_side")
     kept = {key: value for key, value in content.items() if key not in _WITHOUT_EFFECT}
     line = f"{path.name} {hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()}\n"
     return line, str(side).lower() if side else None
+
+
+def _check(path: Path, content: dict[str, Any]) -> None:
+    """Refuse settings that name files outside the hash, and numbers of tokens that would take all memory."""
+    if "fast_tokenizer_files" in content:
+        raise InputError(
+            f"{path}: names further files of a tokenizer (fast_tokenizer_files), which featx does not read; "
+            f"without that line, {VOCABULARIES[0]} is used"
+        )
+    if path.name not in _OF_NUMBERS:
+        return
+    model = content.get("model")
+    vocabulary = model.get("vocab") if isinstance(model, dict) else content
+    numbers = vocabulary.values() if isinstance(vocabulary, dict) else ()
+    high = next((number for number in numbers if isinstance(number, int) and number >= _MOST_TOKENS), None)
+    if high is not None:
+        raise InputError(f"{path}: holds a token of number {high}, expected less than {_MOST_TOKENS}")
 
 
 def _fetch(repository: Repository, name: str) -> Path:
