@@ -130,7 +130,8 @@ def why_nothing(
         than = "always giving the same answer" if guess else f"the reference, {in_text(reference)}"
         better = "shown to be better" if above or guess else "better"
         p = number_of(best.versus_references, reference.name)
-        tested = "" if math.isnan(p) else f" (adjusted {p_in_text(p)})"
+        # The test asks whether the method is better: beside a reference that is ahead, its p says nothing.
+        tested = "" if math.isnan(p) or not (above or guess) else f" (adjusted {p_in_text(p)})"
         floor = format_metric(metric, Interval(reference.metric(metric).value))
         said = (
             f"Nothing to recommend: no method is {better} than {than}. The best, {describe(best)}, "

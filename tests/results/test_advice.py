@@ -227,6 +227,7 @@ def test_a_method_below_the_pixels_is_never_recommended():
     methods = [*(against(m, pixels=0.5) for m in probes), pixels]
     assert recommended(methods) is None, "equal is not above"
     assert "no method is better than the reference, pixels" in advise(methods, 200)
+    assert "p = " not in advise(methods, 200), "that of a test for the other direction"
     pixels.metrics["top1"] = Interval(0.93)
     assert recommended(methods).name == "svm"
     assert "not shown to be better than the reference, pixels (0.930)" in advise(methods, 200)

@@ -121,8 +121,13 @@ def advise(result: CurveResult) -> str:
     for level in [first, last] if len(result.levels) > 1 else [last]:
         winner = result.best(level)
         assert winner is not None
+        value = result.metric(winner, level).value
+        references = [m for m in result.methods if m.learns_without_network]
+        ahead = any(result.metric(m, level).value > value for m in references)
+        among = " of the methods on a network" if ahead else ""
         said.append(
-            f"With {format_shots(level.per_class, kind)} {result.named(winner)} has the highest mean top-1, "
+            f"With {format_shots(level.per_class, kind)} {result.named(winner)} has the highest mean "
+            f"top-1{among}, "
             f"{result.metric(winner, level)}{_describe_lead(result, level)}."
         )
     said += _say_enough(result)

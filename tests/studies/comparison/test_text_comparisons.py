@@ -13,7 +13,9 @@ from featx import compare, extract, learning_curve
 from featx.data import Dataset
 from featx.data.tasks import Task
 from featx.inputs.text import StringText
+from featx.metrics import Interval
 from featx.results import ComparisonResult, CurveResult
+from featx.studies.curves.summary import advise
 
 pytest.importorskip("transformers")
 
@@ -136,6 +138,12 @@ def test_a_curve_says_from_how_many_labels_on_tfidf_keeps_up(networks, cache, tm
     assert gap.differences["4"].value <= tfidf - best + 0.5
     assert "TF-IDF is " in result.advice
     assert "image" not in result.advice
+    for point in result.points:
+        point.metrics["top1"] = Interval(0.9 if point.method == "tfidf" else 0.8)
+    assert "has the highest mean top-1 of the methods on a network, 0.800" in advise(result)
+    for point in result.points:
+        point.metrics["top1"] = Interval(0.7 if point.method == "tfidf" else 0.8)
+    assert "has the highest mean top-1, 0.800" in advise(result)
     result.save(tmp_path)
     (read,) = CurveResult.read_json(tmp_path / "curve.json").reference_gaps
     assert read.shots == gap.shots
