@@ -119,7 +119,9 @@ def read_pipeline(repository: Repository, name: str) -> PipelineSettings | None:
     if content is None:
         return None
     if len(content) > _MOST_MODULES:
-        raise InputError(f"{name}: its {MODULES} holds {len(content)} modules, expected {_MOST_MODULES} at most")
+        raise InputError(
+            f"{name}: its {MODULES} holds {len(content)} modules, expected {_MOST_MODULES} at most"
+        )
     modules = [_module(entry, name) for entry in content]
     folders = [folder for _, folder in modules if folder]
     twice = next((folder for folder in folders if folders.count(folder) > 1), None)
