@@ -24,6 +24,7 @@ from featx.backbones.layers.pooling import Tap
 from featx.backbones.sources.hf.repository import Repository
 from featx.backbones.sources.hf.text_networks import TextLayerRules
 from featx.backbones.sources.hf.tokenizer import VOCABULARIES, HfTokenizer
+from featx.durable import expand_user
 from featx.errors import InputError
 from featx.inputs.text import TextPreparation
 from featx.options import POOLINGS_OF
@@ -115,7 +116,7 @@ def _find_tokenizer(path: Path, stated: Any, name: str) -> Repository:
     if stated is not None:
         if not isinstance(stated, str):
             raise InputError(f"{name}: tokenizer must be a folder or hf:NAME, got {stated!r:.60}")
-        return Repository(str(path.parent / Path(stated).expanduser()))
+        return Repository(str(path.parent / expand_user(stated)))
     for folder in (path.parent, path.parent.parent):
         if any((folder / file).is_file() for file in VOCABULARIES):
             return Repository(str(folder))

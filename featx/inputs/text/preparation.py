@@ -78,8 +78,8 @@ class TextPreparation:
             raise InputError(f"preprocessing: prefix must be a text, got {self.prefix!r:.60}")
         if len(self.prefix) > MOST_PREFIX or "\0" in self.prefix or _SURROGATE.search(self.prefix):
             raise InputError(
-                f"preprocessing: prefix must be a text of at most {MOST_PREFIX} characters without null bytes "
-                f"and lone surrogates, got {self.prefix!r:.60}"
+                f"preprocessing: prefix must be a text of at most {MOST_PREFIX} characters without null "
+                f"bytes and lone surrogates, got {self.prefix!r:.60}"
             )
         if self.long not in LONG:
             raise InputError(f"preprocessing: long must be {' or '.join(LONG)}, got {self.long!r}")
@@ -108,8 +108,8 @@ class TextPreparation:
         """Refuse a prefix that leaves no place for a text: all rows would be the same."""
         if self.prefix and len(self.tokenizer.encode(self.prefix, self.max_length - 1)) > 1:
             raise InputError(
-                f"{name}: the prefix {self.prefix!r:.60} takes up all of max_length={self.max_length}, with no "
-                "place left for a text; give a shorter prefix or a larger max_length"
+                f"{name}: the prefix {self.prefix!r:.60} takes up all of max_length={self.max_length}, with "
+                "no place left for a text; give a shorter prefix or a larger max_length"
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from featx.inputs import Source
 
 #: Suffixes of files that hold one text.
 TEXT_SUFFIXES = (".txt",)
-#: Most characters of a text: the longest novels have three million. A tokenizer takes some hundred bytes for each.
+#: Most characters of a text; long novels have three million. A tokenizer takes some hundred bytes for each.
 MOST_CHARACTERS = 2**22
 #: Most bytes of a text file that is read; a character has at most four.
 MAX_FILE_BYTES = 4 * MOST_CHARACTERS

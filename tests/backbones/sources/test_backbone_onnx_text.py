@@ -147,6 +147,7 @@ def test_other_graphs_are_refused_by_name(made, folder, change, message):
         (None, "no tokenizer is beside it"),
         ({"tokenizer": 3}, "tokenizer must be a folder or hf:NAME"),
         ({"tokenizer": "nowhere"}, "no tokenizer is with it"),
+        ({"tokenizer": "~no-such-user/x"}, "no tokenizer is with it"),
         ({"tokenizer": "tokenizer", "mean": [0]}, "unknown field 'mean' of texts"),
         ({"tokenizer": "tokenizer", "pooling": "avg"}, "pooling 'avg'; expected one of"),
     ],

@@ -14,7 +14,8 @@ from featx.backbones import load_backbone, weights
 from featx.backbones.checkpoint import open_checkpoint
 from featx.backbones.sources.hf.repository import Repository
 from featx.backbones.sources.hf.tokenizer import HfTokenizer
-from featx.errors import InputError, WeightsError
+from featx.errors import InputError, TextError, WeightsError
+from featx.inputs.text import StringText, TextPreparation
 
 pytest.importorskip("transformers")
 
@@ -117,6 +118,64 @@ def test_a_damaged_tokenizer_is_one_error(folder, content):
     with pytest.raises(InputError, match=r"tokenizer") as caught:
         load_backbone(f"hf:{folder}")
     assert "\n" not in str(caught.value)
+
+
+def test_a_tokenizer_that_reads_other_files_is_refused(folder):
+    shutil.copy(folder / "tokenizer.json", folder / "tokenizer.4.0.0.json")
+    change(folder / "tokenizer_config.json", fast_tokenizer_files=["tokenizer.4.0.0.json"])
+    with pytest.raises(InputError, match="names further files of a tokenizer"):
+        load_backbone(f"hf:{folder}")
+
+
+def test_numbers_of_tokens_without_an_embedding_are_refused(folder):
+    model = json.loads((folder / "tokenizer.json").read_text())["model"]
+    for number, said in (
+        (4 * 10**9, "holds a token of number 4000000000"),
+        (5000, "has 5001 tokens, and its"),
+    ):
+        change(folder / "tokenizer.json", model={**model, "vocab": {**model["vocab"], "film": number}})
+        with pytest.raises(InputError, match=said):
+            load_backbone(f"hf:{folder}")
+
+
+def whole(folder, **changed):
+    """Let transformers take all of ``tokenizer.json``, and not the vocabulary alone."""
+    change(folder / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
+    change(folder / "tokenizer.json", **changed)
+    return tokenizer_of(folder)
+
+
+def test_a_tokenizer_that_fails_is_one_error(folder):
+    read = StringText("seven", "it").read()
+    words = {"type": "WordLevel", "vocab": {"a": 4}, "unk_token": "[UNK]"}
+    preparation = TextPreparation(whole(folder, model=words), 16)
+    with pytest.raises(TextError, match=r"^seven: .* its tokenizer fails on a text \(.*UNK"):
+        preparation.prepare(read)
+    for _ in range(2):  # a panic in Rust leaves nothing locked
+        with pytest.raises(InputError, match="its tokenizer cannot be loaded"):
+            whole(folder, normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA"}).encode("it", 16)
+
+
+def test_special_tokens_leave_place_for_the_text(folder):
+    cls, text = {"SpecialToken": {"id": "[CLS]", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}
+    pair = [text, {"Sequence": {"id": "B", "type_id": 0}}]
+    special = {"[CLS]": {"id": "[CLS]", "ids": [2], "tokens": ["[CLS]"]}}
+    around = {
+        "type": "TemplateProcessing",
+        "single": [cls] * 10 + [text],
+        "pair": pair,
+        "special_tokens": special,
+    }
+    tokenizer = whole(folder, post_processor=around)
+    assert len(tokenizer.encode("it", 16)[0]) == 11
+    with pytest.raises(InputError, match="max_length=6 leaves no place for the text"):
+        tokenizer.encode("it", 6)
+
+
+def test_a_prefix_leaves_place_for_the_text(folder):
+    assert load_backbone(f"hf:{folder}", prefix="it it ", max_length=5).preparation.prefix == "it it "
+    with pytest.raises(InputError, match=r"the prefix 'it it it ' takes up all of max_length=5"):
+        load_backbone(f"hf:{folder}", prefix="it it it ", max_length=5)
 
 
 def test_a_missing_tokenizer_is_one_error(folder):

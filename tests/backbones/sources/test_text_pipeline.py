@@ -184,6 +184,13 @@ MEAN = pooling("pooling_mode_mean_tokens")
         ((MEAN,), {"network": {"transformer_task": "fill-mask"}}, "transformer_task is 'fill-mask'"),
         ((MEAN,), {"prompts": {"default_prompt_name": "q"}}, "default prompt 'q' is not among its prompts"),
         (
+            (MEAN,),
+            {"prompts": {"default_prompt_name": ["q"], "prompts": {"q": "x"}}},
+            "is not among its prompts",
+        ),
+        ((("Pooling", {"pooling_mode": ["mean", "mean"]}, None),), {}, "names one twice"),
+        ((MEAN, *(("Normalize", None, None),) * 19), {}, "holds 21 modules, expected 20 at most"),
+        (
             (MEAN, ("Dense", {"in_features": 9, "out_features": 4}, {"linear.weight": torch.ones(4, 9)})),
             {},
             "takes 9 features, and gets 32",
@@ -202,3 +209,23 @@ def test_what_is_not_known_is_refused_by_name(write, modules, options, said):
     with pytest.raises(InputError, match=said) as caught:
         load_backbone(f"hf:{write(*modules, **options)}")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("places", "said"),
+    [
+        (["", ".."], "names the folder '..'; expected a folder beside it"),
+        (["", "."], "names the folder '.'"),
+        (["", ""], "names the folder ''"),  # would be the file /config.json
+        (["", "1_Pooling", "forward"], "names the folder 'forward'"),  # the name of a method
+        (["", "1_Pooling", ""], "names the folder ''"),
+        (["", "1_Pooling", "1_Pooling"], "names the folder '1_Pooling' twice"),
+    ],
+)
+def test_folders_of_modules_are_their_own_and_beside_the_network(write, places, said):
+    folder = write(MEAN)
+    kinds = ("Transformer", "Pooling", "Dense")
+    listed = [{"path": at, "type": f"{PACKAGE}.{kind}"} for at, kind in zip(places, kinds, strict=False)]
+    (folder / "modules.json").write_text(json.dumps(listed))
+    with pytest.raises(InputError, match=said):
+        load_backbone(f"hf:{folder}")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from featx.data import load_dataset, read_table
+from featx.data.readers import table
 from featx.errors import DatasetError
 
 TEXTS = ["a film, and a good one", 'he said "no" to it', "two\nlines", " spaces around ", "größer 猫"]
@@ -198,3 +199,29 @@ def test_what_a_text_option_cannot_mean_is_refused(tmp_path):
     for data in (["a text"], np.zeros((2, 4, 4), np.uint8), tmp_path):
         with pytest.raises(DatasetError, match=r"text \(--text\) chooses a column of a table"):
             load_dataset(data, text="review")
+
+
+def test_a_table_of_texts_is_read_once(write, monkeypatch):
+    """Its other columns are looked at for a hint, in an error alone."""
+    path = write("t.csv", as_csv())
+    parsed, own = [], table.csv_records
+    monkeypatch.setattr(table, "csv_records", lambda *given: parsed.append(1) or own(*given))
+    assert len(read_table(path, text="review")) == len(TEXTS)
+    assert len(parsed) == 1
+
+
+def test_objects_with_keys_of_their_own_are_read_in_time(write):
+    """All columns together would be 40 million values."""
+    lines = ({"text": f"a b {i}", **{f"{i} {j}": 1 for j in range(20)}} for i in range(1500))
+    with pytest.raises(DatasetError, match="missing column label; found: text"):
+        read_table(write("t.jsonl", "\n".join(map(json.dumps, lines))))
+
+
+def test_a_long_text_that_parquet_holds_once_is_not_unpacked(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    once = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 5000, pyarrow.int32()), ["x " * 5000])
+    parquet.write_table(pyarrow.table({"text": once, "label": ["x"] * 5000}), tmp_path / "t.parquet")
+    with pytest.raises(DatasetError, match="refused: column text would grow to 50000000 bytes"):
+        read_table(tmp_path / "t.parquet")

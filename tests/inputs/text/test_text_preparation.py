@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from featx.errors import InputError
-from featx.inputs.text import PADDING, StringText, TextPreparation
+from featx.data import from_arrays
+from featx.errors import DatasetError, InputError, TextError
+from featx.inputs.text import PADDING, FileText, StringText, TextPreparation
+from featx.inputs.text.source import MOST_CHARACTERS
 
 
 class Letters:
@@ -49,3 +51,20 @@ def test_a_long_text_is_cut_or_split_and_that_is_noted():
 def test_settings_that_cannot_be(settings):
     with pytest.raises(InputError, match=next(iter(settings))):
         TextPreparation(Letters(), **settings)
+
+
+@pytest.mark.parametrize("prefix", ["a\0", "\ud800", "x" * 2001])
+def test_a_prefix_that_no_space_can_state_is_refused(prefix):
+    with pytest.raises(InputError, match="prefix must be a text of at most 2000 characters"):
+        TextPreparation(Letters(), prefix=prefix)
+
+
+def test_a_text_that_would_take_all_memory_is_refused(tmp_path):
+    with pytest.raises(TextError, match=r"^a: 4194305 characters, expected at most 4194304"):
+        StringText("a", "x" * (MOST_CHARACTERS + 1)).read()
+    with pytest.raises(DatasetError, match="row 1: 4194305 characters"):
+        from_arrays(["it", "x" * (MOST_CHARACTERS + 1)], kind="text")
+    with (tmp_path / "a.txt").open("wb") as file:
+        file.truncate(4 * MOST_CHARACTERS + 1)
+    with pytest.raises(TextError, match="the limit is 16,777,216"):
+        FileText("a", tmp_path / "a.txt").read()
