@@ -15,9 +15,14 @@ def kind_of(identity: Any) -> str:
     return kind if kind in KINDS else "image"
 
 
-def one_of(kind: str) -> str:
+def with_article(kind: str) -> str:
     """Return a kind of input with its article: ``"an image"``, ``"a text"``."""
     return f"{'an' if kind[0] in 'aeio' else 'a'} {kind}"
+
+
+def picture_of(kind: str) -> str:
+    """Return the word for what an input and its copies show: ``"picture"`` for images, else the kind."""
+    return "picture" if kind == "image" else kind
 
 
 def count_of(n: int, kind: str = "image") -> str:

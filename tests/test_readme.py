@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from pictures import write_photos
 from PIL import Image
+from texts import reviews, write_bert
 from torch import nn
 
 import featx.backbones
@@ -122,9 +123,19 @@ def test_the_python_of_the_page_on_backbones_runs_as_it_stands(taken_for_granted
     assert names["features"].embeddings.shape == (24, 8)
 
 
+def test_the_python_of_the_page_on_texts_runs_as_it_stands(tmp_path, monkeypatch):
+    pytest.importorskip("transformers")
+    monkeypatch.chdir(tmp_path)
+    texts, labels = reviews(3)
+    network = f"hf:{write_bert(tmp_path / 'bert')}"
+    names = run_blocks(ROOT / "docs" / "texts.md", {"network": network, "texts": texts, "labels": labels})
+    assert names["features"].embeddings.shape == (6, 32)
+    assert names["pipe"].named_steps["columntransformer"].transformers[1][2] == ["description"]
+
+
 def test_every_page_with_python_is_run():
     with_python = {page.name for page in PAGES if blocks("python", page)}
-    assert with_python == {"README.md", "scikit-learn.md", "files.md", "backbones.md"}
+    assert with_python == {"README.md", "scikit-learn.md", "files.md", "backbones.md", "texts.md"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

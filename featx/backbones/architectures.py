@@ -245,7 +245,7 @@ class Architecture:
         raise NotImplementedError
 
     def check_values(self, network: nn.Module) -> None:
-        """Refuse a network, whose values have been filled in, that cannot be used; by default none."""
+        """Raise `InputError` for a network that its values make unusable; by default there is none."""
 
     def rename(self, key: str) -> str:
         """Return the name that the network gives to a tensor called `key` in a file, which may be older."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from featx.errors import InputError
+from featx.inputs.text import TextPreparation
 from featx.options import require_no_effect
 
 #: The options that belong to one kind of input.
@@ -35,11 +38,21 @@ class InputSettings:
     long: str | None = None
     prefix: str | None = None
 
-    @property
-    def of_texts(self) -> dict[str, Any]:
-        """The settings of texts that are given."""
-        given = {name: getattr(self, name) for name in _OF_KIND["text"]}
-        return {name: value for name, value in given.items() if value is not None}
+    def of_texts(self, name: str) -> dict[str, Any]:
+        """Return the settings of texts that are given, those of `preprocessing` and the options.
+
+        `InputError` names the backbone `name` where `preprocessing` is none of texts.
+        """
+        stated = self.preprocessing
+        if isinstance(stated, TextPreparation):
+            stated = stated.to_dict()
+        if stated is not None and not isinstance(stated, Mapping):
+            raise InputError(
+                f"{name}: preprocessing of texts must be a dict such as {{'max_length': 128}}, got "
+                f"{type(stated).__name__}"
+            )
+        options = {option: getattr(self, option) for option in _OF_KIND["text"]}
+        return {**(stated or {}), **{key: value for key, value in options.items() if value is not None}}
 
     def require(self, kind: str, name: str) -> None:
         """Raise `InputError` for an option of another kind of input; `name` is that of the backbone."""

@@ -60,7 +60,8 @@ def load_backbone(
     Parameters
     ----------
     backbone : str or torch.nn.Module
-        A classification network of torchvision; ``"timm:NAME"`` or ``"timm:NAME.TAG"``; a graph file,
+        A classification network of torchvision; ``"timm:NAME"`` or ``"timm:NAME.TAG"``; a network of images
+        or texts of transformers, ``"hf:NAME"`` or ``"hf:FOLDER"``; a graph file,
         ``"onnx:FILE"`` or ``"onnx:FILE#TENSOR"`` (see `featx.backbones.graphs.files`); or ``"PREFIX:NAME"``
         of another source (see `featx.backbones.sources`). Or your own network, from images (n, 3, h, w) to a
         tensor.
@@ -78,14 +79,18 @@ def load_backbone(
         (``"embedding"``). The default for your own network is ``"embedding"``, what it returns, unless it
         returns the output of a linear layer or convolution inside a child called ``fc``, ``classifier``,
         ``head`` or ``heads``: then the input of that layer. `Backbone.layer` says which was taken.
-    pooling : {"avg", "max", "cls", "patches", "cls+patches", "none", "identity"}, optional
-        How a layer with positions becomes one vector; by default ``"avg"``. Of the tokens of a vision
+    pooling : str, optional
+        How a layer with positions becomes one vector. Of images: ``"avg"`` (the default), ``"max"``,
+        ``"cls"``, ``"patches"``, ``"cls+patches"``, ``"none"`` or ``"identity"``. Of the tokens of a vision
         transformer, ``"cls"`` is the class token, ``"patches"`` the average of the others without registers.
+        Of the tokens of a text: ``"mean"`` (the default), ``"cls"``, ``"last"`` or ``"max"``, without
+        padding; ``"pipeline"`` is the default where a folder of sentence-transformers states its own.
     preprocessing : Preprocessing, dict or torchvision transforms, optional
         Replaces the one that the weights carry. Your own network needs it, unless timm has built it: a
-        `featx.Preprocessing`, or ``WEIGHTS.transforms()`` of torchvision's weights.
+        `featx.Preprocessing`, or ``WEIGHTS.transforms()`` of torchvision's weights. Of texts: a dict of
+        `max_length`, `prefix` and `long`.
     image_size : int, optional
-        Another resolution: the shortest side is resized to it, then the central square is taken.
+        Another resolution of images: the shortest side is resized to it, then the central square is taken.
     max_length : int, optional
         Most tokens of a text, special tokens included; by default as the network states.
     long : {"cut", "mean"}, optional
@@ -110,9 +115,10 @@ def load_backbone(
     WeightsError
         The weights are not on this machine and cannot be downloaded, or are damaged.
     InputError
-        The layer gives no row of numbers, the network does not run at this image size, or it comes with code
-        and `trust_code` is not given. A network of your own cannot be copied, comes without `preprocessing`,
-        or gives one image different rows in two runs or in two batches.
+        The layer gives no row of numbers, the network does not run at this image size, takes another kind of
+        input than an option is for, or comes with code and `trust_code` is not given. A network of your own
+        cannot be copied, comes without `preprocessing`, or gives one image different rows in two runs or in
+        two batches.
 
     Notes
     -----

@@ -68,10 +68,8 @@ def add_columns(parser: Any) -> None:
 def add_network(parser: Any, *, layer: bool = True) -> None:
     """Add the options of the frozen network and of the machine."""
     group = parser.add_argument_group("the frozen network")
-    for name in (
-        *("weights", "layer", "pooling", "image_size", "max_length", "long", "prefix"),
-        "precision",
-    ):
+    of_inputs = ("image_size", "max_length", "long", "prefix")
+    for name in ("weights", "layer", "pooling", *of_inputs, "precision"):
         if layer or name != "layer":
             add_flag(group, name)
     add_trust(group)

@@ -68,7 +68,7 @@ def text_in_line(text: str, taken: int = 0) -> str:
     return shortened(printable(" ".join(text.split())), max(width - taken, NARROWEST))
 
 
-def list_failures(failures: list[Any], kind: str = "image") -> None:
+def list_failures(failures: list[Any], kind: str) -> None:
     """Print on standard error the inputs that could not be read."""
     if not failures:
         return

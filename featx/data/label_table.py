@@ -63,28 +63,26 @@ class LabelTable:
         """
         if not file.is_file() or not file.stat().st_size:
             return cls(file, of_texts=of_texts)
-        own = _OF_TEXTS if of_texts else _OF_FILES
-        name = "text" if of_texts else "path"
+        own, first = (_OF_TEXTS, "text") if of_texts else (_OF_FILES, "path")
         text, delimiter = read_csv_text(file)
         (_, head), *records = csv_records(file, text, delimiter)
         names = [same_form(original_cell(name.strip())) for name in head]
         names = [name.lower() if name.lower() in own else name for name in names]
-        if not {name, "label"} <= set(names) or len(set(names)) < len(names):
-            raise DatasetError(f"{file}: expected one column {name} and one label, found {', '.join(names)}")
+        if not {first, "label"} <= set(names) or len(set(names)) < len(names):
+            raise DatasetError(f"{file}: expected one column {first} and one label, found {', '.join(names)}")
         table = cls(file, {}, [name for name in names if name not in own], delimiter, of_texts)
         rows = []
         for line, record in records:
             if len(record) != len(names):
                 raise DatasetError(f"{file}, row {line}: {len(record)} fields, expected {len(names)}")
             cells = dict(zip(names, (original_cell(cell.strip()) for cell in record), strict=True))
-            if not cells[name]:
-                raise DatasetError(f"{file}, row {line}: the {name} is blank; remove the row")
+            if not cells[first]:
+                raise DatasetError(f"{file}, row {line}: the {first} is blank; remove the row")
             rows.append(cells)
-        for (line, _), key, cells in zip(
-            records, table.keys_of([cells[name] for cells in rows]), rows, strict=True
-        ):
+        keys = table.keys_of([cells[first] for cells in rows])
+        for (line, _), key, cells in zip(records, keys, rows, strict=True):
             if key in table.rows:
-                raise DatasetError(f"{file}, row {line}: {cells[name]} is in two rows; remove one of them")
+                raise DatasetError(f"{file}, row {line}: {cells[first]} is in two rows; remove one of them")
             table.rows[key] = cells
         return table
 

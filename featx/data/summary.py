@@ -87,7 +87,7 @@ def notes_of(collection: Any) -> list[str]:
     return notes
 
 
-def unlabelled_notes(ids: Sequence[str], tasks: Mapping[str, Task], kind: str = "image") -> list[str]:
+def unlabelled_notes(ids: Sequence[str], tasks: Mapping[str, Task], kind: str) -> list[str]:
     """Return a note on the inputs that a study leaves out because they have no label; none without any."""
     if not ids:
         return []

@@ -66,7 +66,7 @@ class Parity:
         )
 
 
-def measure_parity(engine: Engine, backbone: Any, pixels: np.ndarray) -> Parity:
+def measure_parity(engine: Engine, backbone: Any, batch: np.ndarray) -> Parity:
     """Run an engine and the plain network on the same inputs, and compare the rows.
 
     Parameters
@@ -74,12 +74,12 @@ def measure_parity(engine: Engine, backbone: Any, pixels: np.ndarray) -> Parity:
     engine : Engine
     backbone : Backbone or MultiLayerBackbone
         Each of several layers is compared on its own, and the worst counts.
-    pixels : ndarray of shape (n, ...)
+    batch : ndarray of shape (n, ...)
         Prepared inputs, n at least 1. An `EngineError` says that the engine fails on them.
     """
     kind = backbone.inputs.kind
-    got = _submit_all(engine, pixels)
-    expected = EagerEngine(backbone)(pixels)
+    got = _submit_all(engine, batch)
+    expected = EagerEngine(backbone)(batch)
     finite = np.isfinite(expected).all(axis=1)  # an overflow of the network itself is not the engine's fault
     if not finite.any():
         return Parity(engine.name, engine.device, engine.precision, 0, 0.0, 1.0, 1.0, passed=True, kind=kind)
@@ -105,11 +105,11 @@ def measure_parity(engine: Engine, backbone: Any, pixels: np.ndarray) -> Parity:
     )
 
 
-def _submit_all(engine: Engine, pixels: np.ndarray) -> np.ndarray:
+def _submit_all(engine: Engine, batch: np.ndarray) -> np.ndarray:
     """Compute rows through `submit`, as an extraction does; on a device, a plain call works differently."""
-    size = engine.inputs_of_length(pixels.shape[1]) if pixels.ndim == 2 else engine.batch_size
+    size = engine.inputs_of_length(batch.shape[1]) if batch.ndim == 2 else engine.batch_size
     try:
-        parts = [pixels[at : at + size] for at in range(0, len(pixels), size)]
+        parts = [batch[at : at + size] for at in range(0, len(batch), size)]
         return np.concatenate([engine.submit([part])() for part in parts])
     except FeatxError:
         raise

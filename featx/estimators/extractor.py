@@ -139,7 +139,7 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
         self.verbose = verbose
 
     def fit(self, X: Any, y: Any = None) -> FeatureExtractor:
-        """Check that the backbone, its weights and the layer exist; no image is opened.
+        """Check that the backbone, its weights and the layer exist; no input is opened.
 
         Parameters
         ----------

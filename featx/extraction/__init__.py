@@ -70,12 +70,13 @@ def extract(
         name of a dataset, a dataset of torch or Hugging Face, or inputs themselves: a list of paths, PIL
         images, bytes or arrays (h, w, 3) or (h, w), or a list, column or array of strings, each a text. See
         `featx.load_dataset`.
-    labels : array-like of shape (n_images,) or (n_images, k), DataFrame or dict of columns, optional
+    labels : array-like of shape (n_inputs,) or (n_inputs, k), DataFrame or dict of columns, optional
         Labels, where `data` is a sequence of inputs; several columns are several tasks.
     backbone : str, torch.nn.Module or Backbone, default="auto"
-        A name of ``featx backbones``, ``timm:NAME``, a network of your own, or what `featx.load_backbone`
-        returned. Your own network needs `preprocessing`; `featx.load_backbone` says which layer is taken, and
-        how its values and code identify its embeddings in the cache.
+        A name of ``featx backbones``, ``timm:NAME``, ``hf:NAME`` or ``hf:FOLDER`` (also networks of texts), a
+        network of your own, or what `featx.load_backbone` returned; ``"auto"`` is mobilenet_v2 for images and
+        all-MiniLM-L6-v2 for texts. Your own network needs `preprocessing`; `featx.load_backbone` says which
+        layer is taken, and how its values and code identify its embeddings in the cache.
     dtype : {"float32", "float16"}, default="float32"
         Type of the embeddings, in the cache and in the result. ``"float16"`` takes half the bytes and keeps
         three significant digits.
@@ -88,23 +89,28 @@ def extract(
     Returns
     -------
     Features
-        ``embeddings`` (n_images, dim) with ids, labels, classes and splits in the same order.
+        ``embeddings`` (n_inputs, dim) with ids, labels, classes and splits in the same order.
 
     Raises
     ------
-    DatasetError, ImageError, UnknownName, WeightsError, CacheError
+    DatasetError, ImageError, TextError, UnknownName, WeightsError, CacheError
         See `featx.errors`.
+    InputError
+        The network takes images and the data holds texts, or the other way round.
 
     Notes
     -----
     `weights` is ``"default"`` for the published weights, the name of others of the same architecture, the
     path of a checkpoint, or None for random ones. `precision` changes the numbers and is part of the space.
-    Whether reduced precision is near enough to fp32 is decided once for a network, on images that come with
-    featx (`featx.extraction.parity_check`), so that the same image always has the same row. A warning says if
-    your images suffer more. ``"int8"`` is calibrated on the first images (extra
-    ``int8``). `engine`, `device`, `batch_size` and `n_jobs` do not change the embeddings. With
-    ``on_error="skip"``, an unreadable image, a missing file of a table and a folder that cannot be listed are
-    left out and listed in `Features.failures`.
+    Whether reduced precision is near enough to fp32 is decided once for a network, on images or texts that
+    come with featx (`featx.extraction.parity_check`), so that the same input always has the same row. A
+    warning says if your inputs suffer more. ``"int8"`` is calibrated on the first inputs (extra ``int8``).
+    `engine`, `device`, `batch_size` and `n_jobs` do not change the embeddings. With ``on_error="skip"``, an
+    unreadable image, an empty text, a missing file of a table and a folder that cannot be listed are left out
+    and listed in `Features.failures`.
+
+    Of texts, `max_length`, `prefix` and `long` change the numbers, too, as does the tokenizer. A note says
+    how many texts were longer than `max_length`.
 
     Examples
     --------

@@ -16,6 +16,7 @@ from featx.errors import InputError, ModelMismatch, WeightsError
 from featx.extraction.embedder import Embedder, network_embedder
 from featx.extraction.reuse import find_with_values, is_ready, reuse_backbone, reuse_with_values
 from featx.inputs.preparations import settings_of
+from featx.kinds import kind_of
 from featx.options import Run, is_module, shown
 
 #: The name that a space gives to weights from a file of the user's own.
@@ -114,9 +115,10 @@ def matching_embedder(
     from featx.engines import resolve
 
     if "calibration" in space:
+        kind = kind_of(space.get("preprocessing"))
         raise InputError(
-            f"{where}: its rows are in int8, which depends on the images that it was calibrated on; "
-            "no other image can be put beside them: extract in bf16 or fp32"
+            f"{where}: its rows are in int8, which depends on the {kind}s that it was calibrated on; "
+            f"no other {kind} can be put beside them: extract in bf16 or fp32"
         )
     network = _load(
         space,

@@ -25,8 +25,6 @@ class Profile:
     ----------
     images : int
         Rows that were computed.
-    longer : int
-        Those of inputs that are longer than the network takes.
     wall : float
         Seconds from the first input to the last commit.
     stages : dict of str to float
@@ -43,10 +41,11 @@ class Profile:
         Seconds before that, for building the engine and comparing it with plain fp32.
     kind : str
         The kind of input.
+    longer : int
+        Rows that were computed of inputs that are longer than the network takes.
     """
 
     images: int = 0
-    longer: int = 0
     wall: float = 0.0
     stages: dict[str, float] = field(default_factory=lambda: stage_times(()))
     threads: int = 1
@@ -55,6 +54,7 @@ class Profile:
     building: float = 0.0
     comparing: float = 0.0
     kind: str = "image"
+    longer: int = 0
 
     def add(self, seconds: Mapping[str, float]) -> None:
         """Add the time that one thread spent."""
@@ -106,13 +106,11 @@ def notes_on_length(profile: Mapping[str, Any], preparation: Mapping[str, Any]) 
     if not longer:
         return []
     counted = f"{longer:,} of {count_of(profile['images'], kind_of(preparation))}"
-    told = "was cut; long='mean' (--long mean) averages its pieces"
+    are, were, their = ("is", "was", "its") if longer == 1 else ("are", "were", "their")
+    told = f"{were} cut; long='mean' (--long mean) averages {their} pieces"
     if preparation["long"] == "mean":
-        told = "was split, and the rows of its pieces averaged"
-    if longer > 1:
-        told = told.replace("was", "were").replace("its", "their")
-    verb = "is" if longer == 1 else "are"
-    return [f"{counted} {verb} longer than {preparation['max_length']} tokens and {told}"]
+        told = f"{were} split, and the rows of {their} pieces averaged"
+    return [f"{counted} {are} longer than {preparation['max_length']} tokens and {told}"]
 
 
 def stage_times(preparing: Iterable[str]) -> dict[str, float]:

@@ -93,7 +93,7 @@ _ALL = (
            one_of(*LONG, optional=True), choices=LONG, table="network"),
     Option("prefix", "stands before every text, such as 'query: ' (default: as the network states)",
            checks.check_prefix, metavar="TEXT", table="network"),
-    Option("preprocessing", "how images are prepared, in place of what the weights state; a network of your "
+    Option("preprocessing", "how inputs are prepared, in place of what the weights state; a network of your "
            "own needs it", checks.check_preprocessing),
     # Consent is asked of whoever runs an experiment, never read from a file that may be somebody else's.
     Option("trust_code", "run the Python code that a backbone comes with (hub:REPO:ENTRY)",

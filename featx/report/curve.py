@@ -30,7 +30,7 @@ from featx.report.table import (
 )
 from featx.report.verdict import Fact
 from featx.results import CurveLevel, CurveMethod, CurveResult
-from featx.results.formats import format_mean_count, format_seconds
+from featx.results.formats import format_seconds, format_shots
 
 _CROSSING = (
     " The crossing of a fine-tuned method is the last point from which it stays above the best probe of each "
@@ -101,8 +101,7 @@ def _highest(result: CurveResult, level: CurveLevel) -> Fact | None:
         return None
     top1 = result.metric(best, level)
     sure = f", {top1.low:.3f} to {top1.high:.3f}" if math.isfinite(top1.low) else ""
-    kind = result.input_kind
-    shots = f"{format_mean_count(level.per_class)} {kind if level.per_class == 1 else kind + 's'} per class"
+    shots = format_shots(level.per_class, result.input_kind)
     return Fact(shots, format_three(top1.value), f"{result.named(best)}{sure}")
 
 
@@ -125,7 +124,7 @@ def _headline(result: CurveResult) -> str:
         return f"{title} overtakes frozen features at about {first.shots:.2g} {kind}s per class"
     if any(c.status == "before" and c.shares.get("before", 0) >= 0.975 for c in result.crossings):
         return f"Fine-tuning is ahead of frozen features at every number of {kind}s tried"
-    return f"No crossing shown up to {format_mean_count(last.per_class)} {kind}s per class"
+    return f"No crossing shown up to {format_shots(last.per_class, kind)}"
 
 
 def _told(levels: Sequence[CurveLevel]) -> list[CurveLevel]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from featx.kinds import picture_of, with_article
 from featx.report.svg import Plot, inline_svg
 from featx.terminal import printable_lines, shortened
 
@@ -36,13 +37,15 @@ def fill_template(name: str, view: Mapping[str, Any]) -> str:
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("featx.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"picture_of": picture_of, "with_article": with_article}
+    return environment
 
 
 def draw(

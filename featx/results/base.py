@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypedDict
 
 from featx.errors import InputError
-from featx.kinds import KINDS, kind_of
+from featx.kinds import KINDS, kind_of, picture_of
 from featx.results.reading import NOT_STORED, parse_as, quoted, read_json
 from featx.results.runs import RunFacts
 from featx.results.shown import Shown
@@ -300,15 +300,10 @@ class StudyResult(Result):
         n, units, copies = (self.units.get(key) or 0 for key in ("images", "units", "copies"))
         if units == n:
             return ""
-        one = "groups" if self.units.get("groups") else different(self.input_kind)
+        one = "groups" if self.units.get("groups") else f"different {picture_of(self.input_kind)}s"
         inputs = self.unit_inputs.format(f"{self.input_kind}s")
         joined = f", {copies:,} of them {'a copy' if copies == 1 else 'copies'} of another" if copies else ""
         return f"intervals and tests count {units:,} {one} as the units of {n:,} {inputs}{joined}"
-
-
-def different(kind: str) -> str:
-    """Return the words for inputs of a kind that are no copies of one another."""
-    return "different pictures" if kind == "image" else f"different {kind}s"
 
 
 @dataclass(kw_only=True)

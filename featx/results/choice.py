@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from featx.kinds import one_of
+from featx.kinds import with_article
 from featx.results.formats import format_milliseconds, format_seconds
 from featx.results.methods import ALPHA, ENSEMBLE, MethodResult, admitted
 from featx.results.selection import FineTuningTest
@@ -18,7 +18,7 @@ MARGIN = 0.01
 ONE_ERROR = 0.3173
 #: A log loss that is higher by no more than this, in nats, is no reason against a method.
 LOSS_MARGIN = 0.01
-#: A method is slower if it takes twice as long, and this many seconds more: to fit, and to predict an image.
+#: A method is slower if it takes twice as long, and this many seconds more: to fit, and to predict an input.
 SLOWER_FIT, SLOWER_PREDICTION = 60.0, 0.01
 
 
@@ -101,7 +101,7 @@ def _choose_equal(equals: Sequence[MethodResult], first: MethodResult, kind: str
         times = f"{format_seconds(_fit(pick))} against {format_seconds(_fit(first))}"
         return Choice(pick, first, n_equals, f"faster to train ({times})")
     new, old = (format_milliseconds(_prediction(m)) for m in (pick, first))
-    return Choice(pick, first, n_equals, f"faster to predict ({new} against {old} ms {one_of(kind)})")
+    return Choice(pick, first, n_equals, f"faster to predict ({new} against {old} ms {with_article(kind)})")
 
 
 def _best_calibrated(methods: Sequence[MethodResult], first: MethodResult) -> list[MethodResult]:

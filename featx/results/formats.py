@@ -48,6 +48,11 @@ def format_mean_count(mean: float) -> str:
     return f"{mean:.0f}" if mean == round(mean) else f"about {mean:.0f}"
 
 
+def format_shots(mean: float, kind: str) -> str:
+    """Write the mean number of training inputs of a class, such as ``20 images per class``."""
+    return f"{format_mean_count(mean)} {kind if mean == 1 else kind + 's'} per class"
+
+
 def format_joules(joules: float | None) -> str:
     """Write an energy with two or three digits, in J, kJ or MJ; ``-`` when unknown."""
     if joules is None or not math.isfinite(joules):

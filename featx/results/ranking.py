@@ -39,7 +39,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from featx.kinds import count_of, one_of
+from featx.kinds import count_of, with_article
 from featx.metrics import Interval
 from featx.results.base import DatasetFacts, StudyResult
 from featx.results.formats import format_milliseconds, format_points, format_seconds, p_in_text
@@ -224,7 +224,7 @@ class RankingResult(StudyResult):
             cheapest = min(same, key=seconds)
             if seconds(cheapest) < CHEAPER * seconds(best):
                 times = (format_milliseconds(seconds(c)) for c in (cheapest, best))
-                instead = f" ms {one_of(self.input_kind)} instead of "
+                instead = f" ms {with_article(self.input_kind)} instead of "
                 said = f"{_named(cheapest)} costs less: {instead.join(times)} ms"
                 sizes = f", {cheapest.dim:,} values instead of {best.dim:,}"
                 return [f"{said}{sizes if cheapest.dim != best.dim else ''}."]
@@ -240,7 +240,9 @@ class RankingResult(StudyResult):
 
     def cost_lines(self) -> Lines:
         """Return a line for each backbone: inputs from the cache, inputs computed, and the time."""
-        lines = [["embeddings of", "from the cache", "computed", "time", f"ms {one_of(self.input_kind)}"]]
+        lines = [
+            ["embeddings of", "from the cache", "computed", "time", f"ms {with_article(self.input_kind)}"]
+        ]
         for backbone, cost in self.extraction.items():
             counts = [count_of(int(cost.get(key) or 0), self.input_kind) for key in ("cached", "computed")]
             times = [format_seconds(cost.get("seconds")), format_milliseconds(cost.get("seconds_per_image"))]

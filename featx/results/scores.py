@@ -109,7 +109,7 @@ class ScoresResult(AdvisedResult):
 
     @property
     def anomalous(self) -> np.ndarray:
-        """Whether each image lies below the threshold, ndarray of shape (n,), bool."""
+        """Whether each input lies below the threshold, ndarray of shape (n,), bool."""
         return self.decision < 0
 
     @property
@@ -139,7 +139,7 @@ class ScoresResult(AdvisedResult):
         return self._rows(SHOWN_ROWS)
 
     def records(self) -> list[dict[str, Any]]:
-        """Return a row for each image: ``id, decision, anomalous`` (1 or 0) ``, p_value``."""
+        """Return a row for each input: ``id, decision, anomalous`` (1 or 0) ``, p_value``."""
         return self._rows(len(self.ids))
 
     def _rows(self, n: int) -> list[dict[str, Any]]:
@@ -207,7 +207,7 @@ class ScoresResult(AdvisedResult):
 
 
 def advise_on_scores(result: ScoresResult) -> str:
-    """Say how many images are flagged, how many that would be by chance, and what to do."""
+    """Say how many inputs are flagged, how many that would be by chance, and what to do."""
     n, found, expected = len(result.ids), int(result.anomalous.sum()), result.expected
     kind = result.input_kind
     by_chance = expected.value * n

@@ -39,7 +39,8 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypedDict
 
 from featx.errors import InputError
-from featx.results.base import Column, StudyResult, different
+from featx.kinds import picture_of
+from featx.results.base import Column, StudyResult
 from featx.results.formats import p_in_text
 from featx.results.methods import number_of
 from featx.results.tables import Lines
@@ -144,7 +145,8 @@ class SimilarityResult(StudyResult):
         """What the test permutes: all inputs, those that are no copies, or groups."""
         if self.units.get("groups"):
             return "groups"
-        return different(self.input_kind) if self.units.get("copies") else f"{self.input_kind}s"
+        kind = self.input_kind
+        return f"different {picture_of(kind)}s" if self.units.get("copies") else f"{kind}s"
 
     def heading(self) -> str:
         return ", ".join(self.describe_set(s) for s in self.sets)

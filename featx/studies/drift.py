@@ -16,7 +16,7 @@ from featx.data.features import Failure, check_rows
 from featx.data.rows import has_rows, take_features
 from featx.errors import DatasetError, FeaturesError, InputError
 from featx.extraction import embed_dataset, network_embedder, require_loaded_as_it_is
-from featx.kinds import count_of, kind_of
+from featx.kinds import count_of, kind_of, picture_of
 from featx.options import (
     Network,
     Reading,
@@ -143,7 +143,7 @@ def similarity(
         require_no_network(network, run, backbone=backbone)
         first, second = (_from_features(given, reading, most, seed) for given in (a, b))
     else:
-        # Both are read before any image goes through a network, so that bad input is refused at once.
+        # Both are read before any input goes through a network, so that bad input is refused at once.
         opened = [_open(given, reading, run) for given in (a, b)]
         require_one_kind([(one.name, one.kind) for one in opened])
         first, second = (_from_dataset(d, backbone, network, run, most, seed) for d in opened)
@@ -173,7 +173,7 @@ def _compare_sides(
 
     x, y = first.rows, second.rows
     union = np.concatenate([x, y])
-    notes = check_rows(union, [*first.ids, *second.ids], f"{first.name} and {second.name}")
+    notes = check_rows(union, [*first.ids, *second.ids], f"{first.name} and {second.name}", first.kind)
     for side in (first, second):
         if side.failures:
             notes.append(f"{side.name}: {describe_failures(side.failures, side.kind)}")
@@ -281,7 +281,7 @@ def _note_copies(units: Units, first: _Side, second: _Side) -> list[str]:
     ]
     both = len(np.intersect1d(sides[0], sides[1]))
     if both:
-        noun = "picture" if first.kind == "image" else first.kind
+        noun = picture_of(first.kind)
         said = f"1 {noun} is" if both == 1 else f"{both:,} {noun}s are"
         notes.append(f"{said} in both sets, which makes the sets look alike")
     return notes

@@ -50,10 +50,6 @@ class Fingerprints:
         """Return what is equal for inputs that are surely the same, uint64 (n,); None where nothing is."""
         return np.ascontiguousarray(self.evidence[:, 1]) if self.kind == "text" else None
 
-    def take(self, rows: np.ndarray) -> Fingerprints:
-        """Return the fingerprints of some inputs."""
-        return Fingerprints(self.kind, self.evidence[rows])
-
     def join(self, other: Fingerprints) -> Fingerprints:
         """Return these fingerprints and those of other inputs of the kind."""
         return Fingerprints(self.kind, np.concatenate([self.evidence, other.evidence]))

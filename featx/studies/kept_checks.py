@@ -30,7 +30,7 @@ CHECKS_FILE = "checks.journal"
 #: Raised where older records would be misread.
 _FORMAT = 1
 _PACKAGES = ("numpy", "scipy", "scikit-learn")
-#: Bytes of a pair of images, and of an image, in a record.
+#: Bytes of a pair of inputs, and of an input, in a record.
 _PAIR_BYTES, _IMAGE_BYTES = 40, 48
 
 
@@ -107,9 +107,9 @@ class KeptChecks:
         seed: int,
         search: Callable[[], dict[str, np.ndarray] | None],
     ) -> Found:
-        """Return what models that had not seen the images say of their labels; None without such models.
+        """Return what models that had not seen the inputs say of their labels; None without such models.
 
-        The outcome holds for the images of the split, in order of position: ``predicted`` (n,), the most
+        The outcome holds for the inputs of the split, in order of position: ``predicted`` (n,), the most
         probable class of each; and of the labels that look wrong, the likeliest error first: ``rows``,
         ``suggested``, ``confidence`` and ``self_confidence``. `search` finds it.
         """
@@ -211,7 +211,7 @@ def _copies_of(record: dict[str, Any], n: int) -> NearDuplicates:
 
 
 def _valid_copies(record: dict[str, Any], n: int, hashed: bool) -> bool:
-    """Whether a record, of which nothing is sure, holds pairs of n images as a search returns them."""
+    """Whether a record, of which nothing is sure, holds pairs of n inputs as a search returns them."""
     from featx.analysis.data_checks import KINDS
 
     pairs, kinds, distances, bits = (record[name] for name in ("pairs", "kinds", "distances", "bits"))
@@ -239,7 +239,7 @@ def _valid_copies(record: dict[str, Any], n: int, hashed: bool) -> bool:
 
 
 def _valid_errors(record: dict[str, Any], labels: np.ndarray, n_classes: int) -> bool:
-    """Whether a record, of which nothing is sure, holds predictions for images with these labels."""
+    """Whether a record, of which nothing is sure, holds predictions for inputs with these labels."""
     errors = record["errors"]
     if errors is None:
         return True

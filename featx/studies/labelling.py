@@ -119,7 +119,7 @@ class LabelPool:
         return False
 
     @property
-    def has_pictures(self) -> bool:
+    def has_inputs(self) -> bool:
         """Whether the images or texts are there, and not only their embeddings."""
         return isinstance(self.images, Dataset)
 

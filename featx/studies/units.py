@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featx.errors import InputError
-from featx.kinds import one_of
+from featx.kinds import picture_of, with_article
 from featx.studies.kept_checks import Found, KeptChecks
 
 if TYPE_CHECKING:
@@ -38,8 +38,7 @@ MOST_IMAGES = 100_000
 
 def copies_count_apart(kind: str) -> str:
     """Return what follows where no copies were searched for."""
-    one = "a picture" if kind == "image" else one_of(kind)
-    return f"copies of {one} count as different {kind}s"
+    return f"copies of {with_article(picture_of(kind))} count as different {kind}s"
 
 
 def unchecked(kind: str = "image") -> str:
@@ -85,22 +84,22 @@ class Units:
 
 
 def find_units(groups: np.ndarray | None, duplicates: NearDuplicates | None, n: int) -> Units:
-    """Join the images of each group and the copies of each picture to units.
+    """Join the inputs of each group and the copies of each picture to units.
 
     Parameters
     ----------
     groups : ndarray of shape (n,), or None
-        The group of each image, numbers or names; None if the data has none.
+        The group of each input, numbers or names; None if the data has none.
     duplicates : NearDuplicates, or None
-        Copies among the n images (see `find_copies`), of which the pairs that merely look alike do not count;
+        Copies among the n inputs (see `find_copies`), of which the pairs that merely look alike do not count;
         None if they were not searched for.
     n : int
-        Number of images.
+        Number of inputs.
 
     Raises
     ------
     InputError
-        `groups` or `duplicates` is about another number of images.
+        `groups` or `duplicates` is about another number of inputs.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -110,12 +109,12 @@ def find_units(groups: np.ndarray | None, duplicates: NearDuplicates | None, n: 
     pictures = None if duplicates is None else duplicates.groups(*COPIES)
     for name, members in (("groups", groups), ("duplicates", pictures)):
         if members is not None and np.shape(members) != (n,):
-            raise InputError(f"{name} must be those of {n} images, got shape {np.shape(members)}")
+            raise InputError(f"{name} must be those of {n} inputs, got shape {np.shape(members)}")
     grouped = groups is not None
     codes = np.unique(groups, return_inverse=True)[1] if groups is not None else np.arange(n)
     if pictures is None:
         return Units(codes.astype(np.int64), grouped)
-    # Nodes: n pictures at most, then the groups; every image is an edge from its picture to its group.
+    # Nodes: n pictures at most, then the groups; every input is an edge from its picture to its group.
     links = coo_array((np.ones(n, np.int8), (pictures, n + codes)), shape=(2 * n, 2 * n))
     joined = connected_components(links, directed=False)[1]
     return Units(np.unique(joined[pictures], return_inverse=True)[1].astype(np.int64), grouped, pictures)
@@ -124,9 +123,9 @@ def find_units(groups: np.ndarray | None, duplicates: NearDuplicates | None, n: 
 def count_groups(groups: np.ndarray | None, labels: np.ndarray, n_classes: int) -> list[int] | None:
     """Return how many groups each class has, if the label follows the group.
 
-    It does where every group of several images has images of one class only: what tells two groups apart
+    It does where every group of several inputs has inputs of one class only: what tells two groups apart
     (the camera, the background) then tells classes apart as well. Otherwise, and without groups of several
-    images, None.
+    inputs, None.
     """
     if groups is None:
         return None

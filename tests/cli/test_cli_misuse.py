@@ -259,7 +259,7 @@ featx show notes.txt                                           | notes.txt
 featx show                                                     | DIR
 featx show photos --limit 0                                    | --limit
 featx show torn                                                | torn
-featx predict m.featx                                          | IMAGES
+featx predict m.featx                                          | INPUTS
 featx predict missing.featx flat --format json                 | json; jsonl
 featx predict missing.featx flat --format xlsx                 | xlsx
 featx predict missing.featx flat -o photos                     | photos

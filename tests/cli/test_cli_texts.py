@@ -86,7 +86,18 @@ def test_what_cannot_be_predicted_is_one_line(saved, capsys, monkeypatch):
     assert main(["predict", str(saved / "m.featx"), "-"]) == 2
     assert "no texts: standard input has no line with a text" in capsys.readouterr().err
     assert main(["predict", str(saved / "m.featx"), "nowhere.csv"]) == 2
-    assert "nowhere.csv: no such file or folder" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "nowhere.csv: no such file or folder; " in said
+    assert "to go on without such texts" in said
+
+
+def test_texts_that_are_skipped_are_called_texts(saved, tmp_path, capsys):
+    empty, good = tmp_path / "empty.txt", tmp_path / "good.txt"
+    empty.write_text(" ", encoding="utf-8")
+    good.write_text(reviews(1)[0][0], encoding="utf-8")
+    command = ["predict", str(saved / "m.featx"), str(empty), str(good), "--on-error", "skip", *OPTIONS[:2]]
+    assert main(command) in (0, None)
+    assert "1 text could not be read and was skipped" in capsys.readouterr().err
 
 
 ANSWERS = [

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from texts import QUICK, reviews, write_bert
 
 import featx
 from featx.backbones import MultiLayerBackbone
 from featx.extraction import embed, network_embedder
 from featx.inputs.text import StringText
 from featx.options import Run
-from tests.texts import QUICK, reviews, write_bert
 
 pytest.importorskip("transformers")
 

@@ -218,6 +218,24 @@ def test_embeddings_of_texts_alone_give_no_table_to_label(tmp_path, capsys):
     assert "these are embeddings only" in capsys.readouterr().err
 
 
+def test_notes_on_embeddings_of_texts_alone_call_them_texts():
+    from featx.data.features import Features
+    from featx.data.tasks import Task
+    from featx.options import DEFAULT_RUN, Network, Reading
+    from featx.studies.comparison.study_data import load_study_data
+
+    space = {"layer": "x", "preprocessing": {"kind": "text"}}
+    rows = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
+    rows[0] = 0
+    label = Task("label", np.array([0, 1] * 5 + [-1, -1]), ("bad", "good"))
+    features = Features(rows, [f"r.csv:{i}" for i in range(12)], targets={"label": label}, space=space)
+    options = {"backbones": (), "network": Network(), "reading": Reading(), "run": DEFAULT_RUN}
+    notes = load_study_data(features, None, **options, test_size=0.25, seed=0).notes
+    assert any(note.startswith("2 texts have no label") for note in notes)
+    notes = featx.similarity(features, features, n_permutations=100, top=0).notes
+    assert any("2 of 24 texts are zero" in note for note in notes)
+
+
 def test_a_comparison_names_copies_of_texts_on_both_sides_and_with_two_labels(run, tmp_path):
     texts, labels = reviews(16)
     texts += [texts[0].title() + " ...", texts[3]]

@@ -1,6 +1,6 @@
 """Find near-duplicates: pairs of inputs that are the same, or so similar that a person should look.
 
-The inputs are images or texts; two texts are the same "picture" in the names here if they are copies.
+The inputs are images or texts; where a name here says picture, a text and its copies are one, too.
 
 No fixed limit says what is near: depending on backbone and data, the cosine of unrelated images may be 0.2 or
 0.95. So embeddings are centred, which removes what all images have in common, and the distance 1 - cosine of

@@ -143,7 +143,7 @@ class GraphNetwork(nn.Module):
     def run(self, x: Tensor, tensors: Sequence[str]) -> list[Tensor]:
         """Return tensors of the graph for a batch of its inputs, in float32 on their device.
 
-        Where they have another length for each text, zeros stand behind the end of the shorter ones.
+        Where texts differ in length, zeros stand behind the end of the shorter ones.
         """
         session = self.session(tuple(tensors))
         parts: list[list[np.ndarray]] = [[] for _ in tensors]
@@ -155,7 +155,7 @@ class GraphNetwork(nn.Module):
                         "whose first axis counts inputs"
                     )
                 part.append(found.astype(np.float32, copy=False))
-        return [torch.from_numpy(_stacked(part)).to(x.device) for part in parts]
+        return [torch.from_numpy(_stack(part)).to(x.device) for part in parts]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output of the whole graph, such as class scores."""
@@ -186,10 +186,11 @@ class GraphNetwork(nn.Module):
         return self.__dict__ | {"_sessions": {}}
 
 
-def _stacked(parts: Sequence[np.ndarray]) -> np.ndarray:
-    longest = np.max([part.shape for part in parts], axis=0)
+def _stack(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Join outputs (1, ...) for single inputs into (n, ...), with zeros behind shorter ones."""
     if all(part.shape[1:] == parts[0].shape[1:] for part in parts):
         return np.concatenate(parts)
+    longest = np.max([part.shape for part in parts], axis=0)
     out = np.zeros((len(parts), *longest[1:]), np.float32)
     for row, part in zip(out, parts, strict=True):
         row[tuple(slice(side) for side in part.shape[1:])] = part[0]

@@ -65,7 +65,7 @@ def pooled_text_model(model: Any, layers: Sequence[str], taps: Sequence[Tap]) ->
 
 
 def _pool_tokens(ops: Any, tensor: Any, pooling: str, is_token: Any) -> Any:
-    """Pool hidden states (n, t, c) as text networks of `featx.backbones.sources.hf` are pooled."""
+    """Pool hidden states (n, t, c) as `featx.backbones.sources.hf.text_pooling.pool_tokens` does."""
     x = ops.convert(tensor, "f32")
     if pooling == "identity":
         return x

@@ -21,7 +21,6 @@ from torch import Tensor
 
 from featx.backbones.input_settings import InputSettings
 from featx.backbones.layers.pooling import Tap
-from featx.backbones.sources.hf.pipeline import pool_tokens
 from featx.backbones.sources.hf.repository import Repository
 from featx.backbones.sources.hf.text_networks import TextLayerRules
 from featx.backbones.sources.hf.tokenizer import VOCABULARIES, HfTokenizer
@@ -35,8 +34,6 @@ IDS, MASK, TYPES = "input_ids", "attention_mask", "token_type_ids"
 SCORES = "logits"
 #: Fields of the JSON file beside a graph.
 _FIELDS = ("tokenizer", "pooling", "max_length", "prefix", "long")
-#: Most tokens where nothing states how many the graph takes.
-_LENGTH = 512
 
 
 class TextGraphInput(NamedTuple):
@@ -63,7 +60,10 @@ class TextGraphInput(NamedTuple):
 
 
 class TextGraphRules(TextLayerRules):
-    """How layers of a graph of texts are pooled; `default` is the pooling where none is asked for."""
+    """How layers of a graph of texts are pooled, as those of other text networks.
+
+    `default` is the pooling of tokens where none is asked for.
+    """
 
     def __init__(self, default: str | None = None):
         self.default = default
@@ -72,20 +72,8 @@ class TextGraphRules(TextLayerRules):
         self, network: Any, layer: str, pooling: str | None, shape: Sequence[int], name: str
     ) -> tuple[Tap, int]:
         """Return how a layer is pooled; one row a text is taken as it is."""
-        if len(shape) == 2 and pooling is None:
-            return Tap(layer, "identity"), shape[1]
-        chosen = pooling or self.default
-        if chosen == "cls" and len(shape) == 3:
-            return Tap(layer, "cls", 2), shape[2]
-        return super().find_tap(network, layer, chosen, shape, name)
-
-    def pool(self, network: Any, tap: Tap, output: Tensor, x: Tensor) -> Tensor:
-        """Return one row (n, c) for each text; a class token, if it is asked for, is the first token."""
-        if tap.pooling == "identity":
-            return output.clone()
-        if tap.pooling == "cls":
-            return output[:, 0].clone()
-        return pool_tokens(output, x >= 0, "lasttoken" if tap.pooling == "last" else tap.pooling)
+        is_row = len(shape) == 2
+        return super().find_tap(network, layer, pooling or (None if is_row else self.default), shape, name)
 
 
 def text_graph_input(
@@ -111,12 +99,7 @@ def read_text_preparation(
     `described` is the JSON file beside the graph, None where there is none; the option `preprocessing` may
     hold the same fields.
     """
-    given = settings.preprocessing
-    if isinstance(given, TextPreparation):
-        given = given.to_dict()
-    if given is not None and not isinstance(given, Mapping):
-        raise InputError(f"{name}: preprocessing of texts must be a dict, got {type(given).__name__}")
-    fields = {**(described or {}), **(given or {})}
+    fields = {**(described or {}), **settings.of_texts(name)}
     unknown = [field for field in fields if field not in _FIELDS]
     if unknown:
         raise InputError(f"{name}: unknown field {unknown[0]!r} of texts; expected {', '.join(_FIELDS)}")
@@ -124,8 +107,7 @@ def read_text_preparation(
     if pooling not in (None, *POOLINGS_OF["text"]):
         raise InputError(f"{name}: pooling {pooling!r}; expected one of {', '.join(POOLINGS_OF['text'])}")
     tokenizer = HfTokenizer(_find_tokenizer(path, fields.pop("tokenizer", None), name), name)
-    stated = TextPreparation(tokenizer, _LENGTH)
-    return stated.changed(fields).changed(settings.of_texts), pooling
+    return TextPreparation(tokenizer).changed(fields), pooling
 
 
 def _find_tokenizer(path: Path, stated: Any, name: str) -> Repository:

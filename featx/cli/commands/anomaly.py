@@ -33,7 +33,7 @@ def add(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    """Score the images of TEST, or compare detectors."""
+    """Score the inputs of TEST, or compare detectors."""
     data = {"source": args.data, "test": args.test}
     if args.test is None or args.normal:
         run_experiment(args, "anomaly", data)

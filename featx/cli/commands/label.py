@@ -10,7 +10,7 @@ from featx.cli import values
 from featx.cli.flags import add_data, add_flag, add_network, add_output, add_run
 from featx.cli.output import fit_first_column, list_failures, text_in_line
 from featx.errors import InputError
-from featx.kinds import count_of
+from featx.kinds import count_of, picture_of
 from featx.terminal import printable, say, tell
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def run(args: Namespace) -> None:
         if table.labels and not args.quiet:  # what was said of DATA does not count them
             n = len(table.labels)
             tell(printable(f"{args.output}: {n} label{'s' * (n != 1)} filled in"))
-        if pool.has_pictures:
+        if pool.has_inputs:
             page = output_file(table.file.with_suffix(".html"), "page", force=args.force)
     choice = pool.choose(
         args.n,
@@ -98,7 +98,7 @@ def run(args: Namespace) -> None:
         seed=args.seed or 0,
     )
     rows = choice.rows[: choice.n]
-    shown = [row.text or (row.path if pool.has_pictures else row.id) for row in rows]
+    shown = [row.text or (row.path if pool.has_inputs else row.id) for row in rows]
     _print(list(zip(shown, rows, strict=True)), pool.images.kind)
     list_failures(choice.failures, pool.images.kind)
     if table is not None:
@@ -146,8 +146,7 @@ def _write(
         samples = samples_of(images, {row.id for row in shown})
         rows = [(row.id, row.suggested, row.confidence) for row in shown]
         write_label_page(page, table.file.name, rows, samples, images.kind)
-        name = "pictures" if images.kind == "image" else f"{images.kind}s"
-        say(f"{name}: {Path(args.output).with_suffix('.html')}")
+        say(f"{picture_of(images.kind)}s: {Path(args.output).with_suffix('.html')}")
     elif not (table.file.parent / cells[0]["path"]).exists():
         tell(f"the paths are the ids of {args.data}: move {args.output} to the folder that they begin in")
     compare = compare_line(args.output)

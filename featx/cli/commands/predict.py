@@ -73,7 +73,7 @@ def run(args: Namespace) -> None:
         say(_summary(args.output, predictions, model.kind))
     else:
         sys.stdout.write(formatted(predictions, form))
-    list_failures([*unlisted, *model.failures])
+    list_failures([*unlisted, *model.failures], model.kind)
     if args.profile:
         show_profile(model.extraction)
 
@@ -118,7 +118,7 @@ def _texts(args: Namespace) -> tuple[list[Any], list[Any]]:
     An id is the path of a file; of a row in a table its id there, behind the name of the table if several
     inputs are given; and the number of a line.
     """
-    from featx.data import SKIP_HINT
+    from featx.data import skip_hint
     from featx.estimators.model.inputs import read_inputs
     from featx.inputs.text import as_source
 
@@ -132,7 +132,10 @@ def _texts(args: Namespace) -> tuple[list[Any], list[Any]]:
             continue
         path = Path(item)
         if not path.exists() and args.on_error == "raise":
-            raise DatasetError(f"{item}: no such file or folder; {SKIP_HINT}")
+            raise DatasetError(
+                f"{item}: no such file or folder; a text itself is read from standard input, one a line, "
+                f"with -; {skip_hint('text')}"
+            )
         if path.suffix.lower() == ".txt":
             sources.append(as_source(path, item))
             continue
@@ -162,8 +165,9 @@ def formatted(predictions: list[Any], form: str) -> str:
             names.insert(1, "text")
         return "".join(json_line({name: getattr(p, name) for name in names}) + "\n" for p in predictions)
     rows = prediction_rows(predictions)
-    header = list(rows[0]) if rows else ["id", "label", "probability", "unsure", "reason"]
-    return csv_text(header, ([_rounded(value) for value in row.values()] for row in rows))
+    header = list(dict.fromkeys(name for row in rows for name in row))
+    header = header or ["id", "label", "probability", "unsure", "reason"]
+    return csv_text(header, ([_rounded(row.get(name, "")) for name in header] for row in rows))
 
 
 def _rounded(value: Any) -> Any:

@@ -102,7 +102,7 @@ def _choose(result: ComparisonResult, predictions: TestPredictions) -> str:
 
 
 def _path_finder(folder: Path) -> Callable[[str], str]:
-    """Return a function that gives the path of an image by its id, if the experiment file leads there."""
+    """Return a function that gives the path of an input by its id, if the experiment file leads there."""
     with contextlib.suppress(FeatxError), as_one_error(InputError):
         text = read_regular(folder / "experiment.toml", at_most=1 << 20).decode()
         source = folder / str(tomllib.loads(text)["data"]["source"])

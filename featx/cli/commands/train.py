@@ -58,7 +58,7 @@ def run(args: Namespace) -> None:
     say(f"{args.output}: {name} on {trained_on}, {len(model.classes)} classes{score}")
     if args.sure is not None:
         say(_when_unsure(model.unsure, model.kind))
-    list_failures(model.failures)
+    list_failures(model.failures, model.kind)
     if args.profile:
         show_profile(model.extraction)
 

@@ -13,7 +13,7 @@ from featx.cache.identity import Space
 from featx.data.labels import class_name, is_missing, list_per_input, parse_groups, parse_splits
 from featx.data.tasks import Task, make_tasks
 from featx.errors import DatasetError, FeaturesError, InputError, UnknownName, as_one_error
-from featx.kinds import one_of
+from featx.kinds import with_article
 from featx.options import shown
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def merge_table(features: Features, table: Any, on: str, label: Any, target: Any
     absent = [id for id in features.ids if id not in rows]
     if len(absent) == len(features) and absent:
         raise FeaturesError(
-            f"merge: no {on} of the table ({_some(keys)}) is the id of {one_of(features.kind)} "
+            f"merge: no {on} of the table ({_some(keys)}) is the id of {with_article(features.kind)} "
             f"({_some(absent)})"
         )
     if strict and unknown:

@@ -45,7 +45,7 @@ def from_arrays(
     Parameters
     ----------
     images : sequence of str, Path, bytes, PIL image, array or tensor; or one array of all images
-        See `inputs_of`.
+        Images or texts, see `inputs_of`.
     labels : array-like of shape (n,) or (n, k), DataFrame or dict of columns, optional
         Class names or whole numbers, None or NaN for an image without a label; with `classes`, indices into
         them. Each of several columns is a task of the inputs that have a value in it; a column of floats with
@@ -78,9 +78,10 @@ def from_arrays(
         raise DatasetError(f"{name}: no {kind or 'image'}s")
     texts = texts_in(listed, kind)
     listed = listed if texts is None else texts
-    names = (
-        _ids(listed, texts is not None) if ids is None else [str(id) for id in list_per_input(ids, n, "ids")]
-    )
+    if ids is None:
+        names = _ids(listed, of_texts=texts is not None)
+    else:
+        names = [str(id) for id in list_per_input(ids, n, "ids")]
     tasks = None if labels is None else make_tasks(labels, n, label, target)
     if tasks is None and labels is not None and classes is None:
         tasks = [make_task(LABEL, list_per_input(labels, n, "labels"), _label_error)]
@@ -155,15 +156,15 @@ def _label_error(i: int, problem: str) -> DatasetError:
     return DatasetError(f"labels[{i}]: {problem}")
 
 
-def _ids(images: list, texts: bool) -> list[str]:
-    """Return an id for each image: path, source's id, or position; repeated ids get their position added."""
-    width = len(str(len(images) - 1))
+def _ids(inputs: list, *, of_texts: bool) -> list[str]:
+    """Return an id for each input: path, source's id, or position; repeated ids get their position added."""
+    width = len(str(len(inputs) - 1))
     names = []
-    for i, image in enumerate(images):
-        if isinstance(image, os.PathLike) or (isinstance(image, str) and not texts):
-            names.append(Path(image).as_posix())
-        elif isinstance(image, (*SOURCES, *TEXT_SOURCES)):
-            names.append(image.id)
+    for i, one in enumerate(inputs):
+        if isinstance(one, os.PathLike) or (isinstance(one, str) and not of_texts):
+            names.append(Path(one).as_posix())
+        elif isinstance(one, (*SOURCES, *TEXT_SOURCES)):
+            names.append(one.id)
         else:
             names.append(f"{i:0{width}d}")
     counts = Counter(names)

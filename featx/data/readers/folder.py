@@ -80,12 +80,10 @@ def read_folder(
     if not listed.files:
         found = f"; left out: {listed.left_out}" if listed.left_out else ""
         failed = f"; failed: {listed.failures[0]}" if listed.failures else ""
-        documents, tables = (
-            ", ".join(sorted(known & listed.left_out.suffixes.keys()))
-            for known in (_DOCUMENTS, set(SUFFIXES))
-        )
-        hint = f"; {documents}: save each text as a .txt file" if documents else ""
-        hint += f"; {tables}: give the table itself" if tables else ""
+        suffixes = listed.left_out.suffixes.keys()
+        documents, tables = sorted(suffixes & _DOCUMENTS), sorted(suffixes & set(SUFFIXES))
+        hint = f"; {', '.join(documents)}: save each text as a .txt file" if documents else ""
+        hint += f"; {', '.join(tables)}: give the table itself" if tables else ""
         raise DatasetError(
             f"{root}: no images in this folder (or below it), and no texts (.txt){found}{failed}{hint}"
         )
@@ -100,11 +98,11 @@ def read_folder(
         notes=tuple(notes),
     )
     home = os.path.realpath(root)
-    ids, places = zip(*(("/".join(parts), os.path.join(root, *parts)) for parts in listed.files), strict=True)
+    files = [("/".join(parts), os.path.join(root, *parts)) for parts in listed.files]
     if listed.kind == "text":
-        inputs: list[Source] = list(map(FileText, ids, places))
+        inputs: list[Source] = [FileText(id, place) for id, place in files]
     else:
-        inputs = [FileImage(id, place, tree=home) for id, place in zip(ids, places, strict=True)]
+        inputs = [FileImage(id, place, tree=home) for id, place in files]
     dataset = Dataset(
         root.name or root.resolve().name,
         inputs,

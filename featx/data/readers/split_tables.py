@@ -87,7 +87,7 @@ def read_split_tables(
 
 def _joined(place: str, parts: Sequence[tuple[str, Path, Table]], several: bool) -> Table:
     """Return one table of all rows, with the column split if there are several splits."""
-    first, (_, head, _) = parts[0][2], parts[0]
+    _, head, first = parts[0]
     known = dict.fromkeys(name for _, _, table in parts for name in table.columns if name != table.text)
     columns: dict[str, list[Any]] = {name: [] for name in (*known, *([first.text] if first.text else []))}
     splits: list[str] = []

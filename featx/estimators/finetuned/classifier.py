@@ -33,8 +33,6 @@ _RECIPE = (
     "patience",
     "augment",
 )
-
-
 #: Options of the network that `featx.load_backbone` takes, besides its weights.
 _PREPARING = ("preprocessing", "image_size", "max_length", "long", "prefix", "trust_code")
 
@@ -63,23 +61,23 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
         Consent to run the Python code that a backbone comes with, such as ``hub:REPO:ENTRY``.
     epochs, batch_size, lr_head, lr_backbone, weight_decay, unfreeze, patience, augment : optional
         Fields of `featx.methods.finetune.Recipe`; None is the value of
-        `featx.methods.finetune.default_recipe` for the mode and the number of training images. A given
+        `featx.methods.finetune.default_recipe` for the mode and the number of training inputs. A given
         `lr_backbone` is used without a search; `augment` is for images only. In the modes that train layers,
         given `epochs` are all run unless `patience` is given, too. Mode ``"head"`` ignores `lr_backbone`,
         `unfreeze` and `augment`. The other modes first train a head, always with the defaults of ``"head"``.
     recipe : dict, optional
         Further fields of `featx.methods.finetune.Recipe`, such as ``{"ema": 0.99, "layer_decay": 0.8}``.
     early_stopping : bool, default=True
-        Set `validation_fraction` of the images aside, class by class; keep the epoch that is best on them and
-        stop after `patience` epochs without a better one; then train again on all images for as many epochs,
-        unless ``recipe={"refit": False}``. If False, or if every class has a single image, all images are
+        Set `validation_fraction` of the inputs aside, class by class; keep the epoch that is best on them and
+        stop after `patience` epochs without a better one; then train again on all inputs for as many epochs,
+        unless ``recipe={"refit": False}``. If False, or if every class has a single input, all inputs are
         trained on for all epochs and the last epoch is kept.
     validation_fraction : float, default=0.2
-        Share of the images that is set aside, between 0 and 1.
+        Share of the inputs that is set aside, between 0 and 1.
     warm_start : bool, default=False
         Continue from the weights of the last `fit` for another `epochs`; `y` must hold the same classes. The
-        same images in the same order are set aside again, so they are never trained on: there is no training
-        on all images after the validation. If the last `fit` had one, all images are trained on for all
+        same inputs in the same order are set aside again, so they are never trained on: there is no training
+        on all inputs after the validation. If the last `fit` had one, all inputs are trained on for all
         epochs. `mode` may change in between, but not back to ``"head"``.
     precision, engine : str, default="auto"
         How the frozen embeddings are computed, as in `featx.extract`; ``"int8"`` is refused. Layers are
@@ -88,7 +86,7 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
     cache : path, optional
         Root of the embedding cache.
     random_state : int, numpy.random.RandomState or None, default=None
-        Seed of the validation part, the order of the images, the random crops and dropout. On a CPU the same
+        Seed of the validation part, the order of the inputs, the random crops and dropout. On a CPU the same
         integer gives the same predictions. None draws a new seed; global random states are never used.
     n_jobs : int, optional
         Cores that compute embeddings.
@@ -104,12 +102,12 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
     n_iter_ : int
         Epochs of the last fit.
     best_epoch_ : int
-        The epoch whose weights were kept, and the number of epochs of the training on all images; 0 is the
+        The epoch whose weights were kept, and the number of epochs of the training on all inputs; 0 is the
         start of the training.
     history_ : list of dict
         One entry per epoch of the last fit, with validation: see `featx.methods.finetune.FineTuned`.
     refit_history_ : list of dict
-        One entry per epoch of the training on all images; empty if there was none.
+        One entry per epoch of the training on all inputs; empty if there was none.
     recipe_ : featx.methods.finetune.Recipe
         Settings of the training.
     notes_ : list of str
@@ -122,19 +120,19 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    *Cost.* ``"head"`` sends each image through the network once: embeddings come from the cache that all of
+    *Cost.* ``"head"`` sends each input through the network once: embeddings come from the cache that all of
     featx shares, and a fit on cached embeddings takes seconds (0.7 s for 1,000 images and MobileNetV2). The
-    other modes send every image through the network and back in every epoch, every fold and for every
+    other modes send every input through the network and back in every epoch, every fold and for every
     candidate of a search: tens of milliseconds per image and epoch with MobileNetV2 on two cores, so minutes
     per fit. (``"last"`` runs the frozen part once without augmentation, and k times with
     ``recipe={"views": k}``.) The main training is run with two rates, of which the better one counts; a given
-    `lr_backbone` saves the other. The training on all images comes last, at five quarters of the cost of a
+    `lr_backbone` saves the other. The training on all inputs comes last, at five quarters of the cost of a
     main training; ``recipe={"refit": False}`` saves it.
 
     *Which mode.* Start with ``"head"``, or with `FeatureExtractor` and a probe. The others pay off if the
-    images are unlike those of the pretraining and there are more than a few dozen per class. They train the
+    inputs are unlike those of the pretraining and there are more than a few dozen per class. They train the
     head on frozen embeddings first, because gradients of a random head would distort the pretrained features;
-    even so, fine-tuned layers can do worse than frozen ones on images unlike the training images [1]_.
+    even so, fine-tuned layers can do worse than frozen ones on inputs unlike the training inputs [1]_.
 
     *Pickles* hold the parameters, the identity of the backbone with the sha256 of its weights, and the
     tensors that training has made or changed, but not the frozen weights: they are loaded again when the
@@ -418,7 +416,7 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
     def _check_parameters(self) -> None:
         if self.precision == "int8":
             raise InputError(
-                "FineTunedClassifier: precision 'int8' depends on the images that it was calibrated on, and "
+                "FineTunedClassifier: precision 'int8' depends on the inputs that it was calibrated on, and "
                 "others come later; use 'bf16' or 'fp32'"
             )
         for name in ("early_stopping", "warm_start"):

@@ -61,9 +61,9 @@ def model_embedders(
 
 @dataclass(frozen=True)
 class ModelRows:
-    """The rows that a model's classifier takes, (n_readable, d), in the order of the images.
+    """The rows that a model's classifier takes, (n_readable, d), in the order of the inputs.
 
-    `kept` has the positions of the images that could be read, `failures` the others, `profile` the times of
+    `kept` has the positions of the inputs that could be read, `failures` the others, `profile` the times of
     `featx.extraction.Profile`.
     """
 

@@ -82,7 +82,7 @@ def fit_network(
         parts |= {"space": network_embedder(trained, run).space.fields, "values": values}
         parts["files"] = net.architecture.kept_files()
     model = Model(classifier=LinearHead.of(*tuned.head_weights()), info=info, **parts)
-    # A network that was trained on all images leaves no new rows to set thresholds by.
+    # A network that was trained on all inputs leaves no new rows to set thresholds by.
     return model if mode != "head" else _add_unsure_rule(model, rows, None, sure, seed)
 
 

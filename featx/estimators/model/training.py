@@ -44,8 +44,8 @@ def train(
           chosen by cross-validation;
         - ``"head"`` (or ``"finetune-head"``): a linear layer by gradient descent, on frozen features;
         - ``"finetune-last"``, ``"finetune-gradual"``, ``"finetune-full"``: the head and the last blocks of
-          the network, or every layer, by the recipe of `featx.compare`. A fifth of the images chooses
-          rate and epoch; the training is then repeated on all images. The file holds the whole network;
+          the network, or every layer, by the recipe of `featx.compare`. A fifth of the inputs chooses
+          rate and epoch; the training is then repeated on all of them. The file holds the whole network;
         - ``"ensemble"``: of each backbone the probe that does best in cross-validation, averaged with weights
           from out-of-fold probabilities.
     backbone : str, torch.nn.Module, Backbone or sequence of them, default="auto"
@@ -56,7 +56,7 @@ def train(
         Seed of folds and classifier, of the validation part and the random crops.
     sure : float or None, default=0.95
         The share of right answers among those that are not marked unsure (`Prediction.unsure`); None: no
-        answer is marked. Nor are those of a fine-tuned network: it was trained on all images, and none are
+        answer is marked. Nor are those of a fine-tuned network: it was trained on all inputs, and none are
         left to set thresholds by.
     **options
         Options of the network, of reading and of the run, as in `featx.extract`. One `label` is predicted.
@@ -66,21 +66,21 @@ def train(
     Model
         Its ``info`` holds ``classifier`` (the name in results), ``params`` (the chosen settings, or the
         recipe of the training), ``n_train``, ``seed``, ``cv_score`` (balanced accuracy in cross-validation,
-        None where there was none), ``validation`` (``score``, ``what`` it is and ``n``, the number of images
+        None where there was none), ``validation`` (``score``, ``what`` it is and ``n``, the number of inputs
         it was measured on), versions and ``notes``.
 
     Raises
     ------
     InputError
         The classifier does not go with the data, the backbones or `epochs`; the network has no gradients.
-    UnknownName, DatasetError, WeightsError, ImageError, CacheError
+    UnknownName, DatasetError, WeightsError, ImageError, TextError, CacheError
         See `featx.errors`.
 
     Notes
     -----
     An answer is unsure if its probability is below 1/2, or below a threshold above which a share `sure` of
     the out-of-fold answers is right, at a confidence of 95 % (`featx.methods.abstention.confidence`). It is
-    also unsure if the image is farther from the training images than 99 % of images like them
+    also unsure if the input is farther from the training inputs than 99 % of inputs like them
     (`featx.methods.abstention.familiarity`).
     """
     from featx.estimators.model.fitting import fit_ensemble, fit_network, fit_probe_model

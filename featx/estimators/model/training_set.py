@@ -49,7 +49,7 @@ class TrainingSet:
 
     @property
     def labels(self) -> np.ndarray:
-        """Class of each image, (n,)."""
+        """Class of each input, (n,)."""
         return np.asarray(self.first.labels)
 
     @property
@@ -96,7 +96,7 @@ def gather_images(
 ) -> TrainingSet:
     """Embed the labelled images or texts of a collection with each backbone.
 
-    With `mode`, one of fine-tuning, a backbone without gradients is refused before any image goes through it.
+    With `mode`, one of fine-tuning, a backbone without gradients is refused before any input goes through it.
     """
     dataset = load_dataset(
         data, labels, seed=seed, on_error=run.on_error, verbose=run.verbose, **vars(reading)
@@ -119,7 +119,7 @@ def gather_images(
 
 
 def _keep_read(dataset: Dataset, features: Features) -> Dataset:
-    """Return the images of which there are features: those that could be read."""
+    """Return the inputs of which there are features: those that could be read."""
     known = set(features.ids)
     return dataset.subset([i for i, id in enumerate(dataset.ids) if id in known])
 

@@ -25,7 +25,7 @@ def blend_weights(probabilities, y, *, tol: float = 1e-9) -> np.ndarray:
     probabilities : array-like of shape (n_members, n, n_classes)
         Probabilities of held-out images, which the members were not trained on.
     y : array-like of shape (n,), int
-        Column of the true class of each image.
+        Column of the true class of each input.
     tol : float, default=1e-9
         Largest difference between the loss and its minimum, in nats.
 

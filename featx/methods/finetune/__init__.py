@@ -15,7 +15,8 @@ from featx.methods.finetune.freezing import (
     unfreeze_last,
 )
 from featx.methods.finetune.optimisers import choose_optimizer
-from featx.methods.finetune.recipe import MODES, TITLES, Recipe, default_recipe, require_trainable
+from featx.methods.finetune.recipe import MODES, TITLES, Recipe, require_trainable
+from featx.methods.finetune.recipe_defaults import default_recipe
 from featx.methods.finetune.source_task import Forgetting, forgetting
 from featx.methods.finetune.training import RowsOnly, choose_recipe, fine_tune, fine_tune_seeds
 

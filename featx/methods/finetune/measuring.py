@@ -31,7 +31,7 @@ _TEXTS = 128
 _FIRST = 2
 #: Measured steps, if they are short.
 _STEPS = 3
-#: After a first step of more seconds, the second, which is measured, has as few images.
+#: After a first step of more seconds, the second, which is measured, has as few inputs.
 _SLOW = 4.0
 
 
@@ -70,29 +70,29 @@ def measure_costs(
     view = inputs.view(replace(recipe, augment=True), 0, 1)
     began = time.perf_counter()
     with ThreadPoolExecutor(1) as pool:
-        _, pixels = next(inputs.batches(np.arange(n), n, view, pool))
+        _, batch = next(inputs.batches(np.arange(n), n, view, pool))
     decode = (time.perf_counter() - began) / n / (1 if threads else decoding_threads())
 
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
         cut = network.is_cut and recipe.mode != "gradual"  # traces the network, outside of what is measured
-        first = _time_step(training, pixels[:_FIRST]) * _FIRST
-        pixels = pixels if first < _SLOW else pixels[:_FIRST]
-        train = _time_steps(training, pixels)
-        lower, upper = _time_forward(network, pixels, arithmetic.device)
+        first = _time_step(training, batch[:_FIRST]) * _FIRST
+        batch = batch if first < _SLOW else batch[:_FIRST]
+        train = _time_steps(training, batch)
+        lower, upper = _time_forward(network, batch, arithmetic.device)
     finally:
         torch.set_num_threads(before)
 
-    def with_pixels(seconds: float) -> float:
+    def with_decoding(seconds: float) -> float:
         # On a CPU the threads that decode take cores from the training; a device does not wait for them.
         return seconds + decode if on_cpu else max(seconds, decode)
 
     keeps_train = cut and not (recipe.augment and recipe.views is None)
     return Costs(
-        train=max(train - lower, train / 3) if keeps_train else with_pixels(train),
-        check=upper if cut else with_pixels(lower + upper),
-        store=with_pixels(lower),
+        train=max(train - lower, train / 3) if keeps_train else with_decoding(train),
+        check=upper if cut else with_decoding(lower + upper),
+        store=with_decoding(lower),
         is_cut=cut,
         blocks=max(1, training.n_blocks),
     )
@@ -120,24 +120,22 @@ def _spread(sources: Sequence[Any], most: int) -> list[Any]:
     return [sources[i] for i in np.linspace(0, len(sources) - 1, min(most, len(sources))).astype(int)]
 
 
-def _time_steps(training: NetworkTraining, pixels: np.ndarray) -> float:
+def _time_steps(training: NetworkTraining, batch: np.ndarray) -> float:
     """Return the median of up to three steps: another process may take the cores from one of them."""
     found: list[float] = []
-    while len(found) < _STEPS and sum(found) * len(pixels) < _SLOW / 2:
-        found.append(_time_step(training, pixels))
+    while len(found) < _STEPS and sum(found) * len(batch) < _SLOW / 2:
+        found.append(_time_step(training, batch))
     return statistics.median(found)
 
 
-def _time_step(training: NetworkTraining, pixels: np.ndarray) -> float:
-    """Return the seconds for an image of a training step on these pixels."""
-    rows = np.arange(len(pixels))
-    return _time(lambda: training.take_step(rows, partial(training.network.run_lower, pixels)), len(pixels))
+def _time_step(training: NetworkTraining, batch: np.ndarray) -> float:
+    """Return the seconds for an input in a training step on this batch."""
+    rows = np.arange(len(batch))
+    return _time(lambda: training.take_step(rows, partial(training.network.run_lower, batch)), len(batch))
 
 
 @torch.no_grad()
-def _time_forward(
-    network: TrainableBackbone, pixels: np.ndarray, device: torch.device
-) -> tuple[float, float]:
+def _time_forward(network: TrainableBackbone, batch: np.ndarray, device: torch.device) -> tuple[float, float]:
     """Return the seconds for an image in the frozen layers and in the others, without gradients."""
     found: list[Any] = []
 
@@ -146,8 +144,8 @@ def _time_forward(
         if device.type == "cuda":
             torch.cuda.synchronize(device)
 
-    lower = _time(lambda: finish(network.run_lower(pixels)), len(pixels))
-    upper = _time(lambda: finish(network.run_upper(found[0])), len(pixels))
+    lower = _time(lambda: finish(network.run_lower(batch)), len(batch))
+    upper = _time(lambda: finish(network.run_upper(found[0])), len(batch))
     return lower, upper
 
 

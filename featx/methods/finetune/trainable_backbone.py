@@ -41,8 +41,8 @@ class TrainableBackbone:
     module : torch.nn.Module
         The network as `backbone.build` made it, from normalised images (n, 3, h, w) to features (n, d).
         Always in eval mode: BatchNorm keeps its pretrained statistics, Dropout and stochastic depth are off.
-    preprocessing : Preprocessing
-        Preparation of the backbone.
+    preprocessing : Preprocessing or TextPreparation
+        How the backbone prepares its inputs.
     kind : str
         Kind of its inputs.
     tuned : list of torch.nn.Parameter

@@ -25,7 +25,8 @@ from featx.methods.finetune.finetuned import FineTuned
 from featx.methods.finetune.optimisers import choose_optimizer
 from featx.methods.finetune.phases import HeadFit, train_head_alone, train_network
 from featx.methods.finetune.precision import choose_arithmetic
-from featx.methods.finetune.recipe import Recipe, default_recipe, require_trainable
+from featx.methods.finetune.recipe import Recipe, require_trainable
+from featx.methods.finetune.recipe_defaults import default_recipe
 from featx.methods.finetune.replay import Replay
 from featx.methods.finetune.trainable_backbone import TrainableBackbone, forward_inputs, kind_of_backbone
 from featx.methods.finetune.trainable_texts import make_trainable

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple
 
-from featx.methods.finetune.recipe import Recipe, default_recipe
+from featx.methods.finetune.recipe import Recipe
+from featx.methods.finetune.recipe_defaults import default_recipe
 
 #: Seconds for one embedding in an epoch of the head's training, measured with 1,280 values on one core.
 _HEAD_ROW = 9e-6

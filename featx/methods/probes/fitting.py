@@ -103,7 +103,7 @@ def fit_probe(
     the best one (paired; Breiman et al. 1984), the lowest log loss of the same out-of-fold predictions
     decides, because a strong penalty may get every label right with hardly any confidence, and a weak one
     with too much. For an estimator of your own that has `predict_proba` there is no loss: the most accurate
-    settings are chosen, and the first of equals. Where the largest class has more than 1.5 times the images
+    settings are chosen, and the first of equals. Where the largest class has more than 1.5 times the inputs
     of the smallest, class weights are one of the settings; the forest and boosting, which have no grid,
     always use them then. With a class of one image (or one group) nothing can be selected, and settings that
     suit embeddings in general are used. Scores of every probe but the linear protocols and the references are

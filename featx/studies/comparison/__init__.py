@@ -137,7 +137,7 @@ def compare(
         `seeds` is above 1 and the data comes with its own split; or an option has an invalid value, or would
         have no effect (those of the network for a features file, `epochs` and `baseline` where no network is
         trained); or a mode of `baseline` is asked for that would train a network without gradients.
-    UnknownName, WeightsError, ImageError, CacheError
+    UnknownName, WeightsError, ImageError, TextError, CacheError
         See `featx.errors`.
     """
     started = time.perf_counter()

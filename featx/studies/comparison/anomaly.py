@@ -81,7 +81,7 @@ def compare_detectors(
     Raises
     ------
     DatasetError
-        No labels, one class only, no such class, or fewer than two normal training images.
+        No labels, one class only, no such class, or fewer than two normal training inputs.
     InputError, UnknownName, WeightsError, ImageError, TextError, CacheError
         See `featx.errors`.
     """

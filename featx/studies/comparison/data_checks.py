@@ -18,7 +18,7 @@ from featx.analysis.data_checks import (
 )
 from featx.analysis.data_checks.confident_learning import MOST_ROWS
 from featx.data.splits import Split
-from featx.kinds import count_of, one_of
+from featx.kinds import count_of, picture_of, with_article
 from featx.results import ALPHA
 from featx.results.formats import p_in_text
 from featx.studies.comparison.study_data import StudyData
@@ -292,7 +292,7 @@ def _notes(
     outcomes: Sequence[Outcome],
 ) -> list[str]:
     notes, n_test, kind = [], len(inputs.test), inputs.kind
-    noun = "picture" if kind == "image" else kind
+    noun = picture_of(kind)
     if n := leaks["test_images"]:
         certainty = f"are {noun}s" if hashed else f"look, by their embeddings alone, like {noun}s"
         note = f"{n} of {n_test} test {kind}s ({100 * leaks['share']:.1f} %) {certainty} that were trained on"
@@ -319,8 +319,9 @@ def _notes(
         notes.append(f"{' and '.join(doubts)}: see “Leaks and labels” in the report")
     if errors and not errors["predictable"]:
         notes.append(
-            f"the embeddings are not shown to predict the labels: models that had not seen {one_of(kind)} "
-            f"agree with {100 * errors['agreement']:.1f} % of the labels, the largest class alone with "
-            f"{100 * errors['chance']:.1f} % ({p_in_text(errors['p_value'])}); so no label is called wrong"
+            "the embeddings are not shown to predict the labels: models that had not seen "
+            f"{with_article(kind)} agree with {100 * errors['agreement']:.1f} % of the labels, the largest "
+            f"class alone with {100 * errors['chance']:.1f} % ({p_in_text(errors['p_value'])}); so no label "
+            "is called wrong"
         )
     return notes

@@ -80,9 +80,9 @@ def compare_domains(
 
     Notes
     -----
-    Adaptations see the target's *training* images without their labels, and no test image;
-    ``target-trained``, the upper bound, sees the same images with them. All methods are scored on the
-    target's test images, and the tests against source-only are one family, adjusted together (see
+    Adaptations see the target's *training* inputs without their labels, and no test input;
+    ``target-trained``, the upper bound, sees the same inputs with them. All methods are scored on the
+    target's test inputs, and the tests against source-only are one family, adjusted together (see
     `featx.metrics.compare_pairs`). Rows are standardised by the source's mean and deviation before they are
     adapted.
     """

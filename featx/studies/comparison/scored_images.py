@@ -137,7 +137,7 @@ def find_anomalies(
 
 
 def _choose_shown(result: ScoredImages, known: Features, rows: np.ndarray) -> list[dict[str, Any]]:
-    """Choose the images to show, the most anomalous first, with the nearest normal image of each."""
+    """Choose the inputs to show, the most anomalous first, with the nearest normal input of each."""
     flagged = int(result.anomalous.sum())
     top = np.arange(min(SHOWN_ANOMALIES, len(rows)))
     beside = np.arange(max(flagged - SHOWN_EACH_SIDE, len(top)), min(flagged + SHOWN_EACH_SIDE, len(rows)))

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from featx.data import Dataset, announce, notes_of, require_labelled, study_notes, unlabelled_notes
+from featx.data import Dataset, announce, notes_of, study_notes, unlabelled_notes
 from featx.data.features import Features, check_rows
 from featx.data.rows import has_rows, take_features
-from featx.data.splits import Split, make_split
+from featx.data.splits import Split
 from featx.data.tasks import Task
 from featx.energy import Meter
-from featx.errors import DatasetError, InputError
+from featx.errors import InputError
 from featx.extraction import (
     Embedder,
     backbone_of,
@@ -24,18 +24,21 @@ from featx.extraction import (
     network_embedder,
     notes_on_length,
 )
-from featx.kinds import count_of
 from featx.options import DEFAULT_RUN, Network, Reading, Run, listed, require_no_network
 from featx.studies.collections import open_dataset
 from featx.studies.comparison.input_rows import rows_of_inputs
-from featx.studies.comparison.tasks import name_folders
+from featx.studies.comparison.task_checks import (
+    check_dataset,
+    check_features,
+    check_seeds,
+    check_splits,
+    inputs_of_task,
+    split_task,
+)
 from featx.studies.comparison.zero_shot import ZeroShotReferences
 from featx.studies.evaluation import FineTuning, LabelledRows, Method, Outcome
 from featx.studies.evaluation.text_rows import TextRows
 from featx.studies.fingerprints import Fingerprints, take_fingerprints
-
-#: The fewest inputs with a number: two to train on and two to test on.
-FEWEST_NUMBERS = 4
 
 
 @dataclass
@@ -151,7 +154,7 @@ class StudyData:
         return replace(
             self,
             sets={name: narrowed(features) for name, features in self.sets.items()},
-            dataset=None if self.dataset is None else _only(self.dataset, task, rows),
+            dataset=None if self.dataset is None else inputs_of_task(self.dataset, task, rows),
             references={
                 name: x.take(rows) if isinstance(x, TextRows) else x[rows]
                 for name, x in self.references.items()
@@ -170,7 +173,7 @@ class StudyData:
 
     def split(self, test_size: float, seed: int) -> Split:
         """Return the split of the only task, stratified by class; without classes it is random."""
-        return _split(self.task, self.first.splits, self.first.groups, test_size, seed)
+        return split_task(self.task, self.first.splits, self.first.groups, test_size, seed)
 
 
 def load_study_data(
@@ -210,16 +213,16 @@ def load_study_data(
         everything, features = features.ids, features.labelled()
         known = set(features.ids)
         unlabelled = [id for id in everything if id not in known]
-        _check_seeds(features.splits, seeds, place)
-        tasks = _file_tasks(features, place)
+        check_seeds(features.splits, seeds, place)
+        tasks = check_features(features, place)
         if check_methods is not None:
             check_methods(tasks, False, features.kind)
         notes = check_rows(features.embeddings, features.ids, place, features.kind)
-        _check_splits(tasks, features.splits, features.groups, test_size, seed)
+        check_splits(tasks, features.splits, features.groups, test_size, seed)
         architecture = features.space.get("backbone", {}).get("architecture", "features")
         if run.verbose:
             announce(features, name)
-        notes = [*notes_of(features), *unlabelled_notes(unlabelled, tasks), *notes]
+        notes = [*notes_of(features), *unlabelled_notes(unlabelled, tasks, features.kind), *notes]
         sets = {architecture: features}
         return StudyData(
             name,
@@ -236,8 +239,8 @@ def load_study_data(
         )
 
     dataset = open_dataset(data, labels, reading=reading, run=run, seed=seed)
-    _check_seeds(dataset.splits, seeds, dataset.name)
-    _check(dataset, test_size, seed)
+    check_seeds(dataset.splits, seeds, dataset.name)
+    check_dataset(dataset, test_size, seed)
     if check_methods is not None:
         check_methods(dataset.tasks, True, dataset.kind)
     nets = _by_name([backbone_of(backbone, network, dataset.kind) for backbone in listed(backbones)])
@@ -245,22 +248,12 @@ def load_study_data(
         check_networks(nets)
     embedders = {name: network_embedder(net, run) for name, net in nets.items()}
     sets = {name: _extract(dataset, e, run, meter or Meter()) for name, e in embedders.items()}
-    notes = [
-        note
-        for name, f in sets.items()
-        for note in (
-            *check_rows(f.embeddings, f.ids, f"{dataset.name}, {name}", f.kind),
-            *(
-                f"{name}: {said}"
-                for said in notes_on_length((f.run or {}).get("profile", {}), f.space["preprocessing"])
-            ),
-        )
-    ]
+    notes = [note for name, features in sets.items() for note in _notes_on_rows(features, name, dataset.name)]
     first = next(iter(sets.values()))
     if first.failures:
         bad = {failure.id for failure in first.failures}
         dataset = dataset.subset([i for i, id in enumerate(dataset.ids) if id not in bad])
-        _check(dataset, test_size, seed)
+        check_dataset(dataset, test_size, seed)
     return StudyData(
         dataset.name,
         sets,
@@ -274,17 +267,6 @@ def load_study_data(
         unlabelled=len(dataset.reading.unlabelled),
         device=run.device,
     )
-
-
-def _check_seeds(splits: np.ndarray | None, seeds: int, place: str) -> None:
-    """Refuse several seeds for data that comes with its own split."""
-    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 1:
-        raise InputError(f"seeds must be a positive whole number of splits, got {seeds!r}")
-    if seeds > 1 and splits is not None and np.isin(splits, ("test", "val")).any():
-        raise InputError(
-            f"{place}: comes with its own split, so {seeds} splits cannot be drawn; leave out seeds, or give "
-            "the data without its split"
-        )
 
 
 def _by_name(backbones: list[Any]) -> dict[str, Any]:
@@ -309,96 +291,13 @@ def _extract(dataset: Dataset, embedder: Embedder, run: Run, meter: Meter) -> Fe
     return features
 
 
+def _notes_on_rows(features: Features, backbone: str, place: str) -> list[str]:
+    notes = check_rows(features.embeddings, features.ids, f"{place}, {backbone}", features.kind)
+    profile = (features.run or {}).get("profile", {})
+    return notes + [
+        f"{backbone}: {said}" for said in notes_on_length(profile, features.space["preprocessing"])
+    ]
+
+
 def _count_passes(sets: list[Features]) -> int:
     return sum(f.run["forward_passes"] for f in sets if f.run)
-
-
-def _only(dataset: Dataset, task: Task, rows: np.ndarray) -> Dataset:
-    """Return the inputs of one task, with the task in the name that messages use."""
-    named = replace(dataset.with_tasks([]), name=f"{dataset.name}, column {task.name}")
-    return named.subset(rows).with_tasks([task.subset(rows)])
-
-
-def _check(dataset: Dataset, test_size: float, seed: int) -> None:
-    """Refuse data that cannot be compared, before any input goes through a network."""
-    tasks = dataset.tasks
-    if len(tasks) > 1:
-        name_folders(tasks)
-    for task in tasks.values():
-        if task.classes is None:
-            _require_numbers(task, dataset.name, dataset.kind)
-        elif len(tasks) > 1 or not task.present.all():
-            require_labelled(_only(dataset, task, np.flatnonzero(task.present)))
-        else:
-            require_labelled(dataset)
-    if not tasks:
-        require_labelled(dataset)
-    _check_splits(tasks, dataset.splits, dataset.groups, test_size, seed)
-
-
-def _check_splits(
-    tasks: dict[str, Task],
-    splits: np.ndarray | None,
-    groups: np.ndarray | None,
-    test_size: float,
-    seed: int,
-) -> None:
-    """Refuse a task that cannot be split, before any work; each of several tasks gets its own split."""
-    if len(tasks) < 2:
-        return
-    for task in tasks.values():
-        rows = np.flatnonzero(task.present)
-        given, together = (None if values is None else values[rows] for values in (splits, groups))
-        try:
-            _split(task.subset(rows), given, together, test_size, seed)
-        except DatasetError as error:
-            raise DatasetError(f"column {task.name}: {error}") from error
-
-
-def _split(
-    task: Task, splits: np.ndarray | None, groups: np.ndarray | None, test_size: float, seed: int
-) -> Split:
-    # Numbers have no classes to stratify by: all are given the same one.
-    labels = task.values if task.classes is not None else np.zeros(len(task), np.int64)
-    return make_split(
-        labels, splits=splits, groups=groups, test_size=test_size, seed=seed, classes=task.classes
-    )
-
-
-def _file_tasks(features: Features, place: str) -> dict[str, Task]:
-    tasks = features.tasks
-    if not tasks:
-        raise DatasetError(f"{place}: has no labels; a comparison needs a labelled collection")
-    if len(tasks) > 1:
-        name_folders(tasks)
-    for task in tasks.values():
-        if task.classes is None:
-            _require_numbers(task, place, features.kind)
-        else:
-            name = place if len(tasks) == 1 else f"{place}, column {task.name}"
-            _require_classes(task, name, features.kind)
-    return tasks
-
-
-def _require_numbers(task: Task, place: str, kind: str) -> None:
-    values = task.values[task.present]
-    if len(values) < FEWEST_NUMBERS or values.min() == values.max():
-        have = f"{count_of(len(values), kind)} {'has' if len(values) == 1 else 'have'} one"
-        found = have if len(values) < FEWEST_NUMBERS else "all are alike"
-        raise DatasetError(
-            f"{place}, column {task.name}: at least {FEWEST_NUMBERS} {kind}s with numbers that differ are "
-            f"needed; {found}"
-        )
-
-
-def _require_classes(task: Task, name: str, kind: str) -> None:
-    classes = task.classes or ()
-    counts = np.bincount(task.values[task.present], minlength=len(classes))
-    if len(classes) < 2:
-        only = f", {classes[0]!r}" if classes else ""
-        raise DatasetError(f"{name}: has only one class{only}; a comparison needs two or more")
-    if counts.min() < 2:
-        raise DatasetError(
-            f"{name}: class {classes[int(counts.argmin())]!r} has {count_of(int(counts.min()), kind)}; "
-            "at least 2 are needed, to train on and to test on"
-        )

@@ -28,7 +28,7 @@ def tuning_setups(data: StudyData, options: TaskOptions, costs: dict[str, Any]) 
     """Return the settings for each network that may be fine-tuned; `data` has one task.
 
     `costs`, by backbone, holds what was measured for another task. Nothing is fine-tuned, and the result is
-    empty, without a mode, without the images, or for numbers.
+    empty, without a mode, without the inputs, or for numbers.
     """
     if not options.modes or data.dataset is None or data.task.classes is None:
         return {}
@@ -76,7 +76,7 @@ def tuned_cells(
             Cell(FineTuning.of(mode, setup), data.inputs[name], split, seed)
             for name, setup in options.setups.items()
         ]
-        # A key takes the digests of all images, so none is made where nothing can be found.
+        # A key takes the digests of all inputs, so none is made where nothing can be found.
         kept = [cell for cell in cells if len(checkpoints) and cell.key in checkpoints]
         found.append(((kept or cells)[0], bool(kept)))
     return found

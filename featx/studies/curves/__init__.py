@@ -116,8 +116,8 @@ def learning_curve(
         Names of `featx.methods.probes.CLASSIFIERS`; default: logreg, svm, knn, lda and ridge.
     baseline : "none" or sequence of fine-tuning modes, default="none"
         Such as ``["head", "last"]``; they run on the first of the backbones. Each is trained by the default
-        recipe for its number of images, on 80 % of the draw; the rest chooses the epoch, and all are trained
-        on again up to it. A draw in which some class has 1 or 2 images is used whole, for all epochs. The
+        recipe for its number of inputs, on 80 % of the draw; the rest chooses the epoch, and all are trained
+        on again up to it. A draw in which some class has 1 or 2 inputs is used whole, for all epochs. The
         learning rate is not searched for, and images are not augmented unless `augment` is set.
     protocol : str, optional
         A few-shot protocol of the literature, a name in `PROTOCOLS`: it sets `shots`, `seeds` and
@@ -153,7 +153,7 @@ def learning_curve(
         No labels, one class only, a class with a single input, no inputs.
     InputError
         Invalid shots or seeds; a task that is a number; a baseline without the inputs.
-    UnknownName, WeightsError, ImageError, CacheError, OutputError
+    UnknownName, WeightsError, ImageError, TextError, CacheError, OutputError
         See `featx.errors`.
 
     Notes

@@ -13,7 +13,7 @@ import numpy as np
 
 from featx.metrics import Interval
 from featx.results import CurveLevel, ReferenceGap
-from featx.results.formats import format_mean_count, format_points
+from featx.results.formats import format_points, format_shots
 from featx.studies.curves.crossing import score_rival
 from featx.studies.curves.two_way import Pool, TwoWay, difference_errors
 
@@ -68,9 +68,7 @@ def describe_reference_gap(gap: ReferenceGap, title: str, levels: list[CurveLeve
     """Say in a sentence from how many labels on the reference `title` keeps up with the best probe."""
 
     def count(level: CurveLevel) -> str:
-        return (
-            f"{format_mean_count(level.per_class)} {kind if level.per_class == 1 else kind + 's'} per class"
-        )
+        return format_shots(level.per_class, kind)
 
     def points(level: CurveLevel) -> str:
         at = gap.differences[str(level.shots)]

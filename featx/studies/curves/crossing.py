@@ -1,19 +1,19 @@
-"""Find the number of images from which on fine-tuning is ahead of frozen features, with its interval.
+"""Find the number of inputs from which on fine-tuning is ahead of frozen features, with its interval.
 
 At each level the fine-tuned method is compared with the best probe of that level, by mean top-1: D(k) = mean
 of the fine-tuned method - mean of the best probe. The crossing is the last change of D from 0 or below to
 above 0, after which fine-tuning stays ahead to the end of the range; between two levels D is taken to be
-linear in log(images per class).
+linear in log(inputs per class).
 
 *The rival.* The highest mean of several probes is too high, because chance chose it, which would make the
-crossing late. So a probe is chosen on half of the draws and half of the test images, and scored on the other
-draws and the other images; all four combinations of halves count, and several divisions into halves are
-averaged. Both are halved because a probe that was lucky with the images it was trained on is ahead on all
-test images. Where probes differ by little, half of the data at times chooses one that is not the best, which
+crossing late. So a probe is chosen on half of the draws and half of the test inputs, and scored on the other
+draws and the other inputs; all four combinations of halves count, and several divisions into halves are
+averaged. Both are halved because a probe that was lucky with the inputs it was trained on is ahead on all
+test inputs. Where probes differ by little, half of the data at times chooses one that is not the best, which
 makes the crossing a little early. Larger shares to choose on do so less, but the choices then depend on each
 other, and the interval holds less.
 
-*The interval.* D and its standard error are known at every k, from draws and test images together
+*The interval.* D and its standard error are known at every k, from draws and test inputs together
 (`featx.studies.curves.two_way`). The interval begins at the last k where D is below 0 by more than its 95 %
 interval, and ends at the last k where that interval reaches down to 0: it is the set of all k that a test
 would not refuse as the crossing (E. C. Fieller, "Some problems in interval estimation", Journal of the Royal
@@ -27,11 +27,11 @@ import math
 import numpy as np
 
 from featx.results import Crossing
-from featx.results.formats import format_mean_count
+from featx.results.formats import format_mean_count, format_shots
 from featx.studies.curves.two_way import Pool, TwoWay, difference_errors
 
 STATUSES = ("before", "within", "none")
-#: Divisions of draws and test images into halves.
+#: Divisions of draws and test inputs into halves.
 HALVINGS = 10
 #: Places between two levels at which the difference is tested.
 _STEPS = 40
@@ -55,11 +55,11 @@ def find_crossing(
     Parameters
     ----------
     tuned : ndarray of shape (n_levels, n_draws, n_parts)
-        Top-1 accuracy of each draw on each part of the test images. A single draw or part has no interval.
+        Top-1 accuracy of each draw on each part of the test inputs. A single draw or part has no interval.
     probes : ndarray of shape (n_probes, n_levels, n_draws, n_parts)
         The same of each probe.
     per_class : ndarray of shape (n_levels,)
-        Training images of a class, increasing.
+        Training inputs of a class, increasing.
     pool, size
         As in `featx.studies.curves.scores.CurveScores`; `size` of top-1.
     method, backbone
@@ -134,7 +134,7 @@ def crossing_bounds(found: TwoWay, log_k: np.ndarray, size: float) -> tuple[floa
     at = np.interp(places, np.arange(n_levels), log_k)
     behind = np.flatnonzero(differences.value + half < 0)
     not_ahead = np.flatnonzero(differences.value - half <= 0)
-    # Beyond the last place with an image count lies only the open end.
+    # Beyond the last place with an input count lies only the open end.
     at = np.append(at, math.inf)
     low = at[behind[-1] + (behind[-1] == len(places) - 1)] if len(behind) else -math.inf
     return float(low), float(at[not_ahead[-1] + 1]) if len(not_ahead) else -math.inf
@@ -158,11 +158,11 @@ def _shots(place: float) -> float | None:
 
 def describe_crossing(crossing: Crossing, title: str, fewest: float, most: float, kind: str = "image") -> str:
     """Describe the crossing of the method `title` in a sentence; the range is `fewest` to `most` inputs."""
-    ends = f"{format_mean_count(fewest)} to {format_mean_count(most)} {kind}s per class"
+    ends = f"{format_mean_count(fewest)} to {format_shots(most, kind)}"
     if crossing.status == "none":
         said = (
             f"No crossing shown: {title} is not ahead of the best probe ({crossing.rival}) at "
-            f"{format_mean_count(most)} {kind}s per class"
+            f"{format_shots(most, kind)}"
         )
         ahead = 1 - crossing.shares.get("none", 1.0)
         if ahead:

@@ -1,11 +1,11 @@
-"""Draw the training images of a learning curve; few-shot protocols of the literature.
+"""Draw the training inputs of a learning curve; few-shot protocols of the literature.
 
-A draw puts the training images of each class into an order, and k shots are the first k: a level contains
-the images of all smaller ones, and every method gets the same images. The order of a class depends only on
-the seed, the number of the draw, the class and its images.
+A draw puts the training inputs of each class into an order, and k shots are the first k: a level contains
+the inputs of all smaller ones, and every method gets the same inputs. The order of a class depends only on
+the seed, the number of the draw, the class and its inputs.
 
-Images of one group (frames of a video) are near copies, so k of them are worth less than k others. Where
-there are groups, an order takes one image of each group before the second of any.
+Inputs of one group (frames of a video) are near copies, so k of them are worth less than k others. Where
+there are groups, an order takes one input of each group before the second of any.
 """
 
 from __future__ import annotations
@@ -56,28 +56,28 @@ def get_protocol(name: str) -> Protocol:
 class Level:
     """One place on the curve."""
 
-    shots: Shots  # training images of each class, as asked for
-    counts: tuple[int, ...]  # training images of each class, as it has them
+    shots: Shots  # training inputs of each class, as asked for
+    counts: tuple[int, ...]  # training inputs of each class, as it has them
 
     @property
     def n_train(self) -> int:
-        """Training images of all classes together."""
+        """Training inputs of all classes together."""
         return sum(self.counts)
 
     @property
     def per_class(self) -> float:
-        """Mean number of training images of a class: the level's place on the axis."""
+        """Mean number of training inputs of a class: the level's place on the axis."""
         return self.n_train / len(self.counts)
 
     def short(self, classes: Sequence[str]) -> dict[str, int]:
-        """Return the counts of the classes that have fewer images than `shots`."""
+        """Return the counts of the classes that have fewer inputs than `shots`."""
         if self.shots == "all":
             return {}
         return {name: n for name, n in zip(classes, self.counts, strict=True) if n < self.shots}
 
 
 def check_shots(shots: Any) -> tuple[Shots, ...]:
-    """Return the shots sorted, without repetitions, ``"all"`` last; refuse what is not a number of images."""
+    """Return the shots sorted, without repetitions, ``"all"`` last; refuse what is not a number of inputs."""
     several = isinstance(shots, Iterable) and not isinstance(shots, str)
     given = list(shots) if several else [shots]
     numbers: set[int] = set()
@@ -124,7 +124,7 @@ def find_levels(
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """The training images of one draw: an order for each class."""
+    """The training inputs of one draw: an order for each class."""
 
     number: int  # from 0
     seed: int  # for the folds, the classifiers and the fine-tuning on this draw
@@ -139,7 +139,7 @@ class Draw:
 def draw(labels, train, n_classes: int, *, number: int, seed: int, groups=None) -> Draw:
     """Make draw `number` of a study with this seed.
 
-    `labels` and `groups` have one entry for each image of the dataset, shape (n,); `train` are the rows that
+    `labels` and `groups` have one entry for each input of the dataset, shape (n,); `train` are the rows that
     may be drawn, at least one of each class.
     """
     y, candidates = np.asarray(labels), np.sort(np.asarray(train))

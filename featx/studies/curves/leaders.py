@@ -28,7 +28,7 @@ def compare_methods(
     coverage: float = 0.95,
     seed: int = 0,
 ) -> Lead:
-    """Compare the best method of a level with all others, over draws and test images together.
+    """Compare the best method of a level with all others, over draws and test inputs together.
 
     The largest of all pairs' |difference| / error has the quantile that it would have if all methods were
     equally good: any pair might have been the one that is read (max-T, as in `featx.metrics.pairs`). It is
@@ -40,7 +40,7 @@ def compare_methods(
     Parameters
     ----------
     values : ndarray of shape (n_methods, n_levels, n_draws, n_parts)
-        Top-1 accuracy of each draw on each part of the test images; several draws and parts.
+        Top-1 accuracy of each draw on each part of the test inputs; several draws and parts.
     level : int
         Its place.
     pool, size

@@ -1,4 +1,4 @@
-"""Score every draw of a learning curve, in parts of the test images, as intervals and crossings need it."""
+"""Score every draw of a learning curve, in parts of the test inputs, as intervals and crossings need it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from featx.studies.curves.drawing import Draw, Level
 from featx.studies.curves.two_way import Pool
 from featx.studies.evaluation import Outcome
 
-#: Units of test images are taken together in at most so many parts. The variance over 200 parts has nearly
+#: Units of test inputs are taken together in at most so many parts. The variance over 200 parts has nearly
 #: the certainty of that over all units (Student's quantile 1.972 instead of 1.960), and one draw's scores of
 #: all parts take a millisecond.
 MOST_PARTS = 200
@@ -22,7 +22,7 @@ MOST_PARTS = 200
 
 @dataclass(frozen=True)
 class CurveScores:
-    """The metrics of all draws, with the influence of each part of the test images on them.
+    """The metrics of all draws, with the influence of each part of the test inputs on them.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class CurveScores:
     draws : list of dict
         The metrics of each outcome, in the order in which they were given.
     sizes : dict of str to float
-        Effective number of test images for each metric that is a share, if all answers were alike right.
+        Effective number of test inputs for each metric that is a share, if all answers were alike right.
     pool : Pool
         What draws have in common.
     """
@@ -43,7 +43,7 @@ class CurveScores:
 
     @property
     def has_intervals(self) -> bool:
-        """Whether there are several draws and several units of test images."""
+        """Whether there are several draws and several units of test inputs."""
         return min(next(iter(self.metrics.values())).shape[2:]) > 1
 
 
@@ -58,7 +58,7 @@ def score_draws(
 ) -> CurveScores:
     """Score the outcomes of all methods, levels and draws (of this `shape`, in this order).
 
-    `y` are the classes of the test images, `units` their units or None, both of shape (n,). `seed` decides
+    `y` are the classes of the test inputs, `units` their units or None, both of shape (n,). `seed` decides
     which units are in one part.
     """
     parts = divide_into_parts(units, len(y), seed)
@@ -76,9 +76,9 @@ def score_draws(
             found.setdefault(name, []).append(value + influence)
     metrics = {name: np.stack(values).reshape(*shape, -1) for name, values in found.items()}
     codes = number_units(units, len(y))
-    images = float(len(y)) if codes is None else least_size(count_images(codes, len(y)))
+    inputs = float(len(y)) if codes is None else least_size(count_images(codes, len(y)))
     balanced = _balanced_size(y, codes, n_classes)
-    sizes = {name: images if METRICS[name].per_image else balanced for name in metrics if is_share(name)}
+    sizes = {name: inputs if METRICS[name].per_image else balanced for name in metrics if is_share(name)}
     return CurveScores(metrics, draws, sizes, pool)
 
 
@@ -89,7 +89,7 @@ def is_share(name: str) -> bool:
 
 
 def divide_into_parts(units: np.ndarray | None, n: int, seed: int = 0) -> np.ndarray:
-    """Return the part of each of n test images, (n,): its unit, or with many units one of `MOST_PARTS`."""
+    """Return the part of each of n test inputs, (n,): its unit, or with many units one of `MOST_PARTS`."""
     codes = number_units(units, n)
     n_units = count_units(codes, n)
     order = np.arange(n_units)
@@ -99,9 +99,9 @@ def divide_into_parts(units: np.ndarray | None, n: int, seed: int = 0) -> np.nda
 
 
 def _balanced_size(y: np.ndarray, codes: np.ndarray | None, n_classes: int) -> float:
-    """Return the effective number of images of a mean over K classes, K^2 / sum of 1/n_c.
+    """Return the effective number of inputs of a mean over K classes, K^2 / sum of 1/n_c.
 
-    n_c is that of `least_size` for the images of a class.
+    n_c is that of `least_size` for the inputs of a class.
     """
     of = np.arange(len(y)) if codes is None else codes
     found = []
@@ -115,15 +115,15 @@ def _balanced_size(y: np.ndarray, codes: np.ndarray | None, n_classes: int) -> f
 def measure_pool(
     labels: np.ndarray, draws: Sequence[Draw], levels: Sequence[Level], units: np.ndarray, n_classes: int
 ) -> Pool:
-    """Return what two draws of each level have in common, counting units of training images.
+    """Return what two draws of each level have in common, counting units of training inputs.
 
     With N_c units of class c in the pool and n_c of them in a draw (the mean over draws), a sum over training
-    images, each class weighted alike, has rho = sum(1/N_c) / sum(1/n_c); this is k/N for equal classes.
+    inputs, each class weighted alike, has rho = sum(1/N_c) / sum(1/n_c); this is k/N for equal classes.
 
     Parameters
     ----------
     labels, units : ndarray of shape (n,), int
-        Class and unit of each image of the dataset.
+        Class and unit of each input of the dataset.
     draws, levels
         All of the study; levels in increasing order.
     n_classes : int

@@ -6,7 +6,7 @@ import numpy as np
 
 from featx.metrics import METRICS, Interval
 from featx.results import Crossing, CurveLeader, CurveLevel, CurvePoint, CurveResult, ReferenceGap
-from featx.results.formats import format_mean_count
+from featx.results.formats import format_shots
 from featx.results.sentences import on_few_tests
 from featx.studies.curves.catching_up import describe_reference_gap, find_reference_gap
 from featx.studies.curves.crossing import describe_crossing, find_crossing
@@ -121,9 +121,8 @@ def advise(result: CurveResult) -> str:
     for level in [first, last] if len(result.levels) > 1 else [last]:
         winner = result.best(level)
         assert winner is not None
-        shots = f"{format_mean_count(level.per_class)} {kind if level.per_class == 1 else kind + 's'}"
         said.append(
-            f"With {shots} per class {result.named(winner)} has the highest mean top-1, "
+            f"With {format_shots(level.per_class, kind)} {result.named(winner)} has the highest mean top-1, "
             f"{result.metric(winner, level)}{_describe_lead(result, level)}."
         )
     said += _say_enough(result)
@@ -176,5 +175,5 @@ def _say_enough(result: CurveResult) -> list[str]:
         return []
     return [
         f"{result.named(probe)} is within one point of its last value from "
-        f"{format_mean_count(near.per_class)} {result.input_kind}s per class on."
+        f"{format_shots(near.per_class, result.input_kind)} on."
     ]

@@ -1,28 +1,28 @@
-"""Estimate how a mean over draws and test images varies with both, and its interval.
+"""Estimate how a mean over draws and test inputs varies with both, and its interval.
 
-A point of a learning curve is a mean over J draws of training images and n units of test images. What it
-estimates is the accuracy, on new test images, of the method trained on as many images drawn from the
+A point of a learning curve is a mean over J draws of training inputs and n units of test inputs. What it
+estimates is the accuracy, on new test inputs, of the method trained on as many inputs drawn from the
 population as in a draw. With x_ju the answer to unit u after draw j,
 
     x_ju = truth + a_j + b_u + c_ju,    Var(mean) = Var(mean of a_j) + Var(mean of b_u and c_ju).
 
-*Test images.* The units are independent, so the second term is the variance of the unit means (each over all
+*Test inputs.* The units are independent, so the second term is the variance of the unit means (each over all
 draws) over n. This contains the interaction c as well, whatever the draws have in common.
 
-*Training images.* The draws come from one pool of training images and overlap: two draws of k out of N images
-share k/N, and so a_j and a_i are correlated by rho = k/N, if a is a sum over training images, and less
+*Training inputs.* The draws come from one pool of training inputs and overlap: two draws of k out of N inputs
+share k/N, and so a_j and a_i are correlated by rho = k/N, if a is a sum over training inputs, and less
 otherwise. The variance R of the J draw means, less the part E that the interaction has in it, estimates
 s = Var(a) (1 - rho), and
 
     Var(mean of a_j) = Var(a) (1/J + (1 - 1/J) rho) = s/J + s rho / (1 - rho)
 
 (C. Nadeau and Y. Bengio, "Inference for the generalization error", Machine Learning 52 (2003), with training
-images in place of test images). The last term is due to the pool, and does not depend on k if a is a sum:
-Var(a) is proportional to 1/k, and rho to k. Where draws share more than half of their images, s says little
+inputs in place of test inputs). The last term is due to the pool, and does not depend on k if a is a sum:
+Var(a) is proportional to 1/k, and rho to k. Where draws share more than half of their inputs, s says little
 about it, and nothing where they share all. There the pool's term is that of the largest level with a rho of
 at most one half. Effects that are not sums become smaller faster than 1/k, which makes it too large at most.
 
-Units take the place of images throughout. For metrics that are no means over images, x_ju is the metric of
+Units take the place of inputs throughout. For metrics that are no means over inputs, x_ju is the metric of
 draw j plus the influence of unit u (`featx.metrics.jackknife`); many units are taken together in parts.
 
 ``tests/benchmarks/bench_curve_null.py`` prints how often 95 % intervals hold the truth. The two-way bootstrap
@@ -39,18 +39,18 @@ import numpy as np
 
 from featx.metrics import Interval
 
-#: Draws that share more than this of their images do not tell how much other pools would change.
+#: Draws that share more than this of their inputs do not tell how much other pools would change.
 MOST_OVERLAP = 0.5
 
 
 @dataclass(frozen=True)
 class Pool:
-    """What is known, at each level, of the variance that is due to the pool of training images.
+    """What is known, at each level, of the variance that is due to the pool of training inputs.
 
     Attributes
     ----------
     overlap : ndarray of shape (n_levels,)
-        Share of training images that two draws have in common, rho above.
+        Share of training inputs that two draws have in common, rho above.
     source : ndarray of shape (n_levels,), int
         The level whose draws tell the pool's term of each level.
     known : bool
@@ -89,8 +89,8 @@ class Estimate:
     """Combinations of means: their values and the parts of their variances, ndarrays of shape (m,)."""
 
     value: np.ndarray
-    test: np.ndarray  # the part due to test images
-    training: np.ndarray  # the part due to training images
+    test: np.ndarray  # the part due to test inputs
+    training: np.ndarray  # the part due to training inputs
     doubt: np.ndarray  # of `training`: sum of squared variances over their degrees of freedom
     n_parts: int
 
@@ -102,12 +102,12 @@ class Estimate:
 
 
 class TwoWay:
-    """The variance components of several means over the same draws and test images.
+    """The variance components of several means over the same draws and test inputs.
 
     Parameters
     ----------
     x : ndarray of shape (k, n_draws, n_parts)
-        Of each of k means, the values of all draws and parts of the test images; at least 2 of both.
+        Of each of k means, the values of all draws and parts of the test inputs; at least 2 of both.
     pool : ndarray of shape (k, k)
         `Pool.matrix`, or such weights of other means.
     """
@@ -156,17 +156,17 @@ class TwoWay:
 def share_intervals(found: Estimate, size: float, level: float = 0.95) -> list[Interval]:
     """Return the intervals of means of right answers, or of scores that behave like them.
 
-    They are Wilson's score intervals with the effective number of images in place of n, and Student's
+    They are Wilson's score intervals with the effective number of inputs in place of n, and Student's
     quantile in place of the normal one. A mean over draws is no count, so that there is no exact interval.
     Two units are added before the variance is estimated, one that every draw gets right and one that every
-    draw gets wrong: where nearly all answers are right the estimate would rest on very few images, and where
+    draw gets wrong: where nearly all answers are right the estimate would rest on very few inputs, and where
     all are, on none.
 
     Parameters
     ----------
     found : Estimate
     size : float
-        Effective number of test images, if each draw answered alike.
+        Effective number of test inputs, if each draw answered alike.
 
     References
     ----------
@@ -194,7 +194,7 @@ def difference_errors(found: Estimate, size: float) -> tuple[np.ndarray, np.ndar
     Two units are added, one that only the first method gets right and one that only the second does (D. G.
     Bonett and R. M. Price, "Adjusted Wald confidence interval for a difference of binomial proportions based
     on paired data", Journal of Educational and Behavioral Statistics 37 (2012)), because two methods that
-    answer a few images alike need not be equal.
+    answer a few inputs alike need not be equal.
     """
     middle = found.value * size / (size + 2)
     test = _with_two_units(found.test, found.value - middle, (-1 - middle, 1 - middle), size)

@@ -1,6 +1,6 @@
 """Evaluate methods on splits, cell by cell; every study is a list of cells and a summary of their outcomes.
 
-`LabelledRows` are the embeddings (or pixels) of all images with their labels. A `Method` is fitted on some
+`LabelledRows` are the embeddings (or pixels) of all inputs with their labels. A `Method` is fitted on some
 of these rows and predicts others. A `Cell` is a method on a split; its key names everything that decides its
 outcome. `run_cells` takes finished cells from the checkpoints, runs the others, and keeps each at once.
 """

@@ -33,7 +33,7 @@ class TuningSetup:
     #: Whether images are cropped and flipped at random; None: as the recipe says. If it is given, no learning
     #: rate is searched for: a few validation images cannot tell which rate is better.
     augment: bool | None = None
-    #: If a class has at most this many images, none is held out for validation, and all epochs run.
+    #: If a class has at most this many inputs, none is held out for validation, and all epochs run.
     trained_whole: int = 0
     #: Seconds for an input by mode, where they were measured (`measured_costs`).
     costs: dict[str, Costs] = field(default_factory=dict)

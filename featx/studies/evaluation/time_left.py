@@ -223,7 +223,7 @@ class _Pace:
                 self._known[size] = self._forecast.seconds(size, short=LONG)
                 return self._known[size]
             seconds = estimate_seconds(size)
-            # Fine-tuning takes a time for each image, which is learned from its first cell.
+            # Fine-tuning takes a time for each input, which is learned from its first cell.
             self._known[size] = size.n_train if seconds is None else max(seconds / self._cores, 1e-4)
         return self._known[size]
 

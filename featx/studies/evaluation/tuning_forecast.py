@@ -11,9 +11,9 @@ from featx.studies.evaluation.fine_tuning import TuningSetup
 if TYPE_CHECKING:
     from featx.methods.finetune import Recipe
 
-#: Share of the training images that is held out for validation.
+#: Share of the training inputs that is held out for validation.
 _VALIDATION = 0.2
-#: A training step takes at most this many times as long for an image as its extraction does.
+#: A training step takes at most this many times as long for an input as its extraction does.
 _STEP_BY_EXTRACTION = 100.0
 
 
@@ -55,7 +55,7 @@ class TuningForecast:
         return expected_seconds(recipe, n_train, n_val, costs)
 
     def _parts(self, size: Size) -> tuple[Recipe, int, int]:
-        """Return the recipe of a cell, and about how many images it trains on and holds out."""
+        """Return the recipe of a cell, and about how many inputs it trains on and holds out."""
         whole = size.n_train <= self._setup.trained_whole * max(1, size.n_classes)
         n_val = 0 if whole else round(_VALIDATION * size.n_train)
         n_train = max(1, size.n_train - n_val)

@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from text_families import FAMILIES, hidden_states, write_network
 
 from featx.backbones import combine_layers, list_layers, load_backbone, load_layers, load_tuned, values_of
 from featx.backbones.layers.pooling import Tap
 from featx.errors import InputError, UnknownName
 from featx.inputs.text import StringText
-from tests.text_families import FAMILIES, hidden_states, write_network
 
 pytest.importorskip("transformers")
 

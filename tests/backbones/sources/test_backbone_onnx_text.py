@@ -6,12 +6,12 @@ import json
 
 import numpy as np
 import pytest
+from texts import reviews, write_tokenizer
 
 import featx
 from featx.backbones import list_layers, load_backbone
 from featx.backbones.graphs.network import LayerNeeded
 from featx.errors import InputError
-from tests.texts import reviews, write_tokenizer
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from texts import write_bert
 
 from featx.backbones import load_backbone, weights
 from featx.backbones.checkpoint import open_checkpoint
@@ -15,7 +16,6 @@ from featx.backbones.sources.hf.repository import Repository
 from featx.backbones.sources.hf.tokenizer import HfTokenizer
 from featx.errors import InputError, TextError, WeightsError
 from featx.inputs.text import StringText, TextPreparation
-from tests.texts import write_bert
 
 pytest.importorskip("transformers")
 

@@ -8,11 +8,11 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from texts import write_bert
 
 from featx.backbones import load_backbone, load_tuned, values_of
 from featx.errors import InputError
 from featx.inputs.text import StringText
-from tests.texts import write_bert
 
 pytest.importorskip("transformers")
 

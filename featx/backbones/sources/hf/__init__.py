@@ -1,7 +1,7 @@
 """Networks of the package transformers, as ``hf:NAME`` (on the Hugging Face hub) or ``hf:FOLDER``.
 
-Networks of images (`architecture`) and of texts (`text`), told apart by their configuration. No code of a
-repository is run (`trust_remote_code` stays False).
+Networks of images (`architecture`) and of texts (`text_architecture`), told apart by their configuration. No
+code of a repository is run (`trust_remote_code` stays False).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from featx.backbones.architectures import Architecture, BackboneSource
 from featx.backbones.sources.hf.architecture import HfArchitecture
 from featx.backbones.sources.hf.networks import takes_texts
 from featx.backbones.sources.hf.repository import Repository
-from featx.backbones.sources.hf.text import HfTextArchitecture
+from featx.backbones.sources.hf.text_architecture import HfTextArchitecture
 from featx.errors import InputError
 
 

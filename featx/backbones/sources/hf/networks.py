@@ -173,10 +173,10 @@ def build_network(config: Any, tensors: Collection[str] | None, name: str) -> nn
                     f"{name}: a network of type {config.model_type!r} takes {kind.main_input_name}, not "
                     f"images; image towers are taken from {', '.join(TOWERS)}"
                 )
-            network = kind(config, **_pooler_option(kind, True))
+            network = kind(config, **pooler_option(kind, True))
             pooler = getattr(network, "pooler", None)
             if pooler is not None and next(pooler.parameters(), None) is not None and not has("pooler"):
-                network = kind(config, **_pooler_option(kind, False))
+                network = kind(config, **pooler_option(kind, False))
         for module in network.modules():
             if isinstance(module, transformers.PreTrainedModel):
                 # Without this, it prints that it has none when torch looks at its attributes.
@@ -225,7 +225,7 @@ def convert_tensors(
             output_loading_info=True,
             ignore_mismatched_sizes=True,
             dtype=torch.float32,
-            **_pooler_option(kind, getattr(network, "pooler", None) is not None),
+            **pooler_option(kind, getattr(network, "pooler", None) is not None),
         )
     for key, stored, wanted in sorted(info["mismatched_keys"]):
         raise WeightsError(
@@ -292,7 +292,7 @@ _POSITIONS = "embeddings.position_embeddings"
 _CLASS_TOKENS = ("cls_token", "class_embedding")
 
 
-def _pooler_option(kind: Any, pooler: bool) -> dict[str, bool]:
+def pooler_option(kind: Any, pooler: bool) -> dict[str, bool]:
     """Return the option that adds or leaves out a pooler, where this kind of network has it."""
     known = "add_pooling_layer" in inspect.signature(kind.__init__).parameters
     return {"add_pooling_layer": pooler} if known else {}

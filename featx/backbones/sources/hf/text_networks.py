@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from featx.backbones.layers.hooks import EMBEDDING
 from featx.backbones.layers.pooling import Tap
 from featx.backbones.layers.rules import EmbeddingRules
-from featx.backbones.sources.hf.networks import _pooler_option, quiet
-from featx.backbones.sources.hf.pipeline import pool_tokens
+from featx.backbones.sources.hf.networks import pooler_option, quiet
+from featx.backbones.sources.hf.text_pooling import pool_tokens
 from featx.errors import InputError, UnknownName, as_one_error
 
 #: Families whose tokenizers give one special token a type of its own: the type, and where the token stands.
@@ -71,7 +71,7 @@ def build_text_network(config: Any, name: str) -> nn.Module:
                 "transformers has no network of its encoder alone; take another one"
             )
         config.use_cache = config.output_attentions = config.output_hidden_states = False
-        network = kind(config, **_pooler_option(kind, False))
+        network = kind(config, **pooler_option(kind, False))
         for module in network.modules():
             if isinstance(module, transformers.PreTrainedModel):
                 module.loss_function = None
@@ -92,7 +92,7 @@ def most_tokens(config: Any) -> int | None:
 
 @torch.inference_mode()
 def require_masked(network: Any, name: str) -> None:
-    """Refuse a network, whose values are in it, in which padding changes a text's hidden states.
+    """Raise `InputError` if padding changes the hidden states of a text, in a network with its values.
 
     Convolutions and Fourier transforms over tokens mix those of a text with what stands behind it.
     """
@@ -110,9 +110,10 @@ def require_masked(network: Any, name: str) -> None:
 
 
 def _run_without_values(network: Any, given: dict[str, Any]) -> Any:
-    """Run a network on the meta device, where a tensor has no values: families look at those of their masks.
+    """Run a network on the meta device, where tensors have no values.
 
-    Each takes a mask in one of three forms without looking at it.
+    Most families look at the values of a mask to choose their code; each of them takes a mask in one of three
+    forms as it is.
     """
     mask = given["attention_mask"]
     whole = mask[:, None, None, :].expand(-1, 1, mask.shape[1], -1).to(torch.bool)
@@ -177,9 +178,8 @@ class TextLayerRules(EmbeddingRules):
                 f"{name}: its tokenizer puts no class token into a text, as pooling 'cls' needs; use mean, "
                 "last or max"
             )
-        return Tap(layer, chosen, 2), pipeline.dim if chosen == PIPELINE and pipeline is not None else shape[
-            2
-        ]
+        dim = pipeline.dim if chosen == PIPELINE and pipeline is not None else shape[2]
+        return Tap(layer, chosen, 2), dim
 
     def pool(self, network: Any, tap: Tap, output: Tensor, x: Tensor) -> Tensor:
         """Return one row (n, c) for each text, of hidden states (n, t, c)."""

@@ -33,23 +33,9 @@ _OF_NUMBERS = ("tokenizer.json", "vocab.json", "added_tokens.json")
 _MOST_TOKENS = 2**24
 #: Settings that change no token.
 _WITHOUT_EFFECT = {
-    *(
-        "name_or_path",
-        "special_tokens_map_file",
-        "tokenizer_file",
-        "vocab_file",
-        "processor_class",
-        "auto_map",
-    ),
-    *(
-        "backend",
-        "is_local",
-        "padding_side",
-        "pad_to_multiple_of",
-        "pad_token_type_id",
-        "padding",
-        "truncation",
-    ),
+    *("name_or_path", "special_tokens_map_file", "tokenizer_file", "vocab_file", "processor_class"),
+    *("auto_map", "backend", "is_local", "padding_side", "pad_to_multiple_of", "pad_token_type_id"),
+    *("padding", "truncation"),
     *("model_max_length", "max_length", "stride", "truncation_strategy", "chat_template", "device_map"),
     *("clean_up_tokenization_spaces", "transformers_version"),
 }

@@ -15,7 +15,7 @@ from featx.methods.probes.catalogue import components, divided, scaled
 from featx.methods.probes.catalogue.linear import ridge_regression
 from featx.methods.probes.fitters.linear import LogisticFitter
 from featx.methods.probes.fitters.ridge import RidgeFitter
-from featx.methods.probes.fitters.sparse import SparseLogisticFitter, SparseRidgeFitter
+from featx.methods.probes.fitters.sparse import SparseLogisticFitter
 from featx.methods.probes.probe import Probe, Problem
 from featx.methods.probes.term_counts import TermWeights
 
@@ -94,7 +94,6 @@ PROBES = (
         _tfidf_ridge,
         "numbers",
         kind="floor",
-        fitter=SparseRidgeFitter(),
         shown=("tfidf__min_texts",),
         inputs="text",
     ),

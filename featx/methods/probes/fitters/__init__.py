@@ -8,7 +8,7 @@
 `neighbours` nearest neighbours
 `pipelines`  steps before the last one; the last one by scikit-learn
 `ridge`      ridge classifiers, ridge regression
-`sparse`     models of sparse rows, such as TF-IDF
+`sparse`     logistic regression of sparse rows, such as TF-IDF
 ===========  ================================================================================
 """
 

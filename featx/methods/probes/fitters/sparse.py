@@ -1,4 +1,4 @@
-"""Fit linear models to sparse rows, such as TF-IDF.
+"""Fit logistic regression to sparse rows, such as TF-IDF.
 
 *Few rows.* The coefficients of a model with an L2 penalty lie in the span of its training rows, so that n
 coordinates of each row say as much as d features. With the Gram matrix K = X X^T = U S U^T, the rows of
@@ -16,7 +16,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 
-from featx.methods.probes.fitters.fitter import Fitter, Settings, SklearnFitter, of_last_step
+from featx.methods.probes.fitters.fitter import Fitter, Settings, of_last_step
 from featx.methods.probes.temperature import margins_of
 
 if TYPE_CHECKING:
@@ -49,16 +49,6 @@ class SparseLogisticFitter(Fitter):
         model.coef_ = rows.coefficients(model.coef_)
         model.n_features_in_ = model.coef_.shape[1]
         return Pipeline([*steps.steps, (estimator.steps[-1][0], model)])
-
-
-class SparseRidgeFitter(Fitter):
-    """Fit a pipeline that ends in ridge regression, as `SklearnFitter` does."""
-
-    def scores(self, part: Part, estimator: Any, candidates: Sequence[Settings]) -> np.ndarray:
-        return SklearnFitter().scores(part, estimator, candidates)
-
-    def fit(self, part: Part, estimator: Any, settings: Settings) -> Any:
-        return SklearnFitter().fit(part, estimator, settings)
 
 
 class _Rows:

@@ -5,7 +5,7 @@ A folder of sentence-transformers gives the rows that its own pipeline gives; se
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,6 @@ from featx.backbones.sources.hf.kept_files import read_files
 from featx.backbones.sources.hf.networks import read_config
 from featx.backbones.sources.hf.pipeline import (
     PREFIX,
-    Pipeline,
     PipelineSettings,
     Step,
     list_settings,
@@ -38,6 +37,7 @@ from featx.backbones.sources.hf.text_networks import (
     most_tokens,
     require_masked,
 )
+from featx.backbones.sources.hf.text_pooling import Pipeline
 from featx.backbones.sources.hf.tokenizer import HfTokenizer
 from featx.backbones.text_input import TextInput
 from featx.durable import file_stamp
@@ -92,18 +92,10 @@ class HfTextArchitecture(HfArchitecture):
     ) -> TextPreparation:
         """Return the preparation of texts, with the settings that are given."""
         settings.require(self.input_type.kind, name)
-        given = settings.preprocessing
-        if isinstance(given, TextPreparation):
-            given = given.to_dict()
-        if given is not None and not isinstance(given, Mapping):
-            raise InputError(
-                f"{name}: preprocessing of texts must be a dict such as {{'max_length': 128}}, got "
-                f"{type(given).__name__}"
-            )
         most = most_tokens(read_config(self.config, name))
         prefix = "" if self.pipeline is None else self.pipeline.prefix
         stated = TextPreparation(self.tokenizer, self._max_length(most), prefix)
-        prepare = stated.changed({**(given or {}), **settings.of_texts})
+        prepare = stated.changed(settings.of_texts(name))
         if most is not None and prepare.max_length > most:
             raise InputError(
                 f"{name}: max_length={prepare.max_length} is more than the {most} tokens that the network has"
