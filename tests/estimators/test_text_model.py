@@ -15,7 +15,8 @@ from pictures import picture
 from texts import QUICK, reviews, write_bert
 
 from featx import extract, load_features, load_model, train
-from featx.errors import InputError, ModelMismatch
+from featx.backbones.sources.hf.kept_files import write_folder
+from featx.errors import InputError, ModelMismatch, OutputError
 from featx.estimators.model import prediction_rows
 from featx.estimators.model_file import read_model_file, write_model_file
 from featx.methods.probes import fit_probe
@@ -213,3 +214,12 @@ def test_a_fine_tuned_network_needs_nothing_but_its_file(bert, tmp_path):
     )
     with pytest.raises(ModelMismatch, match=r"train the model again|does not fit"):
         load_model(tmp_path / "odd").predict(["a new text"])
+
+
+def test_a_full_disk_is_one_error_when_a_network_is_unpacked(monkeypatch):
+    def full(path, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(OutputError, match=r"files of a network cannot be written there \(No space left"):
+        write_folder({"config.json": b"{}"})

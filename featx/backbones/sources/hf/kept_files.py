@@ -17,6 +17,7 @@ from featx.backbones.sources.hf.repository import Repository
 from featx.backbones.sources.hf.tokenizer import BESIDE, VOCABULARIES
 from featx.backbones.values import check_file_names
 from featx.durable import read_regular
+from featx.errors import OutputError, reason_of
 
 #: Files of the network, of a tokenizer, and of the pipeline of sentence-transformers.
 _NAMES = ("config.json", "modules.json", "config_sentence_transformers.json", *VOCABULARIES, *BESIDE)
@@ -48,12 +49,18 @@ def write_folder(files: Mapping[str, bytes]) -> str:
         digest.update(data)
     key = digest.hexdigest()
     if key not in _folders:
-        folder = tempfile.mkdtemp(prefix="featx-network-")
-        atexit.register(_remove, folder, os.getpid())
-        for name, data in files.items():
-            path = Path(folder, name)
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(data)
+        try:
+            folder = tempfile.mkdtemp(prefix="featx-network-")
+            atexit.register(_remove, folder, os.getpid())
+            for name, data in files.items():
+                path = Path(folder, name)
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(data)
+        except OSError as error:
+            raise OutputError(
+                f"{tempfile.gettempdir()}: the files of a network cannot be written there "
+                f"({reason_of(error)}); name another folder in TMPDIR"
+            ) from error
         _folders[key] = folder
     return _folders[key]
 
