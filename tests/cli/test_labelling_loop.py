@@ -64,7 +64,7 @@ def test_60_photographs_without_a_label_become_a_model(photos, tmp_path, capsys)
     out, err = capsys.readouterr()
     assert "photos: 60 images; no labels\nlabels.csv: 9 labels filled in\n" in err
     assert "60 images, 9 with a label" in out
-    assert "run this command again, or: featx compare labels.csv -o results" in out
+    assert "run this command again, or: featx compare labels.csv --backbone squeezenet1_1 --weights" in out
     text = table.read_text(encoding="utf-8-sig")
     assert text.startswith("path;label;suggested;confidence;remark\n")  # as the person's program writes it
     rows = list(csv.DictReader(text.splitlines(), delimiter=";"))
