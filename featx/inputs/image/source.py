@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,9 +17,9 @@ import numpy as np
 from PIL import Image
 
 from featx.cache.identity import digest_array, digest_bytes
-from featx.durable import read_regular
 from featx.errors import DatasetError, ImageError, reason_of
 from featx.inputs import Source
+from featx.inputs.files import file_stat_key, read_source_file
 from featx.inputs.image.decode import (
     MAX_FILE_BYTES,
     MAX_PIXELS,
@@ -107,12 +106,7 @@ class FileImage:
 
     def read(self) -> ImageContent:
         """Read the file."""
-        try:
-            data = read_regular(self.path, at_most=MAX_FILE_BYTES)
-        except FileNotFoundError as error:
-            raise ImageError(self.id, f"no such file: {self.path}") from error
-        except (OSError, ValueError, MemoryError) as error:  # ValueError: a null byte in the path
-            raise ImageError(self.id, f"cannot be read ({reason_of(error)}): {self.path}") from error
+        data = read_source_file(self.path, self.id, ImageError, MAX_FILE_BYTES)
         name = os.path.basename(self.path) if self.check_suffix else ""
         # Checked here and not when it is decoded: the same bytes may have a row already, from a file whose
         # suffix is right, and would then not be decoded again.
@@ -132,13 +126,7 @@ class FileImage:
 
     def stat_key(self) -> tuple[str, int, int, int] | None:
         """Return (absolute path, size, mtime in ns, ctime in ns), or None where there is no regular file."""
-        try:
-            seen = os.stat(self.path)
-        except (OSError, ValueError):
-            return None
-        if not stat.S_ISREG(seen.st_mode):
-            return None
-        return os.path.abspath(self.path), seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
+        return file_stat_key(self.path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,10 @@ from featx.errors import InputError, TextError
 from featx.inputs import LONGER
 from featx.inputs.text import reference_texts
 from featx.inputs.text.source import TextContent
+from featx.options.table import LONG
 
 #: Stands behind the end of a text in a batch; no token has this number.
 PADDING = -1
-#: What happens to texts that are longer than the network takes.
-LONG = ("cut", "mean")
 #: Most characters of a prefix; it stands in the description of every space.
 MOST_PREFIX = 2000
 _SURROGATE = re.compile("[\ud800-\udfff]")

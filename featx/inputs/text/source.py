@@ -6,15 +6,14 @@ Each implements `featx.inputs.Source`. The digest is that of the text's UTF-8 by
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from featx.cache.identity import digest_bytes
-from featx.durable import read_regular
-from featx.errors import DatasetError, TextError, reason_of
+from featx.errors import DatasetError, TextError
 from featx.inputs import Source
+from featx.inputs.files import file_stat_key, read_source_file
 
 #: Suffixes of files that hold one text.
 TEXT_SUFFIXES = (".txt",)
@@ -107,12 +106,7 @@ class FileText:
 
     def read(self) -> TextContent:
         """Read the file; `TextError` where it cannot be read, is not UTF-8 or is empty."""
-        try:
-            data = read_regular(self.path, at_most=MAX_FILE_BYTES)
-        except FileNotFoundError as error:
-            raise TextError(self.id, f"no such file: {self.path}") from error
-        except (OSError, ValueError, MemoryError) as error:  # ValueError: a null byte in the path
-            raise TextError(self.id, f"cannot be read ({reason_of(error)}): {self.path}") from error
+        data = read_source_file(self.path, self.id, TextError, MAX_FILE_BYTES)
         try:
             text = data.decode("utf-8-sig")
         except UnicodeDecodeError as error:
@@ -122,13 +116,7 @@ class FileText:
 
     def stat_key(self) -> tuple[str, int, int, int] | None:
         """Return (absolute path, size, mtime in ns, ctime in ns), or None where there is no regular file."""
-        try:
-            seen = os.stat(self.path)
-        except (OSError, ValueError):
-            return None
-        if not stat.S_ISREG(seen.st_mode):
-            return None
-        return os.path.abspath(self.path), seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
+        return file_stat_key(self.path)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
