@@ -7,7 +7,8 @@
     │   ├── DatasetError                  a folder, table or array of images and labels
     │   ├── SourceError                   one input that cannot be read or prepared
     │   │   ├── ImageError                one image
-    │   │   └── TextError                 one text
+    │   │   ├── TextError                 one text
+    │   │   └── AudioError                one clip of audio
     │   ├── UnknownName                   no backbone, layer, classifier, ... of that name
     │   ├── WeightsError                  weights missing, damaged or of another architecture
     │   ├── FeaturesError                 a features file that is damaged or of another kind
@@ -70,6 +71,10 @@ class ImageError(SourceError):
 
 class TextError(SourceError):
     """One text cannot be read or turned into tokens."""
+
+
+class AudioError(SourceError):
+    """One clip of audio cannot be read or decoded."""
 
 
 class UnknownName(InputError):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-#: All kinds, as nouns in the singular.
-KINDS = ("image", "text")
+#: All kinds, as nouns in the singular; a clip is a piece of audio.
+KINDS = ("image", "text", "clip")
 
 
 def kind_of(identity: Any) -> str:

@@ -62,6 +62,9 @@ def list_layers(
     max_length: int | None = None,
     long: str | None = None,
     prefix: str | None = None,
+    window: float | None = None,
+    hop: float | None = None,
+    join: str | None = None,
     trust_code: bool = False,
 ) -> list[LayerInfo]:
     """List the candidate layers of a backbone: the output of each block, the default layer, the logits.
@@ -72,7 +75,7 @@ def list_layers(
     ----------
     name : str, torch.nn.Module or Backbone
         A name or a network of your own, as for `load_backbone`, or a loaded backbone.
-    weights, preprocessing, image_size, max_length, long, prefix, trust_code
+    weights, preprocessing, image_size, max_length, long, prefix, window, hop, join, trust_code
         As for `load_backbone`; without effect on a loaded backbone.
 
     Returns
@@ -83,7 +86,14 @@ def list_layers(
         left out because it is not known which axis of their output holds the channels.
     """
     how = {"weights": weights, "preprocessing": preprocessing, "image_size": image_size}
-    how |= {"max_length": max_length, "long": long, "prefix": prefix}
+    how |= {
+        "max_length": max_length,
+        "long": long,
+        "prefix": prefix,
+        "window": window,
+        "hop": hop,
+        "join": join,
+    }
     base, has_default = _load_any_layer(name, **how, trust_code=trust_code)
     rules, network = base.architecture.rules, base.skeleton()
     asked = [*_candidates(base, has_default), *rules.later_layers(network)]
@@ -108,6 +118,9 @@ def load_layers(
     max_length: int | None = None,
     long: str | None = None,
     prefix: str | None = None,
+    window: float | None = None,
+    hop: float | None = None,
+    join: str | None = None,
     trust_code: bool = False,
 ) -> list[Backbone]:
     """Load a backbone cut at each of several layers; `combine_layers` computes them in one forward pass.
@@ -119,7 +132,7 @@ def load_layers(
     layers : "all" or sequence of str or None, default="all"
         ``"all"``: those of `list_layers` without the logits. None stands for the default layer, or for that
         of the loaded backbone.
-    weights, pooling, preprocessing, image_size, max_length, long, prefix, trust_code
+    weights, pooling, preprocessing, image_size, max_length, long, prefix, window, hop, join, trust_code
         As for `load_backbone`; `pooling` is for layers that have positions.
 
     Returns
@@ -128,7 +141,14 @@ def load_layers(
         In the order asked for; a layer that is named twice is loaded once.
     """
     how = {"weights": weights, "preprocessing": preprocessing, "image_size": image_size}
-    how |= {"max_length": max_length, "long": long, "prefix": prefix}
+    how |= {
+        "max_length": max_length,
+        "long": long,
+        "prefix": prefix,
+        "window": window,
+        "hop": hop,
+        "join": join,
+    }
     base, has_default = _load_any_layer(name, **how, trust_code=trust_code)
     if isinstance(layers, str) and layers == "all":
         asked = _candidates(base, has_default)

@@ -48,6 +48,9 @@ def load_backbone(
     max_length: int | None = None,
     long: str | None = None,
     prefix: str | None = None,
+    window: float | None = None,
+    hop: float | None = None,
+    join: str | None = None,
     seed: int = 0,
     trust_code: bool = False,
 ) -> Backbone:
@@ -98,6 +101,14 @@ def load_backbone(
         weighted by their tokens.
     prefix : str, optional
         Stands before every text, such as ``"query: "``; by default as the network states.
+    window : float, optional
+        Seconds of audio that the network takes at a time; by default as the network states. A longer clip is
+        taken apart into windows, the last of which ends with the clip.
+    hop : float, optional
+        Seconds from the start of one window to the start of the next; by default, a window.
+    join : str, optional
+        How the rows of the windows of a clip become one row: ``"mean"`` (the default), ``"max"``, or
+        ``"concat:K"``: K windows, spread evenly over the clip, side by side.
     seed : int, default=0
         Of random weights. A network of your own has its own weights; `weights` and `seed` are refused.
     trust_code : bool, default=False
@@ -140,7 +151,7 @@ def load_backbone(
     >>> backbone.name, backbone.layer, backbone.dim
     ('tiny', 'embedding', 8)
     """
-    settings = InputSettings(preprocessing, image_size, max_length, long, prefix)
+    settings = InputSettings(preprocessing, image_size, max_length, long, prefix, window, hop, join)
     if isinstance(backbone, nn.Module):
         settings.require("image", class_name(backbone) if name is None else name)
         given = [key for key, value in (("weights", weights), ("seed", seed)) if value not in ("default", 0)]

@@ -18,6 +18,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "count": values.positive,
     "seed": values.seed,
     "share": values.share,
+    "seconds": values.seconds,
     "batch": values.batch,
     "shots": values.shots,
 }
@@ -68,7 +69,7 @@ def add_columns(parser: Any) -> None:
 def add_network(parser: Any, *, layer: bool = True) -> None:
     """Add the options of the frozen network and of the machine."""
     group = parser.add_argument_group("the frozen network")
-    of_inputs = ("image_size", "max_length", "long", "prefix")
+    of_inputs = ("image_size", "max_length", "long", "prefix", "window", "hop", "join")
     for name in ("weights", "layer", "pooling", *of_inputs, "precision"):
         if layer or name != "layer":
             add_flag(group, name)

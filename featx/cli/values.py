@@ -48,6 +48,17 @@ def share(text: str) -> float:
     return value
 
 
+def seconds(text: str) -> float:
+    """Return a number of seconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number of seconds, got {text!r}")
+    return value
+
+
 def size(text: str) -> int:
     """Return the bytes of a size such as ``20GB``."""
     match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?)\s*(?:([kMGT])(i?)B?|B)", text.strip(), re.IGNORECASE)

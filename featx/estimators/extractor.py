@@ -107,6 +107,9 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
         max_length: int | None = None,
         long: str | None = None,
         prefix: str | None = None,
+        window: float | None = None,
+        hop: float | None = None,
+        join: str | None = None,
         trust_code: bool = False,
         precision: str = "auto",
         dtype: str = "float32",
@@ -127,6 +130,9 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
         self.max_length = max_length
         self.long = long
         self.prefix = prefix
+        self.window = window
+        self.hop = hop
+        self.join = join
         self.trust_code = trust_code
         self.precision = precision
         self.dtype = dtype

@@ -72,6 +72,13 @@ class Preparation(Protocol):
     in_pieces: bool
     """Whether an input may become several inputs of the network, its pieces, whose rows `join` makes one."""
 
+    masks: bool
+    """Whether the network masks what `collate` puts behind shorter inputs; if not, a batch has one length."""
+
+    @property
+    def padding(self) -> float:
+        """What `collate` puts behind shorter inputs."""
+
     @property
     def shape(self) -> tuple[Any, ...]:
         """Shape of one input of the network, each axis an int, or None where its length varies."""
@@ -112,6 +119,9 @@ class Preparation(Protocol):
 
     def join(self, rows: np.ndarray, prepared: np.ndarray) -> np.ndarray:
         """Return the row (dim,) of an input whose pieces have `rows` (pieces, dim); only for `in_pieces`."""
+
+    def joined_dim(self, dim: int) -> int:
+        """Return the length of the row of an input, of pieces whose rows have `dim` values."""
 
     def reference_batch(self, count: int) -> np.ndarray:
         """Return the first `count` inputs of a fixed series, on which engines are compared."""

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from featx.errors import InputError
+from featx.inputs.audio import AudioPreparation
 from featx.inputs.image import Preprocessing
 from featx.inputs.text import TextPreparation
 from featx.kinds import kind_of
 
 #: The class of each kind.
-PREPARATIONS: dict[str, Any] = {"image": Preprocessing, "text": TextPreparation}
+PREPARATIONS: dict[str, Any] = {"image": Preprocessing, "text": TextPreparation, "clip": AudioPreparation}
 
 
 def settings_of(identity: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def check_settings(kind: str, settings: Mapping[str, Any]) -> None:
     if kind == "image":
         Preprocessing.from_dict(settings)
         return
-    stated = TextPreparation(None)  # type: ignore[arg-type]  # settings are checked without a tokenizer
+    stated = PREPARATIONS[kind](None)  # settings are checked without a tokenizer or a front end
     missing = [name for name in stated.to_dict() if name not in settings]
     if missing:
         raise InputError(f"preprocessing: {missing[0]!r} is missing")

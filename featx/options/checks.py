@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sized
 from enum import Enum
@@ -23,12 +24,23 @@ Check = Callable[[str, Any], None]
 POOLINGS_OF = {
     "image": ("avg", "max", "cls", "patches", "cls+patches", "none", "identity"),
     "text": ("mean", "cls", "last", "max", "pipeline", "identity"),
+    "clip": ("mean", "mean+std", "max", "cls", "identity"),
 }
 POOLINGS = tuple(dict.fromkeys(pooling for one in POOLINGS_OF.values() for pooling in one))
 #: The backbone where none is named, for each kind of input.
-DEFAULT_BACKBONES = {"image": "mobilenet_v2", "text": "hf:sentence-transformers/all-MiniLM-L6-v2"}
+DEFAULT_BACKBONES = {
+    "image": "mobilenet_v2",
+    "text": "hf:sentence-transformers/all-MiniLM-L6-v2",
+    "clip": "hf:openai/whisper-tiny.en",
+}
 #: Most tokens of a text: no network takes more.
 MOST_TOKENS = 2**20
+#: Shortest and longest window of audio, in seconds.
+WINDOWS = (0.02, 600.0)
+#: Most windows of one clip whose rows are put beside each other.
+MOST_WINDOWS = 64
+#: How the rows of the windows of a clip become one row.
+JOIN = re.compile(r"mean|max|concat:([2-9]|[1-5][0-9]|6[0-4])")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 #: Largest seed. Repeated splits use the next seeds too, and every random generator must accept them.
 MOST_SEED = 2**31 - 1
@@ -142,6 +154,27 @@ def whole_number(
         raise InputError(f"{name} must be {expected}, got {shown(value)}")
 
     return check
+
+
+def seconds(low: float, high: float) -> Check:
+    """Return a check that accepts a number of seconds in a range, and None."""
+
+    def check(name: str, value: Any) -> None:
+        number = isinstance(value, Real) and not isinstance(value, bool)
+        if value is not None and not (number and low <= value <= high):
+            raise InputError(f"{name} must be from {low:g} to {high:g} seconds, got {shown(value)}")
+
+    return check
+
+
+def check_join(name: str, value: Any) -> None:
+    """Check how the rows of windows are joined: a word, or ``concat:K``."""
+    if value is None or (isinstance(value, str) and JOIN.fullmatch(value)):
+        return
+    raise InputError(
+        f"{name} must be mean, max or concat:K, such as concat:3, with K from 2 to {MOST_WINDOWS}, got "
+        f"{shown(value)}"
+    )
 
 
 def check_share(name: str, value: Any) -> None:

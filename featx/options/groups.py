@@ -20,6 +20,7 @@ from featx.options.table import OPTIONS
 OF_NETWORK = (
     *("weights", "layer", "pooling", "preprocessing", "image_size", "trust_code"),
     *("max_length", "long", "prefix"),
+    *("window", "hop", "join"),
     *("precision", "engine", "device", "batch_size"),
 )
 FROM_A_FILE = "the embeddings come from a features file, and no network runs"
@@ -45,6 +46,9 @@ class Network(_Group):
     max_length: int | None = OPTIONS["max_length"].default
     long: str | None = OPTIONS["long"].default
     prefix: str | None = OPTIONS["prefix"].default
+    window: float | None = OPTIONS["window"].default
+    hop: float | None = OPTIONS["hop"].default
+    join: str | None = OPTIONS["join"].default
     trust_code: bool = OPTIONS["trust_code"].default
 
     @property
@@ -113,7 +117,7 @@ class NetworkOptions(TypedDict, total=False):
 
     weights: str | os.PathLike[str] | Enum | None
     pooling: (
-        Literal["avg", "max", "cls", "patches", "cls+patches", "mean", "last", "none", "identity"]
+        Literal["avg", "max", "cls", "patches", "cls+patches", "mean", "mean+std", "last", "none", "identity"]
         | str
         | None
     )
@@ -122,6 +126,9 @@ class NetworkOptions(TypedDict, total=False):
     max_length: int | None
     long: Literal["cut", "mean"] | str | None
     prefix: str | None
+    window: float | None
+    hop: float | None
+    join: Literal["mean", "max"] | str | None
     trust_code: bool
 
 

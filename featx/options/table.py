@@ -13,7 +13,7 @@ from featx.options import checks
 from featx.options.checks import Check, one_of, whole_number
 
 #: How the command line and experiment files read the value of an option.
-Form = Literal["text", "names", "count", "seed", "share", "batch", "shots", "truth"]
+Form = Literal["text", "names", "count", "seed", "share", "seconds", "batch", "shots", "truth"]
 
 #: Words that an option accepts.
 ON_ERROR = ("raise", "skip")
@@ -67,11 +67,12 @@ _ALL = (
            "``'none'``, the classes"),
     Option("labelled", "whether every input must have a label", checks.check_truth, True),
     # The frozen network.
-    Option("backbone", "see featx backbones (default: mobilenet_v2 for images, all-MiniLM-L6-v2 for texts)",
+    Option("backbone", "see featx backbones (default: mobilenet_v2 for images, all-MiniLM-L6-v2 for texts, "
+           "whisper-tiny.en for audio)",
            checks.check_backbone, "auto",
            metavar="B", table="network"),
     Option("backbones", "one or several backbones (default: mobilenet_v2 for images, "
-           "all-MiniLM-L6-v2 for texts)",
+           "all-MiniLM-L6-v2 for texts, whisper-tiny.en for audio)",
            checks.check_backbones,
            ("auto",), form="names", metavar="B", table="network"),
     Option("weights", "another weights name, the path of a checkpoint, or 'random' for random weights",
@@ -93,6 +94,12 @@ _ALL = (
            one_of(*LONG, optional=True), choices=LONG, table="network"),
     Option("prefix", "stands before every text, such as 'query: ' (default: as the network states)",
            checks.check_prefix, metavar="TEXT", table="network"),
+    Option("window", "seconds of audio that the network takes at a time (default: as the network states)",
+           checks.seconds(*checks.WINDOWS), form="seconds", metavar="S", table="network"),
+    Option("hop", "seconds from the start of one window to that of the next (default: a window)",
+           checks.seconds(*checks.WINDOWS), form="seconds", metavar="S", table="network"),
+    Option("join", "how the rows of the windows of a clip become one: mean (default), max, or concat:K, K "
+           "windows spread over the clip, side by side", checks.check_join, metavar="HOW", table="network"),
     Option("preprocessing", "how inputs are prepared, in place of what the weights state; a network of your "
            "own needs it", checks.check_preprocessing),
     # Consent is asked of whoever runs an experiment, never read from a file that may be somebody else's.

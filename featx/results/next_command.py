@@ -20,6 +20,7 @@ _SHARED = (
     *("text", "label", "split_by", "limit", "on_error"),
     *("weights", "layer", "pooling", "preprocessing", "image_size", "precision", "trust_code"),
     *("max_length", "long", "prefix"),
+    *("window", "hop", "join"),
     *("engine", "device", "batch_size", "cache", "seed"),
 )
 _PATHS = "weights", "cache"

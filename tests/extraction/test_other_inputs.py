@@ -57,6 +57,8 @@ class Clipped:
     stages = ("clip",)
     reference_version = 1
     in_pieces = False
+    masks = True
+    padding = 0
     shape = (None,)
     dtype = np.dtype(np.float32)
     nbytes = 4 * 64
@@ -85,6 +87,9 @@ class Clipped:
 
     def join(self, rows, prepared):
         return rows[0]
+
+    def joined_dim(self, dim):
+        return dim
 
     def reference_batch(self, count):
         raise NotImplementedError

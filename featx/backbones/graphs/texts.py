@@ -99,7 +99,7 @@ def read_text_preparation(
     `described` is the JSON file beside the graph, None where there is none; the option `preprocessing` may
     hold the same fields.
     """
-    fields = {**(described or {}), **settings.of_texts(name)}
+    fields = {**(described or {}), **settings.of_kind("text", name)}
     unknown = [field for field in fields if field not in _FIELDS]
     if unknown:
         raise InputError(f"{name}: unknown field {unknown[0]!r} of texts; expected {', '.join(_FIELDS)}")

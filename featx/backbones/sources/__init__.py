@@ -23,6 +23,7 @@ from featx.backbones.catalogue import GROUP, published_names
 from featx.backbones.sources.detection import DetectionSource
 from featx.backbones.sources.hf import HfSource
 from featx.backbones.sources.hub import HubSource
+from featx.backbones.sources.kaldi import KaldiSource
 from featx.backbones.sources.onnx import OnnxSource
 from featx.backbones.sources.open_clip import OpenClipSource
 from featx.backbones.sources.openvino import OpenVINOSource
@@ -37,6 +38,7 @@ BUILT_IN: tuple[BackboneSource, ...] = (
     OpenClipSource(),
     DetectionSource(),
     HubSource(),
+    KaldiSource(),
     OnnxSource(),
     OpenVINOSource(),
 )

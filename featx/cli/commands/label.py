@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 #: Options that another study of the same inputs needs again.
 _AGAIN = (
     *("backbone", "weights", "layer", "pooling", "image_size", "max_length", "long", "prefix"),
+    *("window", "hop", "join"),
     *("precision", "engine", "device", "batch_size", "cache", "trust_code"),
 )
 

@@ -34,7 +34,17 @@ _RECIPE = (
     "augment",
 )
 #: Options of the network that `featx.load_backbone` takes, besides its weights.
-_PREPARING = ("preprocessing", "image_size", "max_length", "long", "prefix", "trust_code")
+_PREPARING = (
+    "preprocessing",
+    "image_size",
+    "max_length",
+    "long",
+    "prefix",
+    "window",
+    "hop",
+    "join",
+    "trust_code",
+)
 
 
 class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
@@ -168,6 +178,9 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
         max_length: int | None = None,
         long: str | None = None,
         prefix: str | None = None,
+        window: float | None = None,
+        hop: float | None = None,
+        join: str | None = None,
         trust_code: bool = False,
         epochs: int | None = None,
         batch_size: int | None = None,
@@ -197,6 +210,9 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
         self.max_length = max_length
         self.long = long
         self.prefix = prefix
+        self.window = window
+        self.hop = hop
+        self.join = join
         self.trust_code = trust_code
         self.epochs = epochs
         self.batch_size = batch_size

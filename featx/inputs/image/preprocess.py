@@ -61,6 +61,8 @@ class Preprocessing:
     kind = "image"
     stages = ("decode", "preprocess")
     in_pieces = False
+    masks = True
+    padding = 0
     reference_version = reference_images.VERSION
 
     resize: int | tuple[int, int] | None = 256
@@ -176,6 +178,10 @@ class Preprocessing:
     def join(self, rows: np.ndarray, prepared: np.ndarray) -> np.ndarray:
         """Return the one row of an image."""
         return rows[0]
+
+    def joined_dim(self, dim: int) -> int:
+        """Return `dim`: an image is one input of the network."""
+        return dim
 
     def reference_batch(self, count: int) -> np.ndarray:
         """Return `featx.inputs.image.reference_images` of this size, uint8 (count, h, w, 3)."""

@@ -62,6 +62,8 @@ class TextPreparation:
     stages: ClassVar[tuple[str, ...]] = ("tokenize",)
     reference_version: ClassVar[int] = reference_texts.VERSION
     in_pieces: ClassVar[bool] = True
+    masks: ClassVar[bool] = True
+    padding: ClassVar[int] = PADDING
 
     tokenizer: Tokenizer = field(repr=False)
     max_length: int = 512
@@ -168,6 +170,10 @@ class TextPreparation:
         weights = (prepared != PADDING).sum(axis=1).astype(np.float64)
         mean: np.ndarray = weights @ rows / weights.sum()
         return mean.astype(np.float32)
+
+    def joined_dim(self, dim: int) -> int:
+        """Return `dim`: the row of a text is a mean of those of its pieces."""
+        return dim
 
     def reference_batch(self, count: int) -> np.ndarray:
         """Return the tokens of `featx.inputs.text.reference_texts`, int32 (count, longest)."""

@@ -14,7 +14,7 @@
     [network]
     backbones = ["mobilenet_v2"]   # compare, curve and rank; backbone = "..." for the others
     # weights (also "random"), layer, layers, pooling, image_size, precision
-    # of texts: max_length, long ("cut" or "mean"), prefix
+    # of texts: max_length, long ("cut" or "mean"), prefix; of audio: window, hop, join
 
     [methods]
     classifiers = ["logreg", "lda"]
@@ -82,6 +82,7 @@ FORMS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "count": (_whole, "a whole number"),
     "seed": (_whole, "a whole number"),
     "share": (_number, "a number"),
+    "seconds": (_number, "a number"),
     "batch": (lambda value: _whole(value) or value == "auto", 'a whole number or "auto"'),
     "shots": (_shots, 'a list of whole numbers and "all"'),
     "truth": (lambda value: isinstance(value, bool), "true or false"),

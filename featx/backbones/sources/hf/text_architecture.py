@@ -95,7 +95,7 @@ class HfTextArchitecture(HfArchitecture):
         most = most_tokens(read_config(self.config, name))
         prefix = "" if self.pipeline is None else self.pipeline.prefix
         stated = TextPreparation(self.tokenizer, self._max_length(most), prefix)
-        prepare = stated.changed(settings.of_texts(name))
+        prepare = stated.changed(settings.of_kind("text", name))
         if most is not None and prepare.max_length > most:
             raise InputError(
                 f"{name}: max_length={prepare.max_length} is more than the {most} tokens that the network has"
