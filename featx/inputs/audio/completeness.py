@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from featx.errors import AudioError
+from featx.inputs.audio.mpeg import promise_of
 
 #: 32-bit lengths from here on stand for an unknown one: programs write 2**31 - 65536, 2**31, 2**32 - 1, ...
 _UNKNOWN = 0x7FFF0000
@@ -210,18 +211,9 @@ def _ogg_checksum(page: bytes) -> int:
 
 
 def _check_mp3(file: BinaryIO, begin: int, size: int, id: str) -> bool:
-    """Check what a Xing, Info or VBRI header in the first frame promises; return whether there is one."""
-    frame = _read(file, begin, 256).ljust(256, b"\0")
-    first_version, mono = frame[1] >> 3 & 3 == 3, frame[3] >> 6 == 3
-    at = 4 + ((17 if mono else 32) if first_version else (9 if mono else 17))
+    """Check what the first frame promises; return whether it states the number of frames."""
+    promised, frames = promise_of(_read(file, begin, 256))
     there = size - begin - (128 if size >= 128 and _read(file, size - 128, 3) == b"TAG" else 0)
-    promised, frames = 0, 0
-    if frame[at : at + 4] in (b"Xing", b"Info"):
-        flags, *values = struct.unpack(">I2I", frame[at + 4 : at + 16])
-        frames = values[0] if flags & 1 else 0
-        promised = values[flags & 1] if flags & 2 else 0
-    elif frame[36:40] == b"VBRI":
-        promised, frames = struct.unpack(">2I", frame[46:54])
     if promised > there:
         raise _truncated("MP3", promised, there, id)
     return frames > 0

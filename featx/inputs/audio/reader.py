@@ -14,6 +14,7 @@ import numpy as np
 from featx.errors import AudioError, MissingExtra, as_one_error
 from featx.inputs.audio.completeness import check_complete, check_header
 from featx.inputs.audio.containers import HEAD, describe_other, id3_length, recognise
+from featx.inputs.audio.mpeg import lengthened
 from featx.inputs.audio.quiet import silent_in_c
 
 #: Most frames of a clip: 1.5 hours at 48 kHz, 4.6 hours at 16 kHz; they take 1 GiB.
@@ -132,8 +133,19 @@ class Reader:
             opened.seek(0)
         else:
             opened = file if isinstance(file, io.BytesIO) else file.fileno()
+        self._copy: BinaryIO | None = None
         with self._decoding(id):
             self._sound = forward_file(opened, closefd=False)
+            if self._form == "MP3" and not promise.counts:
+                at = file.tell()
+                whole = lengthened(file, begin, int(self._sound.frames))
+                file.seek(at)  # libsndfile reads at the same place
+                if whole is not None:
+                    self._copy = file_of(whole)
+                    self._copy.seek(0)
+                    opened = self._copy if isinstance(self._copy, io.BytesIO) else self._copy.fileno()
+                    self._sound.close()
+                    self._sound = forward_file(opened, closefd=False)
             self.rate, self._channels = int(self._sound.samplerate), int(self._sound.channels)
             frames, coding = int(self._sound.frames), self._sound.subtype
             if self._form == "MP3":  # as `soundfile.read` does; the last bits depend on it
@@ -181,6 +193,8 @@ class Reader:
         """Close the file."""
         self._sound.close()
         self._file.close()
+        if self._copy is not None:
+            self._copy.close()
 
     def read(self, start: int, stop: int | None, id: str) -> np.ndarray:
         """Return the samples from frame `start` until `stop`, or the end, float32 (frames,).
