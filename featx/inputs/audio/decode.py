@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from featx.errors import AudioError, reason_of
-from featx.inputs.audio.reader import Reader, file_of, open_reader
+from featx.inputs.audio.reader import Reader, average_channels, file_of, open_reader
 from featx.inputs.audio.recordings import Recording
 from featx.inputs.audio.source import ClipContent, Segment
 
@@ -23,7 +23,7 @@ def decode(content: ClipContent) -> tuple[np.ndarray, int]:
         start, stop = frames_of(segment, rate, len(payload), content.id)
         samples = payload[start:stop]
         if samples.ndim == 2:
-            samples = samples.mean(axis=1, dtype=np.float32) if samples.shape[1] > 1 else samples[:, 0]
+            samples = average_channels(samples)
     elif isinstance(payload, Recording):
         samples, rate = _decode_recording(payload, segment, content.id)
     else:

@@ -69,14 +69,21 @@ def _length(data: bytes, at: int) -> int:
     version = data[at + 1] >> 3 & 3
     first = version == _MPEG_1
     rate = _RATES[data[at + 2] >> 2 & 3] // {3: 1, 2: 2, 0: 4}[version]
-    return (144 if first else 72) * 1000 * _KBITS[not first][data[at + 2] >> 4] // rate + (data[at + 2] >> 1 & 1)
+    return (144 if first else 72) * 1000 * _KBITS[not first][data[at + 2] >> 4] // rate + (
+        data[at + 2] >> 1 & 1
+    )
 
 
 def _count(data: bytes) -> int:
     """Return how many frames of the kind of the first one follow one another; others are passed over."""
     kind, rate, at, count = data[1] | 1, data[2] & 12, 0, 0
     while 0 <= at < len(data) - 4:
-        if data[at] == 255 and data[at + 1] | 1 == kind and data[at + 2] & 12 == rate and is_frame(data[at : at + 4]):
+        if (
+            data[at] == 255
+            and data[at + 1] | 1 == kind
+            and data[at + 2] & 12 == rate
+            and is_frame(data[at : at + 4])
+        ):
             at += _length(data, at)
             count += at <= len(data)
         else:

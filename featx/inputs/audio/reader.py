@@ -237,8 +237,7 @@ class Reader:
                 min(frames, max(1, _BLOCK // self._channels)), dtype="float32", always_2d=True
             )
         self._at += len(block)
-        mean: np.ndarray = block.mean(axis=1, dtype=np.float32) if self._channels > 1 else block[:, 0]
-        return mean
+        return average_channels(block)
 
     def _check_end(self, id: str) -> None:
         if self._at < self._promised:
@@ -257,6 +256,15 @@ class Reader:
             silent_in_c() if self._form == "MP3" else contextlib.nullcontext(),
         ):
             yield
+
+
+def average_channels(samples: np.ndarray) -> np.ndarray:
+    """Return the mean of the channels of samples (frames, channels), float32 (frames,)."""
+    if samples.shape[1] == 1:
+        return samples[:, 0]
+    with np.errstate(over="ignore", invalid="ignore"):  # the clip is named for infinite values
+        mean: np.ndarray = samples.mean(axis=1, dtype=np.float32)
+    return mean
 
 
 def open_reader(file: BinaryIO, id: str) -> Reader:

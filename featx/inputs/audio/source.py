@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from featx.cache.identity import digest_array, digest_bytes
-from featx.errors import AudioError, DatasetError, SourceError
+from featx.errors import AudioError, DatasetError, SourceError, reason_of
 from featx.inputs import Source
 from featx.inputs.audio.completeness import RATES
 from featx.inputs.audio.recordings import Recording, digest_of
@@ -121,7 +121,12 @@ def check_samples(samples: Any, rate: Any, id: str) -> np.ndarray:
 
     Integers are divided by the largest value of their type, as in a file of that width.
     """
-    values = np.asarray(samples)
+    try:
+        values = np.asarray(samples)
+    except (ValueError, TypeError) as error:  # lists of different lengths
+        raise AudioError(
+            id, f"expected samples (frames,) or (frames, channels) ({reason_of(error)})"
+        ) from error
     whole = isinstance(rate, (int, float, np.integer, np.floating)) and not isinstance(rate, bool)
     if not whole or not RATES[0] <= rate <= RATES[1] or int(rate) != rate:
         raise AudioError(
@@ -140,7 +145,8 @@ def check_samples(samples: Any, rate: Any, id: str) -> np.ndarray:
         values = (values.astype(np.float64) - 2 ** (8 * values.itemsize - 1)) / 2 ** (8 * values.itemsize - 1)
     elif values.dtype.kind == "i":
         values = values.astype(np.float64) / 2 ** (8 * values.itemsize - 1)
-    return np.ascontiguousarray(values, np.float32)
+    with np.errstate(over="ignore"):  # infinite values are named when the clip is decoded
+        return np.ascontiguousarray(values, np.float32)
 
 
 @dataclass(frozen=True, slots=True)

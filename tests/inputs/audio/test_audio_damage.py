@@ -98,7 +98,9 @@ def test_an_mp3_file_that_promises_more_frames_is_named_without_its_number_of_by
     data[at + 3] &= ~2  # no bytes; what follows moves forward
     data[at + 8 : frame] = data[at + 12 : frame] + bytes(4)
     cut = bytes(data[: len(data) // 2])
-    with pytest.raises(AudioError, match=r"a truncated or damaged MP3 file: its header promises [\d,]+ frames"):
+    with pytest.raises(
+        AudioError, match=r"a truncated or damaged MP3 file: its header promises [\d,]+ frames"
+    ):
         decode(EncodedClip("a", cut).read())
 
 

@@ -16,8 +16,16 @@ from sound_files import FORMATS, encode, sound
 from featx.cache.identity import digest_bytes
 from featx.cache.stat_cache import StatCache
 from featx.errors import AudioError
-from featx.inputs.audio import AudioPreparation, EncodedClip, FileClip, SampledClip, Segment, Waveform, decode
-from featx.inputs.audio import recordings
+from featx.inputs.audio import (
+    AudioPreparation,
+    EncodedClip,
+    FileClip,
+    SampledClip,
+    Segment,
+    Waveform,
+    decode,
+    recordings,
+)
 from featx.inputs.audio.recordings import Recording
 
 SEGMENTS = [Segment(0.0, 0.5), Segment(0.3, 0.7), Segment(1.23456, 2.5), Segment(2.9), Segment(0.0, 3.0)]
@@ -68,7 +76,9 @@ def test_a_segment_has_the_samples_of_the_same_audio_cut_by_soundfile(form, codi
 
 @pytest.mark.parametrize(("form", "coding"), [("WAV", "PCM_16"), ("FLAC", "PCM_24"), ("WAV", "FLOAT")])
 @pytest.mark.parametrize("channels", [None, 3])
-def test_a_segment_is_prepared_bit_for_bit_as_a_file_that_was_cut_beforehand(form, coding, channels, tmp_path):
+def test_a_segment_is_prepared_bit_for_bit_as_a_file_that_was_cut_beforehand(
+    form, coding, channels, tmp_path
+):
     """Cut before averaging and resampling: 22,050 Hz become 16,000."""
     path, cut = tmp_path / "recording", tmp_path / "cut"
     path.write_bytes(encode(sound(4.0, 22050, channels), 22050, form, coding))
@@ -83,8 +93,12 @@ def test_a_segment_is_prepared_bit_for_bit_as_a_file_that_was_cut_beforehand(for
     assert np.array_equal(of_array, of_cut)
 
 
-@pytest.mark.parametrize(("form", "coding"), [("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")])
-def test_many_segments_hash_the_recording_once_and_decode_it_once(form, coding, tmp_path, hashed, monkeypatch):
+@pytest.mark.parametrize(
+    ("form", "coding"), [("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")]
+)
+def test_many_segments_hash_the_recording_once_and_decode_it_once(
+    form, coding, tmp_path, hashed, monkeypatch
+):
     path = tmp_path / "recording"
     path.write_bytes(encode(sound(10.0), 16000, form, coding))
     decoded = []
@@ -103,7 +117,9 @@ def test_many_segments_hash_the_recording_once_and_decode_it_once(form, coding, 
     assert len(hashed) == 1
     # A seek needs no decoding, apart from FLAC's last frame; otherwise the decoder goes on from where it is.
     assert sum(decoded) <= 16000 * 10 + 200
-    assert np.array_equal(np.concatenate(parts), soundfile.read(path, dtype="float32")[0][: sum(map(len, parts))])
+    assert np.array_equal(
+        np.concatenate(parts), soundfile.read(path, dtype="float32")[0][: sum(map(len, parts))]
+    )
     assert len({content.digest for content in contents}) == 200
 
 
@@ -172,7 +188,9 @@ def test_a_recording_that_changes_between_reading_and_decoding_is_named(form, co
     path.write_bytes(encode(-sound(0.9), 16000, form, coding))
     after = source.read()
     assert after.digest != before.digest
-    assert not np.array_equal(decode(after)[0], decode(EncodedClip("b", encode(sound())).read())[0][3200:6400])
+    assert not np.array_equal(
+        decode(after)[0], decode(EncodedClip("b", encode(sound())).read())[0][3200:6400]
+    )
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
