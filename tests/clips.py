@@ -15,7 +15,7 @@ QUICK = {"engine": "torch", "precision": "fp32"}
 
 
 def sounds(n: int, seed: int = 0, longest: float = 1.0) -> list[np.ndarray]:
-    """Different sounds of 0.1 to `longest` seconds at `RATE`, float32 (frames,): tones with harmonics in noise."""
+    """Tones in noise of 0.1 to `longest` seconds at `RATE`, each float32 (frames,)."""
     rng = np.random.default_rng(seed)
     made = []
     for _ in range(n):

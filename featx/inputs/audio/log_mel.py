@@ -22,7 +22,7 @@ _HIGHEST = 8000.0
 
 @dataclass(frozen=True)
 class LogMelFrames:
-    """Log mel filter banks, with a last column that says which frames are audio: 1, or 0 for silence behind it.
+    """Log mel filter banks; a last column says which frames are audio, 1, or silence behind it, 0.
 
     Values are within 8 of the loudest one of the window (in powers of ten), then scaled: ``(v + 4) / 4``.
 
@@ -67,7 +67,7 @@ class LogMelFrames:
         return max(samples, self.shortest) // self.hop
 
     def compute(self, samples: np.ndarray, length: int | None = None) -> np.ndarray:
-        """Return frames, float32 (frames, filters + 1), of samples with silence behind them up to `length`."""
+        """Return frames, float32 (frames, filters + 1), of samples with silence up to `length`."""
         whole = max(len(samples), length or 0, self.shortest)
         # Frames of nothing but silence are known. Two frames behind the clip, the others do not reach.
         near = min(whole, len(samples) + 2 * self.n_fft)

@@ -9,7 +9,7 @@ import torch
 from featx.backbones import load_backbone
 from featx.errors import InputError
 from featx.inputs.audio import SampledClip
-from tests.clips import RATE, import_transformers, sounds, write_whisper
+from clips import RATE, import_transformers, sounds, write_whisper
 
 
 @pytest.fixture(scope="module")
@@ -96,14 +96,14 @@ def test_a_window_beyond_the_positions_of_the_network_is_refused(folder):
 
 
 def test_a_layer_of_convolutions_is_refused(folder):
-    with pytest.raises(InputError, match="'conv1' gives .* not states of 32 numbers"):
+    with pytest.raises(InputError, match=r"'conv1' gives .* not states of 32 numbers"):
         load_backbone(f"hf:{folder}", layer="conv1")
 
 
 def test_without_the_settings_of_its_extractor_it_is_refused(folder, tmp_path):
     copied = write_whisper(tmp_path / "whisper")
     (copied / "preprocessor_config.json").unlink()
-    with pytest.raises(InputError, match="no preprocessor_config.json is with it"):
+    with pytest.raises(InputError, match=r"no preprocessor_config\.json is with it"):
         load_backbone(f"hf:{copied}")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from featx.inputs.audio.log_mel import LogMelFrames, mel_filters
-from tests.clips import RATE, import_transformers, sounds
+from clips import RATE, import_transformers, sounds
 
 
 def extractor(**settings):

@@ -17,7 +17,7 @@ from featx.errors import InputError
 
 
 class HfSource(BackboneSource):
-    """All networks of transformers of images, texts or audio; any on the Hugging Face hub, and those in folders."""
+    """All networks of transformers of images, texts or audio, on the Hugging Face hub or in folders."""
 
     name = "hf"
 

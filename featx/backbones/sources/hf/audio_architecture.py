@@ -1,4 +1,4 @@
-"""Audio networks of transformers, as ``hf:NAME`` or ``hf:FOLDER``: Whisper's encoder, wav2vec 2.0 and others."""
+"""Audio networks of transformers, as ``hf:NAME`` or ``hf:FOLDER``: Whisper, wav2vec 2.0 and others."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ class HfAudioArchitecture(HfArchitecture):
         longest = self.family.longest(config, prepare)
         if longest is not None and prepare.window > longest:
             raise InputError(
-                f"{name}: window={prepare.window:g} is more than the {longest:g} seconds that the network takes"
+                f"{name}: window={prepare.window:g} is more than the {longest:g} seconds that the network "
+                "takes"
             )
         return prepare
 
@@ -95,7 +96,7 @@ class HfAudioArchitecture(HfArchitecture):
             found = (self.repository.read_optional_json(_PROCESSOR) or {}).get("feature_extractor")
         if not isinstance(found, dict):
             raise InputError(
-                f"{name}: no {_EXTRACTOR} is with it, which says how audio becomes what the network takes; put "
-                "the one of the model there"
+                f"{name}: no {_EXTRACTOR} is with it, which says what the network takes of audio; put the one "
+                "of the model there"
             )
         return found

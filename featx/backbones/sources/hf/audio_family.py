@@ -53,7 +53,10 @@ class AudioFamily:
         raise NotImplementedError
 
     def prepare(self, config: Any, stated: Mapping[str, Any], name: str) -> AudioPreparation:
-        """Return the preparation that a ``preprocessor_config.json`` states; `InputError` begins with `name`."""
+        """Return the preparation that a ``preprocessor_config.json`` states.
+
+        An `InputError` begins with `name`.
+        """
         raise NotImplementedError
 
     def longest(self, config: Any, preparation: AudioPreparation) -> float | None:

@@ -17,8 +17,8 @@ from featx.errors import InputError
 from featx.inputs.audio import AudioPreparation
 from featx.inputs.audio.log_mel import LogMelFrames
 
-#: Seconds of silence that the network hears behind a window. Of spoken digits of a speaker left out, 0.925 are
-#: right without any, 0.968 with two seconds, and 0.953 with 30 in ten times the time.
+#: Seconds of silence that the network hears behind a window. Of spoken digits of a speaker left out, 0.925
+#: are right without any, 0.968 with two seconds, and 0.953 with 30 in ten times the time.
 _SILENCE = 2.0
 #: Frames of a state.
 _STRIDE = 2
@@ -75,8 +75,8 @@ class Whisper(AudioFamily):
             raise InputError(f"{name}: its preprocessor_config.json asks for noise (dither {read.dither})")
         if read.feature_size != config.num_mel_bins:
             raise InputError(
-                f"{name}: its preprocessor_config.json states {read.feature_size} bands, and its network takes "
-                f"{config.num_mel_bins}"
+                f"{name}: its preprocessor_config.json states {read.feature_size} bands, and its network "
+                f"takes {config.num_mel_bins}"
             )
         frames = LogMelFrames(read.feature_size, read.sampling_rate, read.n_fft, read.hop_length)
         seconds = min(float(read.chunk_length), self._seconds(config, frames))
