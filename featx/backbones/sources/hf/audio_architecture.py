@@ -154,7 +154,7 @@ class HfAudioArchitecture(HfArchitecture):
             return {"feature_size": self.config["num_mel_bins"]}  # as faster-whisper takes it
         if not isinstance(found, dict):
             raise InputError(
-                f"{name}: no {_EXTRACTOR} is with it, which says what the network takes of audio; put the one "
-                "of the model there"
+                f"{name}: no {_EXTRACTOR} is with it, which says what the network takes of audio; put the "
+                "one of the model there"
             )
         return found
