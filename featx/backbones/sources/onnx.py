@@ -16,11 +16,12 @@ from featx.backbones.graphs.files import (
     GraphArchitecture,
     GraphFile,
     GraphSource,
+    graph_input,
     hash_parts,
-    image_input,
     read_part,
     sidecar,
 )
+from featx.backbones.graphs.audio import AudioGraphInput
 from featx.backbones.graphs.network import Graph, GraphInput, Session
 from featx.backbones.graphs.texts import IDS, SCORES, TextGraphInput, text_graph_input
 from featx.backbones.openvino_import import import_openvino
@@ -92,25 +93,35 @@ class OnnxGraph(Graph):
         worth = read & set(self.tensors) | {self.default}
         self.candidates = [name for name in self.tensors if name in worth]
 
-    def _find_input(self) -> GraphInput | TextGraphInput:
+    def _find_input(self) -> GraphInput | TextGraphInput | AudioGraphInput:
         inputs = [value for value in self._model.graph.input if value.name not in self._constants]
         if IDS in [value.name for value in inputs]:
             return self._find_text_input(inputs)
         if len(inputs) != 1:
             names = ", ".join(value.name for value in inputs)
             raise InputError(
-                f"{self._where}: takes {len(inputs)} inputs ({names:.200}); expected one, an image, or "
-                f"{IDS} for texts"
+                f"{self._where}: takes {len(inputs)} inputs ({names:.200}); expected one, an image "
+                f"or audio, or {IDS} for texts"
             )
         (value,) = inputs
         of = value.type.tensor_type
         types = self._onnx.TensorProto
         known = {types.FLOAT: "float32", types.FLOAT16: "float16", types.UINT8: "uint8"}
         dims = _dims(value)
-        found = image_input(self._where, value.name, known.get(of.elem_type), dims)
-        for axis in {"NCHW": (0, 2, 3), "NHWC": (0, 1, 2)}[found.layout]:
+        found = graph_input(self._where, value.name, known.get(of.elem_type), dims)
+        axes: tuple[int, ...] = (0,)  # of audio, see `take_audio`
+        if isinstance(found, GraphInput):
+            axes = {"NCHW": (0, 2, 3), "NHWC": (0, 1, 2)}[found.layout]
+        for axis in axes:
             of.shape.dim[axis].dim_param = f"axis_{axis}"
         return found
+
+    def take_audio(self, taken: AudioGraphInput) -> None:
+        """Take the input as `taken`; windows of any length are tried."""
+        self.input = taken
+        (value,) = (value for value in self._model.graph.input if value.name == taken.name)
+        axis = 1 + taken.at
+        value.type.tensor_type.shape.dim[axis].dim_param = f"axis_{axis}"
 
     def _find_text_input(self, inputs: Sequence[Any]) -> TextGraphInput:
         known = {self._onnx.TensorProto.INT64: "int64", self._onnx.TensorProto.INT32: "int32"}
