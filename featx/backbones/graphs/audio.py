@@ -23,6 +23,7 @@ from torch import Tensor
 
 from featx.backbones.graphs.network import GraphInput, GraphLayerRules
 from featx.backbones.input_settings import InputSettings
+from featx.backbones.layers.pooling import Tap, embedding_dim
 from featx.errors import InputError
 from featx.inputs.audio import PADDING, AudioPreparation
 from featx.inputs.audio.described import BANDS, FRAMES, ONE, SAMPLES, WAVEFORM, DescribedFrontEnd
@@ -91,6 +92,17 @@ class AudioGraphRules(GraphLayerRules):
 
     def __init__(self, default: str | None = None):
         self.default_pooling = default
+
+    def find_tap(
+        self, network: Any, layer: str, pooling: str | None, shape: Sequence[int], name: str
+    ) -> tuple[Tap, int] | None:
+        """Return how a layer is pooled whose operator states the axis of its channels; else None."""
+        chosen = pooling or self.default_pooling or "mean"
+        channels = network.graph.channels_of(layer)
+        positions = len(shape) > 2 and max(shape[2:]) > 1
+        if channels is None or not positions or chosen not in ("mean", "mean+std", "max"):
+            return None
+        return Tap(layer, chosen, channels), embedding_dim(shape, chosen, channels)
 
     def prefix_tokens(self, network: Any) -> int:
         """Return 0: audio has no patches."""

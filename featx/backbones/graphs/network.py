@@ -99,6 +99,10 @@ class Graph:
         """The layer where no tensor is named: what the classifier reads, else the output."""
         return self.classified or self.output
 
+    def channels_of(self, tensor: str) -> int | None:
+        """Return the axis of the channels in a tensor where its operator states it; None where it does not."""
+        return None
+
     def take_audio(self, taken: Any) -> None:
         """Take the input as `taken`, an `AudioGraphInput` whose axes are known."""
         self.input = taken
