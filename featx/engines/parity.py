@@ -83,7 +83,7 @@ def measure_parity(engine: Engine, backbone: Any, batch: np.ndarray) -> Parity:
     finite = np.isfinite(expected).all(axis=1)  # an overflow of the network itself is not the engine's fault
     if not finite.any():
         return Parity(engine.name, engine.device, engine.precision, 0, 0.0, 1.0, 1.0, passed=True, kind=kind)
-    layers = [distances(got[finite, at], expected[finite, at]) for at in columns_of(backbone)]
+    layers = [distances(got[finite, at], expected[finite, at]) for at in columns_of(backbone, joined=False)]
     error = np.max([layer[0] for layer in layers], axis=0)
     cosines = min((layer[1] for layer in layers), key=lambda cosines: (cosines.mean(), cosines.min()))
     least_of_all = min(float(layer[1].min()) for layer in layers)
