@@ -198,11 +198,16 @@ class AudioPreparation:
         return min(self.samples, samples + behind) if behind else None
 
     def collate(self, prepared: Sequence[np.ndarray]) -> np.ndarray:
-        """Join windows into a batch, float32 (b, longest[, bands]), with `PADDING` behind shorter ones."""
-        longest = max(len(window) for window in prepared)
-        batch = np.full((len(prepared), longest, *prepared[0].shape[1:]), PADDING, np.float32)
-        for row, window in zip(batch, prepared, strict=True):
+        """Join windows into a batch, float32 (b, longest[, bands]), with `PADDING` behind shorter ones.
+
+        No batch ends with positions of padding alone.
+        """
+        windows = [_without_padding(window) for window in prepared]
+        longest = max(len(window) for window in windows)
+        batch = np.empty((len(windows), longest, *windows[0].shape[1:]), np.float32)
+        for row, window in zip(batch, windows, strict=True):
             row[: len(window)] = window
+            row[len(window) :] = PADDING
         return batch
 
     def join(self, rows: np.ndarray, prepared: np.ndarray) -> np.ndarray:
@@ -223,3 +228,11 @@ class AudioPreparation:
 
     def share_memory(self, processes: int, alone: Callable[[], AbstractContextManager]) -> None:
         """Do nothing: clips are small beside the memory of a machine."""
+
+
+def _without_padding(window: np.ndarray) -> np.ndarray:
+    """Return a window up to its end."""
+    first = window.reshape(len(window), -1)[:, 0]
+    if first[-1] != np.float32(PADDING):
+        return window
+    return window[: int((first != np.float32(PADDING)).sum())]
