@@ -33,7 +33,12 @@ class AudioInput:
         self.length = length or front.positions(max(usual, front.shortest))
 
     def __str__(self) -> str:
-        return f"clips of {self.length} {'samples' if self.preparation.front_end.bands is None else 'frames'}"
+        return f"clips of {self.length} {self.position}s"
+
+    @property
+    def position(self) -> str:
+        """What one position is: a frame has several values."""
+        return "sample" if self.preparation.front_end.bands is None else "frame"
 
     @property
     def shortest(self) -> int:

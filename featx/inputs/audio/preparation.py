@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from featx.errors import AudioError, InputError
+from featx.inputs import DURATION, SILENT
 from featx.inputs.audio import reference_clips
 from featx.inputs.audio.decode import decode
 from featx.inputs.audio.front_ends import FrontEnd
@@ -24,8 +25,6 @@ from featx.options.checks import JOIN, WINDOWS
 
 #: Stands behind the end of a window in a batch; no sample and no filter bank has a value like it.
 PADDING = -1e30
-#: What `Preparation.prepare` notes of a clip in which every sample is 0.
-SILENT = "silent"
 
 
 @dataclass(frozen=True)
@@ -152,11 +151,12 @@ class AudioPreparation:
         """Return the length of a joined row, of windows whose rows have `dim` values."""
         return dim * (self.windows or 1)
 
-    def samples_of(self, content: ClipContent, note: Callable[[str], object] | None = None) -> np.ndarray:
+    def samples_of(self, content: ClipContent, note: Callable[..., object] | None = None) -> np.ndarray:
         """Return the samples of a clip at the network's rate, float32 (frames,)."""
         samples, rate = decode(content)
         if note is not None:
             note("decode")
+            note(DURATION, len(samples) / rate)
             if not samples.any():
                 note(SILENT)
         samples = resample(samples, rate, self.front_end.rate)
@@ -176,7 +176,7 @@ class AudioPreparation:
         self,
         content: ClipContent,
         out: np.ndarray | None = None,
-        note: Callable[[str], object] | None = None,
+        note: Callable[..., object] | None = None,
     ) -> np.ndarray:
         """Return the windows of a clip; arguments as in `featx.inputs.Preparation`."""
         prepared = self.transform(self.samples_of(content, note))
