@@ -172,6 +172,21 @@ class AudioPreparation:
             return spread_starts(frames, self.samples, self.windows)
         return window_starts(frames, self.samples, self.hop_samples)
 
+    def window_times(self, clip: ClipContent | np.ndarray) -> list[tuple[float, float]]:
+        """Return start and end of each window of a clip, in seconds of the recording.
+
+        `clip` is a content, or samples at the network's rate. The windows of a segment that starts at 10 s
+        start at 10 s too. None ends behind the clip, though the network may hear silence behind a shorter one.
+        """
+        samples, begin = (
+            (clip, 0.0) if isinstance(clip, np.ndarray) else (self.samples_of(clip), clip.segment.start)
+        )
+        rate, frames = self.front_end.rate, len(samples)
+        return [
+            (begin + at / rate, begin + min(frames, at + self.samples) / rate)
+            for at in self.starts(frames).tolist()
+        ]
+
     def prepare(
         self,
         content: ClipContent,
