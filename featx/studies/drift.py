@@ -16,6 +16,7 @@ from featx.data.features import Failure, check_rows
 from featx.data.rows import has_rows, take_features
 from featx.errors import DatasetError, FeaturesError, InputError
 from featx.extraction import embed_dataset, network_embedder, require_loaded_as_it_is
+from featx.inputs.samples import Sample
 from featx.kinds import count_of, kind_of, picture_of
 from featx.options import (
     Network,
@@ -48,7 +49,7 @@ FEWEST = 10
 class Similarity(Reported, SimilarityResult):
     """A comparison of two sets that can be saved; see `featx.results.similarity` for its fields."""
 
-    samples: dict[tuple[str, str], bytes | str] = field(default_factory=dict, metadata=NOT_STORED)
+    samples: dict[tuple[str, str], Sample] = field(default_factory=dict, metadata=NOT_STORED)
 
 
 @dataclass
@@ -315,8 +316,8 @@ def _find_most_different(
     return found
 
 
-def _samples(first: _Side, second: _Side, named: list[dict[str, Any]]) -> dict[tuple[str, str], bytes | str]:
-    found: dict[tuple[str, str], bytes | str] = {}
+def _samples(first: _Side, second: _Side, named: list[dict[str, Any]]) -> dict[tuple[str, str], Sample]:
+    found: dict[tuple[str, str], Sample] = {}
     for side in (first, second):
         if side.dataset is not None:
             ids = {str(m["id"]) for m in named if m["set"] == side.name}

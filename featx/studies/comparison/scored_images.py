@@ -12,6 +12,7 @@ import numpy as np
 from featx.analysis.neighbours import nearest
 from featx.data import Dataset
 from featx.data.features import Features, check_rows
+from featx.inputs.samples import Sample
 from featx.metrics import flagged_by_chance
 from featx.options import Network, Reading, Run, StudyOptions, checked
 from featx.results import NOT_STORED, ScoresResult
@@ -37,12 +38,12 @@ class ScoredImages(Reported, ScoresResult):
     ----------
     failures : list of Failure
         Images that could not be read.
-    samples : dict of (str, str) to bytes or str
+    samples : dict of (str, str) to Sample
         What the report shows of inputs, by ``"normal"`` or ``"new"`` and id: the JPEG of an image, or a text.
     """
 
     failures: list[Any] = field(default_factory=list, kw_only=True)
-    samples: dict[tuple[str, str], bytes | str] = field(default_factory=dict, metadata=NOT_STORED)
+    samples: dict[tuple[str, str], Sample] = field(default_factory=dict, metadata=NOT_STORED)
 
 
 @checked(normal="data", images="data")
@@ -158,10 +159,10 @@ def _choose_shown(result: ScoredImages, known: Features, rows: np.ndarray) -> li
     ]
 
 
-def _samples(opened: Sequence[Dataset | None], result: ScoredImages) -> dict[tuple[str, str], bytes | str]:
+def _samples(opened: Sequence[Dataset | None], result: ScoredImages) -> dict[tuple[str, str], Sample]:
     normal = {one["normal"] for one in result.shown} | {one["id"] for one in result.doubtful}
     wanted = ((_NORMAL, normal), (_NEW, {one["id"] for one in result.shown}))
-    found: dict[tuple[str, str], bytes | str] = {}
+    found: dict[tuple[str, str], Sample] = {}
     for dataset, (side, ids) in zip(opened, wanted, strict=True):
         if dataset is not None:
             found |= {(side, id): image for id, image in samples_of(dataset, ids).items()}
