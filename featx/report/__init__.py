@@ -56,7 +56,7 @@ def render(result: Any, samples: Mapping[Any, Sample] | None = None) -> str:
         What to show.
     samples : mapping of str to Sample, optional
         Id of an input (for two sets: name of the set and id) -> a small JPEG, PNG or WebP file, for which
-        160 x 160 pixels are enough, or a text. Inputs without one are listed too.
+        160 x 160 pixels are enough, a text, or a `ClipSample`. Inputs without one are listed too.
     """
     template, view = next((page, view) for kind, page, view in _PAGES if isinstance(result, kind))
     return fill_template(template, {"kind": result.input_kind} | view(result, samples or {}))

@@ -17,7 +17,7 @@ def write_label_page(
     samples: Mapping[str, Sample],
     kind: str = "image",
 ) -> None:
-    """Write a page of images or texts, in the order of the table's rows.
+    """Write a page of images, texts or clips, in the order of the table's rows.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def write_label_page(
         The name of the table to fill in.
     rows : sequence of (id, suggested label or None, its probability or None)
     samples : mapping of str to Sample
-        Small images, or texts, by id.
+        Small images, texts or clips, by id.
     kind : str, default="image"
         The kind of the inputs.
     """

@@ -9,9 +9,9 @@ and shows it. Nothing here knows how a number was made.
 
 ========================  ==================================================================================
 ``schema``                1
-``dataset``               object: ``name``, ``kind`` (``"text"``; of images it is missing), ``n_train``,
-                          ``n_test`` (images or texts; below, "images" are either), ``classes`` (list of
-                          names, in the order of the confusion matrices), ``split`` (``"given"`` or
+``dataset``               object: ``name``, ``kind`` (``"text"``, ``"clip"``; missing for images),
+                          ``n_train``, ``n_test`` (images, texts or clips; below, "images" are any),
+                          ``classes`` (list of names, in the order of the confusion matrices), ``split`` (``"given"`` or
                           ``"drawn"``), and ``n_per_class_train``, ``n_per_class_test`` (lists of counts, in
                           the order of ``classes``), ``n_unlabelled`` (images without a label, which are in
                           neither part; missing where there were none); all but ``name`` may be missing
@@ -177,7 +177,7 @@ regard to groups:
 or null):
 
 ========================  ==================================================================================
-``hashed``                whether there were hashes of the images or texts; else embeddings decide alone
+``hashed``                whether there were hashes of the inputs; else embeddings decide alone
 ``limits``                object: ``agree_below``, ``alike_below``, null where there were too few images; and
                           ``hash_bits``, the most bits in which hashes of one picture may differ
 ``leaks``                 object: ``test_images`` and ``share``: test images that show the same picture as a

@@ -28,6 +28,7 @@ _PATHS = "weights", "cache"
 _AGAIN = (
     *("--text", "--split-by", "--limit", "--on-error", "--label", "--weights", "--pooling", "--image-size"),
     *("--max-length", "--long", "--prefix"),
+    *("--window", "--hop", "--join"),
     *("--precision", "--engine", "--device", "--batch-size", "--cache", "--trust-code"),
 )
 

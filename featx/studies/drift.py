@@ -1,4 +1,4 @@
-"""Compare two sets of images or texts: a test, distances of their embeddings, what differs most."""
+"""Compare two sets of images, texts or clips: a test, distances of their embeddings, what differs most."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def similarity(
 
     Parameters
     ----------
-    a, b : str, path, Features, Dataset or sequence of images or texts
+    a, b : str, path, Features, Dataset or sequence of images, texts or clips
         The reference, and the set to compare with it: either both images or both texts, as `featx.extract`
         takes them, or both a features file or a `Features`, in one space. Labels are ignored.
     backbone : str, torch.nn.Module or Backbone, default="auto"
@@ -124,7 +124,7 @@ def similarity(
     FeaturesError
         The embeddings are of different spaces; the message names the fields.
     InputError
-        Features on one side only, images and texts, or a number is out of range.
+        Features on one side only, inputs of two kinds, or a number is out of range.
     UnknownName, WeightsError, ImageError, TextError, CacheError
         See `featx.errors`.
 
@@ -138,7 +138,7 @@ def similarity(
     if stored[0] != stored[1]:
         raise InputError(
             "similarity: one of the two is a features file and the other is not; give two features files "
-            "of one space, or images or texts twice"
+            "of one space, or images, texts or clips twice"
         )
     if all(stored):
         require_no_network(network, run, backbone=backbone)

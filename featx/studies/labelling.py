@@ -33,7 +33,7 @@ _FEW = 10
 class LabelRow(NamedTuple):
     """An input with its label, or with a suggested one (None unless two classes have labels).
 
-    Its `path` is ``""`` for a text that is in no file; `text` is the text, None for images and embeddings.
+    Its `path` is ``""`` for a text that is in no file; `text` is the text, None for other inputs.
     """
 
     id: str
@@ -57,7 +57,7 @@ class LabelChoice(NamedTuple):
 
 @dataclass
 class LabelPool:
-    """The images or texts of a collection or of a features file, of which some have a label.
+    """The images, texts or clips of a collection or of a features file, of which some have a label.
 
     Attributes
     ----------
@@ -94,11 +94,17 @@ class LabelPool:
         """
         if isinstance(self.images, Features):
             return os.path.join(self.folder, self.images.ids[i])
-        path = getattr(self.images.inputs[i], "path", None)
+        source, kind = self.images.inputs[i], self.images.kind
+        path = getattr(source, "path", None)
+        if kind == "clip" and isinstance(path, str) and not source.segment.is_whole:
+            raise InputError(
+                f"{self.place}: a table of labels needs clips that are whole files, and {source.id} is a "
+                "part of one; cut the files at these times"
+            )
         if isinstance(path, str):
             return path
-        if self.images.kind == "image":
-            raise InputError(f"{self.place}: a table of labels needs images in files")
+        if kind != "text":
+            raise InputError(f"{self.place}: a table of labels needs {kind}s in files")
         return ""
 
     @property
@@ -120,7 +126,7 @@ class LabelPool:
 
     @property
     def has_inputs(self) -> bool:
-        """Whether the images or texts are there, and not only their embeddings."""
+        """Whether the images, texts or clips are there, and not only their embeddings."""
         return isinstance(self.images, Dataset)
 
     def add_labels(self, table: LabelTable) -> None:

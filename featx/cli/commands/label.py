@@ -1,4 +1,4 @@
-"""``featx label``: choose the images or texts to label next, suggest labels, write a table to fill in."""
+"""``featx label``: choose the inputs to label next, suggest labels, write a table to fill in."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _AGAIN = (
     *("precision", "engine", "device", "batch_size", "cache", "trust_code"),
 )
 
-HELP = "choose the images or texts to label next, and suggest labels"
+HELP = "choose the images, texts or clips to label next, and suggest labels"
 
 
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
-        "Chooses among the images or texts of DATA without a label those to label next, and prints their "
-        "paths, or the texts, with the most probable label where two classes have labels. With -o it writes "
-        "a table of all of them, the chosen ones on top: fill in its column label, and run the same command "
+        "Chooses among the images, texts or clips of DATA without a label those to label next, and prints "
+        "their paths, or the texts, with the most probable label where two classes have labels. With -o it "
+        "writes a table of all of them, the chosen ones on top: fill in its column label, and run the same command "
         "again for the next ones; labels that are filled in stay. The table is DATA for compare and train, "
         "and for this command."
     )
@@ -46,7 +46,7 @@ def add(parser: ArgumentParser) -> None:
     add_output(
         parser,
         "FILE.csv",
-        "the table of labels; beside it, a page with the pictures or texts",
+        "the table of labels; beside it, a page with the pictures, texts or clips",
         required=False,
     )
     parser.add_argument("-n", type=values.positive, default=20, metavar="N", help="how many (default: 20)")

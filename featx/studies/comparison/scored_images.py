@@ -1,4 +1,4 @@
-"""Score images or texts with an anomaly detector fitted on normal ones; none of them needs a label."""
+"""Score images, texts or clips with an anomaly detector fitted on normal ones; none of them needs a label."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ScoredImages(Reported, ScoresResult):
     failures : list of Failure
         Images that could not be read.
     samples : dict of (str, str) to Sample
-        What the report shows of inputs, by ``"normal"`` or ``"new"`` and id: the JPEG of an image, or a text.
+        What the report shows of inputs, by ``"normal"`` or ``"new"`` and id: see `featx.inputs.samples`.
     """
 
     failures: list[Any] = field(default_factory=list, kw_only=True)
@@ -57,12 +57,12 @@ def find_anomalies(
     seed: int = 0,
     **options: Unpack[StudyOptions],
 ) -> ScoredImages:
-    """Fit a detector on normal images or texts and score others.
+    """Fit a detector on normal images, texts or clips and score others.
 
     Parameters
     ----------
     normal, images : as in `featx.extract`
-        Normal images or texts to train on, all of them (labels and splits are ignored), and those to score,
+        Normal inputs to train on, all of them (labels and splits are ignored), and those to score,
         of the same kind; also features.
     detector : str, default="knn"
         A name of `featx.methods.detectors.DETECTORS`.
@@ -87,7 +87,7 @@ def find_anomalies(
     DatasetError
         Fewer than two normal inputs.
     InputError, UnknownName, WeightsError, ImageError, TextError, CacheError
-        See `featx.errors`; `InputError` also for images and texts.
+        See `featx.errors`; `InputError` also for inputs of two kinds.
     """
     from featx.methods.detectors import get_detector
 
