@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from featx.inputs.samples import ClipSample, Sample
@@ -63,7 +63,6 @@ class Tile:
     id: str
     src: str = ""  # the image, or the spectrogram of a clip, as a ``data:`` address
     sound: str = ""  # the clip as one
-    times: tuple[str, ...] = ()  # below its spectrogram, from left to right
     text: str = ""  # the text on one line, or its beginning
     whole: str = ""  # the text with its line ends, where `text` is its beginning
     title: str = ""  # what opens the whole text
@@ -71,6 +70,7 @@ class Tile:
     small: str = ""
     also: str = ""  # a remark
     alt: str = ""  # for readers who cannot see the image
+    times: tuple[str, ...] = ()  # below a spectrogram, from left to right
 
 
 def tile(id: str, samples: Mapping[Any, Sample], *, key: Any = None, **lines: str) -> Tile:
@@ -89,15 +89,9 @@ def _clip_tile(id: str, clip: ClipSample, lines: dict[str, str]) -> Tile:
     if clip.shown < 0.99 * clip.seconds:
         end += f" of {clip.seconds:,.3g} s" if clip.seconds < 1000 else f" of {clip.seconds:,.0f} s"
     hertz = f"{clip.highest / 1000:.3g} kHz"
-    alt = f"{lines.pop('alt', id)}: spectrogram, {end} to the right, up to {hertz}"
-    return Tile(
-        id,
-        data_uri(clip.picture),
-        sound=data_uri(clip.sound),
-        times=("0", f"{clip.shown / 2:.3g}", end),
-        alt=alt,
-        **lines,
-    )
+    alt = f"{lines.get('alt', id)}: spectrogram, {end} to the right, up to {hertz}"
+    shown = Tile(id, data_uri(clip.picture), **lines | {"sound": data_uri(clip.sound), "alt": alt})
+    return replace(shown, times=("0", f"{clip.shown / 2:.3g}", end))
 
 
 def _text_parts(text: str) -> dict[str, str]:

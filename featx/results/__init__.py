@@ -11,10 +11,11 @@ and shows it. Nothing here knows how a number was made.
 ``schema``                1
 ``dataset``               object: ``name``, ``kind`` (``"text"``, ``"clip"``; missing for images),
                           ``n_train``, ``n_test`` (images, texts or clips; below, "images" are any),
-                          ``classes`` (list of names, in the order of the confusion matrices), ``split`` (``"given"`` or
-                          ``"drawn"``), and ``n_per_class_train``, ``n_per_class_test`` (lists of counts, in
-                          the order of ``classes``), ``n_unlabelled`` (images without a label, which are in
-                          neither part; missing where there were none); all but ``name`` may be missing
+                          ``classes`` (list of names, in the order of the confusion matrices), ``split``
+                          (``"given"`` or ``"drawn"``), and ``n_per_class_train``, ``n_per_class_test``
+                          (lists of counts, in the order of ``classes``), ``n_unlabelled`` (images without a
+                          label, which are in neither part; missing where there were none); all but ``name``
+                          may be missing
 ``spaces``                object: backbone -> the space its embeddings live in (weights, layer, ...)
 ``about``                 object: backbone -> what is known of it and changes no number: ``licence``, that of
                           its weights, as the library states it; empty where it states none, and in older

@@ -95,8 +95,8 @@ class LabelPool:
         if isinstance(self.images, Features):
             return os.path.join(self.folder, self.images.ids[i])
         source, kind = self.images.inputs[i], self.images.kind
-        path = getattr(source, "path", None)
-        if kind == "clip" and isinstance(path, str) and not source.segment.is_whole:
+        path, segment = getattr(source, "path", None), getattr(source, "segment", None)
+        if isinstance(path, str) and segment is not None and not segment.is_whole:
             raise InputError(
                 f"{self.place}: a table of labels needs clips that are whole files, and {source.id} is a "
                 "part of one; cut the files at these times"

@@ -34,9 +34,9 @@ def add(parser: ArgumentParser) -> None:
     parser.description = (
         "Chooses among the images, texts or clips of DATA without a label those to label next, and prints "
         "their paths, or the texts, with the most probable label where two classes have labels. With -o it "
-        "writes a table of all of them, the chosen ones on top: fill in its column label, and run the same command "
-        "again for the next ones; labels that are filled in stay. The table is DATA for compare and train, "
-        "and for this command."
+        "writes a table of all of them, the chosen ones on top: fill in its column label, and run the same "
+        "command again for the next ones; labels that are filled in stay. The table is DATA for compare and "
+        "train, and for this command."
     )
     add_data(
         parser,

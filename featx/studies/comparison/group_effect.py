@@ -50,10 +50,9 @@ def describe_shared_groups(data: StudyData, split: Split) -> list[dict[str, Any]
         known = at[values[at] != ""]
         if _names_the_label(values[known], data.task.values[known]):
             continue
-        sides = [np.unique(values[rows][values[rows] != ""]) for rows in (split.train, split.test)]
-        shared = len(np.intersect1d(*sides))
-        if shared:
-            found.append({"column": column, "values": len(np.union1d(*sides)), "shared": shared})
+        trained, tested = (set(values[rows].tolist()) - {""} for rows in (split.train, split.test))
+        if shared := len(trained & tested):
+            found.append({"column": column, "values": len(trained | tested), "shared": shared})
     return found
 
 
