@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from featx.inputs.samples import ClipSample, Sample
@@ -70,7 +70,13 @@ class Tile:
     small: str = ""
     also: str = ""  # a remark
     alt: str = ""  # for readers who cannot see the image
-    times: tuple[str, ...] = ()  # below a spectrogram, from left to right
+
+
+@dataclass(frozen=True)
+class ClipTile(Tile):
+    """A clip with the lines below it, and the times below its spectrogram, from left to right."""
+
+    times: tuple[str, ...] = ()
 
 
 def tile(id: str, samples: Mapping[Any, Sample], *, key: Any = None, **lines: str) -> Tile:
@@ -90,8 +96,9 @@ def _clip_tile(id: str, clip: ClipSample, lines: dict[str, str]) -> Tile:
         end += f" of {clip.seconds:,.3g} s" if clip.seconds < 1000 else f" of {clip.seconds:,.0f} s"
     hertz = f"{clip.highest / 1000:.3g} kHz"
     alt = f"{lines.get('alt', id)}: spectrogram, {end} to the right, up to {hertz}"
-    shown = Tile(id, data_uri(clip.picture), **lines | {"sound": data_uri(clip.sound), "alt": alt})
-    return replace(shown, times=("0", f"{clip.shown / 2:.3g}", end))
+    times = "0", f"{clip.shown / 2:.3g}", end
+    given = lines | {"sound": data_uri(clip.sound), "alt": alt}
+    return ClipTile(id, data_uri(clip.picture), times=times, **given)
 
 
 def _text_parts(text: str) -> dict[str, str]:
