@@ -19,7 +19,7 @@ def say(word: int, take: int = 0, *, speaker: int = 0, seconds: float = 0.5, rat
     spectra = np.random.default_rng(word).normal(0, 1.2, (6, 12))
     voice = np.random.default_rng(1000 + speaker).normal(0, 0.6, 12)
     noise = np.random.default_rng([word, take, speaker])
-    spectra = spectra + voice + noise.normal(0, 0.7, spectra.shape)
+    spectra = spectra + voice + noise.normal(0, 0.7 if take else 0.2, spectra.shape)
     parts = []
     for levels in spectra:
         n = round(seconds * rate / 6)

@@ -7,8 +7,9 @@ import io
 import numpy as np
 import pytest
 
-soundfile = pytest.importorskip("soundfile")
+pytest.importorskip("soundfile")
 
+import soundfile
 from PIL import Image
 from spoken import RATE, say
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -91,7 +93,7 @@ def test_bits_are_the_signs_that_the_paper_states():
     fine = np.repeat(bands, 1000, axis=0)  # a thousandth of a frame at a time
     ends = np.interp([0.01, 0.99], np.concatenate([[0], energy]), np.arange(len(bands) + 1)) * 1000
     edges = np.rint(np.linspace(*ends, 10)).astype(int)
-    parts = np.array([fine[a:b].mean(axis=0) for a, b in zip(edges[:-1], edges[1:], strict=True)])
+    parts = np.array([fine[a:b].mean(axis=0) for a, b in itertools.pairwise(edges)])
     levels = np.log(parts + 1e-4 * parts.max())
     bits = [
         levels[t, b] - levels[t, b + 1] > levels[t - 1, b] - levels[t - 1, b + 1]
