@@ -1,4 +1,4 @@
-"""The prediction for one image or text, and predictions as rows of a table."""
+"""The prediction for one input or window, and predictions as rows of a table."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from featx.results.shown import Shown
 
 @dataclass(frozen=True)
 class Prediction(Shown):
-    """The prediction for one image or text.
+    """The prediction for one image, text or clip, or for a window of a recording.
 
     Attributes
     ----------
     id : str
-        Id of the image or text.
+        Id of the input; of a window, that of the recording.
     label : str
         The most probable class.
     probability : float
@@ -29,7 +29,9 @@ class Prediction(Shown):
     reason : str
         Why it is unsure, else ``""``.
     text : str or None
-        The text, where no file holds it; None for images and files of texts.
+        The text, where no file holds it; None for anything else.
+    start, end : float or None
+        Where a window of a recording begins and ends, in seconds; None for whole inputs.
     """
 
     id: str
@@ -39,17 +41,21 @@ class Prediction(Shown):
     unsure: bool | None = None
     reason: str = ""
     text: str | None = None
+    start: float | None = None
+    end: float | None = None
 
 
 def prediction_rows(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
     """Return flat rows ``id, label, probability, unsure, reason, p(CLASS) ...`` for a table.
 
-    Behind the id is the column ``text`` if a prediction has one.
+    Behind the id are the columns ``text``, and ``start, end``, if a prediction has them.
     """
     texts = any(p.text is not None for p in predictions)
+    windows = any(p.start is not None for p in predictions)
     return [
         {"id": p.id}
         | ({"text": p.text} if texts else {})
+        | ({"start": p.start, "end": p.end} if windows else {})
         | {"label": p.label, "probability": p.probability, "unsure": p.unsure, "reason": p.reason}
         | {f"p({name})": value for name, value in p.probabilities.items()}
         for p in predictions
