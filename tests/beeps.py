@@ -20,7 +20,9 @@ def beep(label: str, number: int, seconds: float = 0.3, rate: int = RATE) -> np.
     return (0.4 * sound + 0.02 * rng.standard_normal(len(t))).astype(np.float32)
 
 
-def beeps(per_class: int, seconds: float = 0.3, first: int = 0) -> tuple[list[tuple[np.ndarray, int]], list[str]]:
+def beeps(
+    per_class: int, seconds: float = 0.3, first: int = 0
+) -> tuple[list[tuple[np.ndarray, int]], list[str]]:
     """Pairs of samples and rate, and their labels."""
     labels = [label for _ in range(per_class) for label in TONES]
     return [(beep(label, first + i, seconds), RATE) for i, label in enumerate(labels)], labels

@@ -60,7 +60,7 @@ def texts(args: Namespace) -> tuple[list[Any], list[Any]]:
 
 
 def clips(args: Namespace) -> tuple[list[Any], list[Any]]:
-    """Return the sources of the clips in files, folders, tables and the paths on standard input, as `texts`."""
+    """Return the sources of the clips in files, folders, tables and paths on standard input, as `texts`."""
     from featx.inputs.audio import AUDIO_SUFFIXES, as_source
 
     def lines() -> list[Any]:

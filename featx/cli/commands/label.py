@@ -1,4 +1,4 @@
-"""``featx label``: choose the images or texts to label next, suggest labels, write a table to fill in."""
+"""``featx label``: choose the inputs to label next, suggest labels, write a table to fill in."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _AGAIN = (
     *("precision", "engine", "device", "batch_size", "cache", "trust_code"),
 )
 
-HELP = "choose the images or texts to label next, and suggest labels"
+HELP = "choose the images, texts or clips to label next, and suggest labels"
 
 
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
-        "Chooses among the images or texts of DATA without a label those to label next, and prints their "
+        "Chooses among the inputs of DATA without a label those to label next, and prints their "
         "paths, or the texts, with the most probable label where two classes have labels. With -o it writes "
         "a table of all of them, the chosen ones on top: fill in its column label, and run the same command "
         "again for the next ones; labels that are filled in stay. The table is DATA for compare and train, "

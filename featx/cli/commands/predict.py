@@ -8,8 +8,8 @@ from typing import Any
 
 import featx
 from featx.cli.flags import add_flag, add_machine, add_output, add_run, add_trust, keywords
-from featx.cli.output import list_failures, show_profile
 from featx.cli.given_inputs import clips, image_paths, texts
+from featx.cli.output import list_failures, show_profile
 from featx.kinds import count_of
 from featx.options import require_no_effect
 from featx.terminal import json_line, printable, say, shortened
@@ -44,7 +44,9 @@ def add(parser: ArgumentParser) -> None:
         help="one answer for each window of a recording, with its start and end in seconds",
     )
     add_flag(group, "window", help="seconds of a window (default: what the network takes at a time)")
-    add_flag(group, "hop", help="seconds from the start of one window to that of the next (default: a window)")
+    add_flag(
+        group, "hop", help="seconds from the start of one window to that of the next (default: a window)"
+    )
     add_output(parser, "FILE", "write here instead of standard output", required=False)
     parser.add_argument(
         "--format",
@@ -125,7 +127,7 @@ def formatted(predictions: list[Any], form: str) -> str:
 
 
 def _shown(name: str, value: Any) -> Any:
-    """Return a number with six digits; times are exact, as six digits are too few late in a long recording."""
+    """Return a number with six digits, but exact times: late in a recording, six digits are too few."""
     return float(f"{value:.6g}") if isinstance(value, float) and name not in ("start", "end") else value
 
 

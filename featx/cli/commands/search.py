@@ -1,4 +1,4 @@
-"""``featx search``: find the images or texts of a features file that are most similar to a query."""
+"""``featx search``: find the inputs of a features file that are most similar to a query."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 _LONGEST_PATH = 4096
 _DIGITS = re.compile(r"\d+")
 
-HELP = "find the images or texts of a features file that are most similar to a query"
+HELP = "find the images, texts or clips of a features file that are most similar to a query"
 
 
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
-        "Lists the images or texts of F.h5 nearest to each QUERY, by the cosine of their embeddings. An "
+        "Lists the inputs of F.h5 nearest to each QUERY, by the cosine of their embeddings. An "
         "image file, or a text, is embedded with the network that made F.h5."
     )
     parser.add_argument("file", metavar="F.h5", help="a file of featx extract")
@@ -50,7 +50,7 @@ def add(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    """Print the images or texts that are most similar to each query."""
+    """Print the inputs that are most similar to each query."""
     from featx.analysis.neighbours import SimilarImages
     from featx.data.features import load_features
     from featx.options import require_no_effect

@@ -22,7 +22,7 @@ HELP = "train a classifier and save it"
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
-        "Trains one classifier on all labelled images, texts or clips and writes a model file: a probe or a head on "
+        "Trains one classifier on all labelled inputs and writes a model file: a probe or a head on "
         "frozen features, the network itself, or an ensemble of several backbones."
     )
     more = "; those of a test split are left out. Also an .h5 file of featx extract; for ensemble, several"

@@ -65,9 +65,9 @@ def choose_windows(model: Model, window: float | None, hop: float | None) -> Win
     usual = model.info.get(SECONDS)
     if isinstance(usual, (int, float)) and usual < _LIKE_A_WINDOW * width:
         raise InputError(
-            f"the model was trained on whole clips (half of them shorter than {usual:.2g} s), and its network "
-            f"takes {width:g} s at a time, in which such a clip would be lost; {say}, such as --window "
-            f"{usual:.2g}"
+            f"the model was trained on whole clips (half of them shorter than {usual:.2g} s), and its "
+            f"network takes {width:g} s at a time, in which such a clip would be lost; {say}, such as "
+            f"--window {usual:.2g}"
         )
     return Windows(width, float(hop or step), "those of the model (--window and --hop change them)")
 
