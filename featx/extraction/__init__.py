@@ -107,9 +107,9 @@ def extract(
     Whether reduced precision is near enough to fp32 is decided once for a network, on images, texts or
     sounds that come with featx (`featx.extraction.parity_check`), so that the same input always has the same
     row. A warning says if your inputs suffer more. ``"int8"`` is calibrated on the first inputs (extra
-    ``int8``). `engine`, `device`, `batch_size` and `n_jobs` do not change the embeddings. With ``on_error="skip"``, an
-    unreadable image or clip, an empty text, a missing file of a table and a folder that cannot be listed are
-    left out and listed in `Features.failures`.
+    ``int8``). `engine`, `device`, `batch_size` and `n_jobs` do not change the embeddings. With
+    ``on_error="skip"``, an unreadable image or clip, an empty text, a missing file of a table and a folder
+    that cannot be listed are left out and listed in `Features.failures`.
 
     Of texts, `max_length`, `prefix` and `long` change the numbers, too, as does the tokenizer. A note says
     how many texts were longer than `max_length`. Of clips, `window`, `hop` and `join` do, and so do what the

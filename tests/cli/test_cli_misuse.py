@@ -221,7 +221,7 @@ featx train photos -o m.featx --epochs 3                       | epochs; logreg
 featx train photos -o m.featx --classifier head --epochs 3     | epochs; head
 featx train photos -o m.featx --classifier ensemble --backbone vit_b_16 resnet18 --epochs 3 | epochs; ensemble
 featx train photos -o m.featx --classifier finetune-last --epochs 0 | --epochs
-featx train F.h5 -o m.featx --classifier finetune-last         | finetune-last; images
+featx train F.h5 -o m.featx --classifier finetune-last         | finetune-last; inputs
 featx train F.h5 -o m.featx                                    | F.h5; network
 featx train F.h5 -o m.featx --classifier ensemble              | ensemble; features of each
 featx train F.h5 F.h5 -o m.featx                               | ensemble
