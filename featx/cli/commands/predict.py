@@ -47,6 +47,11 @@ def add(parser: ArgumentParser) -> None:
     add_flag(
         group, "hop", help="seconds from the start of one window to that of the next (default: a window)"
     )
+    group.add_argument(
+        "--merge",
+        action="store_true",
+        help="one line for neighbouring windows with the same answer, with the mean of their probabilities",
+    )
     add_output(parser, "FILE", "write here instead of standard output", required=False)
     parser.add_argument(
         "--format",
@@ -65,11 +70,7 @@ def add(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Print or write the label of each input, or of each window."""
-    if not args.by_window:
-        for name in ("window", "hop"):
-            require_no_effect(
-                name, getattr(args, name), None, "without --by-window each clip gets one answer"
-            )
+    _require_by_window(args)
     target = None
     if args.output:
         from featx.results.output_paths import output_file
@@ -86,17 +87,35 @@ def run(args: Namespace) -> None:
     predict = model.predict_windows if args.by_window else model.predict
     args.clips = args.images
     predictions = predict(**keywords(args, predict) | {"weights": args.weights})
+    if args.merge:
+        from featx.estimators.model.prediction import merge_windows
+
+        predictions = merge_windows(predictions)
     form = args.format or _default_format(args.output)
     if target is not None:
         from featx.results import write_atomically
 
         write_atomically(target, formatted(predictions, form))
-        say(_summary(args.output, predictions, "window" if args.by_window else model.kind))
+        say(_summary(args.output, predictions, _word(args, model.kind)))
     else:
         sys.stdout.write(formatted(predictions, form))
     list_failures([*unlisted, *model.failures], model.kind)
     if args.profile:
         show_profile(model.extraction)
+
+
+def _require_by_window(args: Namespace) -> None:
+    """Refuse flags of windows without ``--by-window``."""
+    for name, default in () if args.by_window else (("window", None), ("hop", None), ("merge", False)):
+        why = "without --by-window each clip gets one answer"
+        require_no_effect(f"--{name}", getattr(args, name), default, why)
+
+
+def _word(args: Namespace, kind: str) -> str:
+    """Return the word for what each answer is of."""
+    if args.merge:
+        return "answer"
+    return "window" if args.by_window else kind
 
 
 def _default_format(output: str | None) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
+from statistics import fmean
 from typing import Any
 
 from featx.results.shown import Shown
@@ -43,6 +45,29 @@ class Prediction(Shown):
     text: str | None = None
     start: float | None = None
     end: float | None = None
+
+
+def merge_windows(predictions: Sequence[Prediction]) -> list[Prediction]:
+    """Return one prediction for neighbouring windows of a recording with the same answer, sure or unsure.
+
+    It reaches from the start of the first to the end of the last, and its probabilities are their means.
+    """
+    merged = []
+    for _, same in groupby(predictions, key=lambda p: (p.id, p.label, p.unsure)):
+        windows = list(same)
+        means = {
+            name: fmean(one.probabilities[name] for one in windows) for name in windows[0].probabilities
+        }
+        merged.append(
+            replace(
+                windows[0],
+                end=windows[-1].end,
+                probability=means[windows[0].label],
+                probabilities=means,
+                reason="; ".join(dict.fromkeys(one.reason for one in windows)),
+            )
+        )
+    return merged
 
 
 def prediction_rows(predictions: Sequence[Prediction]) -> list[dict[str, Any]]:
