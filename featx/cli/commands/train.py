@@ -22,17 +22,18 @@ HELP = "train a classifier and save it"
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
-        "Trains one classifier on all labelled inputs and writes a model file: a probe or a head on "
-        "frozen features, the network itself, or an ensemble of several backbones."
+        "Trains one classifier on all labelled images, texts or clips and writes a model file: a probe or a "
+        "head on frozen features, the network itself, or an ensemble of several backbones."
     )
     more = "; those of a test split are left out. Also an .h5 file of featx extract; for ensemble, several"
     parser.add_argument("data", nargs="+", metavar="DATA", help=DATA_HELP + more)
     add_flag(parser, "text")
+    add_flag(parser, "group")
     add_flag(parser, "split_by")
     add_flag(parser, "label", metavar="C", nargs=None, help="the column of classes (default: label)")
     add_output(parser, "MODEL", "the model file to write")
     add_flag(parser, "classifier")
-    default = "mobilenet_v2 for images, all-MiniLM-L6-v2 for texts, whisper-tiny.en for audio"
+    default = "mobilenet_v2 for images, all-MiniLM-L6-v2 for texts"
     several = f"see featx backbones (default: {default}); several for ensemble"
     add_flag(parser, "backbone", nargs="+", help=several)
     add_flag(parser, "epochs", help="epochs of finetune-last, -gradual and -full (default: the recipe's)")
