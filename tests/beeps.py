@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-RATE = 8000
+RATE = 16000
 #: Arguments that make a run quick and need no weights.
 QUICK = {"backbone": "kaldi:fbank", "engine": "torch", "precision": "fp32"}
 TONES = {"low": 300.0, "high": 1800.0}

@@ -58,13 +58,13 @@ def test_windows_side_by_side_have_names_of_their_own(tmp_path):
     assert [*rows.columns[[0, -1]]] == ["kaldi:fbank_0", "kaldi:fbank_479"]
     # Each third is the row of a window.
     third = FeatureExtractor(**QUICK, cache=tmp_path)
-    cut = [(samples[at : at + 1600], rate) for samples, rate in pairs for at in (0, 1600, 3200)]
+    cut = [(samples[at : at + 3200], rate) for samples, rate in pairs for at in (0, 3200, 6400)]
     np.testing.assert_array_equal(rows.to_numpy().reshape(6, 160), third.fit_transform(cut))
 
 
 def test_rows_of_windows_are_joined_by_mean_or_maximum(tmp_path):
     pairs, _ = beeps(1, 0.6)
-    windows = [(samples[at : at + 1600], rate) for samples, rate in pairs for at in (0, 1600, 3200)]
+    windows = [(samples[at : at + 3200], rate) for samples, rate in pairs for at in (0, 3200, 6400)]
     rows = FeatureExtractor(**QUICK, cache=tmp_path).fit_transform(windows).reshape(2, 3, 160)
     for join, expected in (("mean", rows.mean(1)), ("max", rows.max(1))):
         joined = FeatureExtractor(**QUICK, window=0.2, join=join, cache=tmp_path).fit_transform(pairs)
