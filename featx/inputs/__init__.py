@@ -56,7 +56,10 @@ class Source(Protocol):
         """Return the `Content`, of this kind; `SourceError` when it cannot be read."""
 
     def stat_key(self) -> tuple[str, int, int, int] | None:
-        """Return (absolute path, size, mtime in ns, ctime in ns) of a file; None for anything else."""
+        """Return (absolute path, size, mtime in ns, ctime in ns) of a file; None for anything else.
+
+        Of a part of a file, a null byte and the name of the part stand behind the path.
+        """
 
 
 @runtime_checkable
