@@ -57,4 +57,6 @@ def _identity(backbone: Any) -> dict[str, Any]:
     identity = backbone.identity | {"preprocessing": backbone.preprocessing.to_dict()}
     if backbone.kind == "text":
         identity["tokenizer"] = backbone.preprocessing.identity["tokenizer"]
+    elif backbone.kind == "clip":
+        identity["front_end"] = backbone.preprocessing.identity["front_end"]
     return identity
