@@ -18,8 +18,8 @@ from featx.methods.finetune.epochs import NetworkTraining
 from featx.methods.finetune.head import Head
 from featx.methods.finetune.precision import choose_arithmetic
 from featx.methods.finetune.recipe import Recipe
+from featx.methods.finetune.trainable import make_trainable
 from featx.methods.finetune.trainable_backbone import TrainableBackbone
-from featx.methods.finetune.trainable_texts import make_trainable
 from featx.methods.finetune.training_data import TrainingData
 from featx.methods.finetune.workload import Costs
 

@@ -28,8 +28,8 @@ from featx.methods.finetune.precision import choose_arithmetic
 from featx.methods.finetune.recipe import Recipe, require_trainable
 from featx.methods.finetune.recipe_defaults import default_recipe
 from featx.methods.finetune.replay import Replay
+from featx.methods.finetune.trainable import make_trainable
 from featx.methods.finetune.trainable_backbone import TrainableBackbone, forward_inputs, kind_of_backbone
-from featx.methods.finetune.trainable_texts import make_trainable
 from featx.methods.finetune.training_data import TrainingData
 from featx.methods.finetune.training_progress import TrainingProgress
 

@@ -19,8 +19,9 @@ from featx.methods.finetune.block_cut import whole_network
 from featx.methods.finetune.measuring import _choose_inputs, measure_costs
 from featx.methods.finetune.optimisers import not_decayed
 from featx.methods.finetune.precision import choose_arithmetic
+from featx.methods.finetune.trainable import make_trainable
 from featx.methods.finetune.trainable_backbone import forward_all
-from featx.methods.finetune.trainable_texts import TrainableTexts, make_trainable
+from featx.methods.finetune.trainable_texts import TrainableTexts
 from featx.methods.finetune.training_inputs import TextInputs, pad_texts
 from featx.methods.finetune.workload import expected_seconds
 
