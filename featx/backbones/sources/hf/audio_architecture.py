@@ -1,0 +1,102 @@
+"""Audio networks of transformers, as ``hf:NAME`` or ``hf:FOLDER``: Whisper, wav2vec 2.0 and others."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import cached_property
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from featx.backbones.architectures import Pretrained
+from featx.backbones.audio_input import AudioInput
+from featx.backbones.input_settings import InputSettings
+from featx.backbones.layers.rules import LayerRules
+from featx.backbones.network_input import NetworkInput
+from featx.backbones.sources.hf.architecture import HfArchitecture
+from featx.backbones.sources.hf.audio_families import FAMILIES
+from featx.backbones.sources.hf.audio_family import AudioFamily
+from featx.backbones.sources.hf.kept_files import read_files
+from featx.backbones.sources.hf.networks import quiet, read_config
+from featx.errors import InputError, as_one_error
+from featx.inputs.audio import AudioPreparation
+
+#: The settings of an extractor, and where newer folders have them.
+_EXTRACTOR = "preprocessor_config.json"
+_PROCESSOR = "processor_config.json"
+
+
+class HfAudioArchitecture(HfArchitecture):
+    """The audio network of one folder, or of one repository of the Hugging Face hub."""
+
+    input_type: ClassVar[Any] = AudioInput
+
+    @cached_property
+    def family(self) -> AudioFamily:
+        """How networks of its type are built and fed; `InputError` where that is not known."""
+        model_type = str(self.config.get("model_type"))
+        if model_type not in FAMILIES:
+            raise InputError(
+                f"hf:{self.name}: audio networks of type {model_type!r} are not known here; known are "
+                f"{', '.join(FAMILIES)}"
+            )
+        return FAMILIES[model_type]
+
+    @property
+    def rules(self) -> LayerRules:  # type: ignore[override]
+        """What is known of the layers of its family."""
+        return self.family.rules
+
+    def prepare_inputs(
+        self, pretrained: Pretrained | None, settings: InputSettings, name: str
+    ) -> AudioPreparation:
+        """Return the preparation of clips, with the settings that are given."""
+        settings.require(self.input_type.kind, name)
+        config = read_config(self.config, name)
+        stated = self.family.prepare(config, self._extractor(name), name)
+        prepare = stated.changed(settings.of_kind("clip", name))
+        longest = self.family.longest(config, prepare)
+        if longest is not None and prepare.window > longest:
+            raise InputError(
+                f"{name}: window={prepare.window:g} is more than the {longest:g} seconds that the network "
+                "takes"
+            )
+        return prepare
+
+    def kept_files(self) -> dict[str, bytes]:
+        """Return the files of its settings."""
+        return read_files(self.repository)
+
+    def build_for(
+        self, inputs: NetworkInput | None, pretrained: Pretrained | None, *, pretrained_style: bool
+    ) -> nn.Module:
+        """Build the network, with initial values; it takes windows of any length up to its own."""
+        return self._build(self._checked_config(), self._tensors if pretrained_style else None)
+
+    def convert(self, tensors: dict[str, Tensor], network: nn.Module, label: str) -> dict[str, Tensor]:
+        """Return the tensors of a file under the names of `network`, without those of a decoder or a head."""
+        return self.family.convert(tensors, network, label)
+
+    def _build(self, config: Any, tensors: Collection[str] | None) -> nn.Module:
+        name = f"hf:{self.name}"
+        cannot = as_one_error(
+            lambda why: InputError(f"{name}: no network can be built of its config ({why})")
+        )
+        with quiet() as transformers, cannot:
+            network = self.family.build(config, transformers, tensors)
+            for module in network.modules():
+                if isinstance(module, transformers.PreTrainedModel):
+                    module.loss_function = None
+        return network.float()
+
+    def _extractor(self, name: str) -> dict[str, Any]:
+        """Return the settings of the extractor that feeds the network; `InputError` where there are none."""
+        found = self.repository.read_optional_json(_EXTRACTOR)
+        if found is None:
+            found = (self.repository.read_optional_json(_PROCESSOR) or {}).get("feature_extractor")
+        if not isinstance(found, dict):
+            raise InputError(
+                f"{name}: no {_EXTRACTOR} is with it, which says what the network takes of audio; put the one "
+                "of the model there"
+            )
+        return found
