@@ -72,7 +72,9 @@ def cut_blocks(module: nn.Module, sample: Tensor, *, skips_stem: bool = False) -
         cut `is_cut` is False, and it returns the batch only.
     """
     for name, first in _candidates(module):
-        for skips in (True, False) if skips_stem else (False,):
+        if not first and not skips_stem:
+            continue
+        for skips in [True, False][not skips_stem : 1 + bool(first)]:
             try:
                 found = _cut_before(module, name, first, sample, skips=skips, any_length=skips_stem)
             except _UNRUNNABLE:
@@ -123,7 +125,7 @@ def _candidates(module: nn.Module) -> Iterator[tuple[str, int]]:
             trained = [
                 i for i, block in enumerate(blocks) if any(p.requires_grad for p in block.parameters())
             ]
-            if trained and trained[0]:
+            if trained:
                 yield name, trained[0]
 
 
@@ -131,7 +133,7 @@ def _cut_before(
     module: nn.Module, name: str, first: int, sample: Tensor, *, skips: bool, any_length: bool
 ) -> CutBlocks | None:
     state, lengths, stem = _try_out(module, name, first, sample)
-    if state is None or state.requires_grad or state.ndim != 3:
+    if state is None or state.requires_grad or state.ndim != 3 or not (first or stem):
         return None
     turned = state.shape[0] != len(sample)
     ordered = state.shape[:2][::-1] if turned else state.shape[:2]
@@ -181,8 +183,9 @@ def _try_out(
 ) -> tuple[Tensor | None, dict[int, int], list[str]]:
     """Return the state before a block, how many values each block returns, and the stem.
 
-    The number is 0 for a tensor alone. The state is None if the blocks do not run one after the other, or pass on more than it. The stem are the
-    outermost modules that ran once before the blocks, with batches of frozen values as input and output.
+    The number is 0 for a tensor alone. The state is None if the blocks do not run one after the other, or
+    pass on more than it. The stem are the outermost modules without trained parameters that ran once before
+    the blocks, from batches to batches.
     """
     state: list[Tensor] = []
     lengths: dict[int, int] = {}

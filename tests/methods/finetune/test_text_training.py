@@ -203,7 +203,8 @@ def test_what_is_stored_without_padding_is_padded_again():
     states = torch.randn(*batch.shape, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     states[batch == PADDING] = 7.0
     positions = np.array([4, 9, 2])
-    store, read = activations.store_activations(positions, [(positions, (batch, states))], shapes=shapes)
+    found = [(positions, (batch, states))]
+    store, read = activations.store_activations(positions, found, shapes=shapes, kind="text")
     assert read == 3
     assert sum(part.nbytes for part in store._parts) == (8 + 5 * 8) * 8  # eight tokens
     assert activations.bytes_needed((batch, states), 3, shapes) == (8 + 5 * 8) * 8
@@ -264,7 +265,7 @@ def test_norms_biases_and_positions_are_not_decayed(bert):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"augment": True}, "augment=True is for images, and a text is always shown as it is"),
+        ({"augment": True}, "augment=True is for images and clips, not for texts"),
         ({"mixup": 0.2}, "mixup=0.2 is for images"),
     ],
 )
