@@ -72,9 +72,8 @@ def cut_blocks(module: nn.Module, sample: Tensor, *, skips_stem: bool = False) -
         cut `is_cut` is False, and it returns the batch only.
     """
     for name, first in _candidates(module):
-        if not first and not skips_stem:
-            continue
-        for skips in [True, False][not skips_stem : 1 + bool(first)]:
+        # Below the first block there is nothing but the stem.
+        for skips in ([True] if skips_stem else []) + ([False] if first else []):
             try:
                 found = _cut_before(module, name, first, sample, skips=skips, any_length=skips_stem)
             except _UNRUNNABLE:
