@@ -133,3 +133,62 @@ def write_wav2vec2(
         "return_attention_mask": norm == "layer",
     }
     return write_network(folder, "Wav2Vec2Model", config, extractor, seed)
+
+
+def write_ctranslate2(folder: Path, whisper: Path, kind: str = "float16") -> Path:
+    """Write the Whisper of another folder as CTranslate2 has it, in numbers of `kind`; return the folder."""
+    import struct
+
+    import torch
+
+    encoder = import_transformers().WhisperModel.from_pretrained(whisper).encoder
+    given = {name: value.detach() for name, value in encoder.state_dict().items()}
+    norms, parts = {"weight": "gamma", "bias": "beta"}, {"fc1": "ffn/linear_0", "fc2": "ffn/linear_1"}
+    values: dict[str, torch.Tensor] = {"position_encodings/encodings": given["embed_positions.weight"]}
+    for layer, of_layer in enumerate(encoder.layers):
+        at = f"layers.{layer}.self_attn"
+        keys = torch.zeros_like(given[f"{at}.q_proj.bias"])
+        for kind_ in ("weight", "bias"):
+            q, v = given[f"{at}.q_proj.{kind_}"], given[f"{at}.v_proj.{kind_}"]
+            k = given[f"{at}.k_proj.weight"] if kind_ == "weight" else keys
+            values[f"layer_{layer}/self_attention/linear_0/{kind_}"] = torch.cat([q, k, v])
+            values[f"layer_{layer}/self_attention/linear_1/{kind_}"] = given[f"{at}.out_proj.{kind_}"]
+            for name, part in parts.items():
+                values[f"layer_{layer}/{part}/{kind_}"] = (
+                    getattr(of_layer, name).get_parameter(kind_).detach()
+                )
+            for norm, part in (("self_attn_layer_norm", "self_attention"), ("final_layer_norm", "ffn")):
+                value = getattr(of_layer, norm).get_parameter(kind_).detach()
+                values[f"layer_{layer}/{part}/layer_norm/{norms[kind_]}"] = value
+    for name in ("conv1", "conv2"):
+        values |= {f"{name}/weight": given[f"{name}.weight"], f"{name}/bias": given[f"{name}.bias"]}
+    values |= {f"layer_norm/{norms[k]}": given[f"layer_norm.{k}"] for k in norms}
+    values["num_heads"] = torch.tensor(2, dtype=torch.int16)
+    types = ["float32", "int8", "int16", "int32", "float16", "bfloat16"]
+    records: list[tuple[str, Any, int]] = []
+    for name, value in values.items():
+        if not value.is_floating_point():
+            records.append((name, value, types.index("int16")))
+        elif kind in ("int8", "int16") and "linear" in name and name.endswith("weight"):
+            scale = 127 / value.abs().amax(1) if kind == "int8" else 1024 / value.abs().max()
+            whole = (value * (scale[:, None] if kind == "int8" else scale)).round()
+            records.append((name, whole.to(getattr(torch, kind)), types.index(kind)))
+            records.append((f"{name}_scale", scale, 0))
+        else:
+            stored = "float32" if kind in ("int8", "int16") else kind
+            records.append((name, value.to(getattr(torch, stored)), types.index(stored)))
+
+    def text(name: str) -> bytes:
+        return struct.pack("<H", len(name) + 1) + name.encode() + b"\0"
+
+    data = struct.pack("<I", 6) + text("WhisperSpec") + struct.pack("<II", 3, len(records))
+    for name, value, number in records:
+        data += text(f"encoder/{name}") + struct.pack(f"<B{value.dim()}I", value.dim(), *value.shape)
+        numbers = value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        data += struct.pack("<BI", number, len(numbers)) + numbers
+    data += struct.pack("<I", 1) + text("decoder/projection/weight") + text("encoder/conv1/weight")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.bin").write_bytes(data)
+    settings = {"alignment_heads": [[0, 0]], "lang_ids": [], "suppress_ids": [], "suppress_ids_begin": []}
+    (folder / "config.json").write_text(json.dumps(settings))
+    return folder

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
+from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from featx.backbones.architectures import Pretrained
 from featx.backbones.audio_input import AudioInput
+from featx.backbones.checkpoint import Checkpoint, open_checkpoint
 from featx.backbones.input_settings import InputSettings
 from featx.backbones.layers.rules import LayerRules
 from featx.backbones.network_input import NetworkInput
+from featx.backbones.sources.hf import ctranslate2
 from featx.backbones.sources.hf.architecture import HfArchitecture
 from featx.backbones.sources.hf.audio_families import FAMILIES
 from featx.backbones.sources.hf.audio_family import AudioFamily
-from featx.backbones.sources.hf.kept_files import read_files
+from featx.backbones.sources.hf.ctranslate2 import MODEL_FILE, states_ctranslate2
 from featx.backbones.sources.hf.networks import quiet, read_config
-from featx.errors import InputError, as_one_error
+from featx.backbones.sources.hf.repository import WEIGHTS_FILES, HfPretrained
+from featx.durable import file_stamp
+from featx.errors import InputError, WeightsError, as_one_error
 from featx.inputs.audio import AudioPreparation
 
 #: The settings of an extractor, and where newer folders have them.
@@ -26,10 +33,54 @@ _EXTRACTOR = "preprocessor_config.json"
 _PROCESSOR = "processor_config.json"
 
 
+@dataclass(frozen=True)
+class HfAudioPretrained(HfPretrained):
+    """The weights of a repository, in the format of transformers or that of CTranslate2."""
+
+    files: ClassVar[tuple[str, ...]] = (*WEIGHTS_FILES, MODEL_FILE)
+
+    def open(self, path: Path) -> Checkpoint:
+        """Open the file, or all that an index names, and check the sha256 that is stated for it."""
+        if path.name != MODEL_FILE:
+            return super().open(path)
+        opened = open_checkpoint(path, sha256=self.repository.stated_sha256(path))
+        return ctranslate2.CTranslate2Checkpoint(opened.path, opened.sha256)
+
+    def tensor_names(self) -> frozenset[str]:
+        """Return the names of the tensors, as the files have them."""
+        path = self.find()
+        if path is None or path.name != MODEL_FILE:
+            return super().tensor_names()
+        return frozenset(ctranslate2.list_names(path))
+
+
 class HfAudioArchitecture(HfArchitecture):
     """The audio network of one folder, or of one repository of the Hugging Face hub."""
 
     input_type: ClassVar[Any] = AudioInput
+    pretrained_type: ClassVar[type[HfPretrained]] = HfAudioPretrained
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The content of its ``config.json``; of CTranslate2's format, what the weights say of it."""
+        if not self._of_ctranslate2:
+            return self._stated_config
+        path = self.repository.fetch(
+            MODEL_FILE,
+            make_error=lambda reason: WeightsError(
+                f"hf:{self.name}: its {MODEL_FILE} is not on this machine and could not be downloaded "
+                f"({reason}){self.repository.advice}"
+            ),
+        )
+        return ctranslate2.read_config(path)
+
+    @cached_property
+    def _stated_config(self) -> dict[str, Any]:
+        return self.repository.read_json("config.json")
+
+    @property
+    def _of_ctranslate2(self) -> bool:
+        return states_ctranslate2(self._stated_config)
 
     @cached_property
     def family(self) -> AudioFamily:
@@ -64,8 +115,13 @@ class HfAudioArchitecture(HfArchitecture):
         return prepare
 
     def kept_files(self) -> dict[str, bytes]:
-        """Return the files of its settings."""
-        return read_files(self.repository)
+        """Return its configuration and the settings of its extractor."""
+        kept = {"config.json": self.config, _EXTRACTOR: self._extractor(f"hf:{self.name}")}
+        return {name: json.dumps(content).encode() for name, content in kept.items()}
+
+    def stamp(self) -> Any:
+        """Return size, time and inode of the settings of its extractor."""
+        return [file_stamp(path) for name in (_EXTRACTOR, _PROCESSOR) if (path := self.repository.find(name))]
 
     def build_for(
         self, inputs: NetworkInput | None, pretrained: Pretrained | None, *, pretrained_style: bool
@@ -94,6 +150,8 @@ class HfAudioArchitecture(HfArchitecture):
         found = self.repository.read_optional_json(_EXTRACTOR)
         if found is None:
             found = (self.repository.read_optional_json(_PROCESSOR) or {}).get("feature_extractor")
+        if found is None and self._of_ctranslate2:
+            return {"feature_size": self.config["num_mel_bins"]}  # as faster-whisper takes it
         if not isinstance(found, dict):
             raise InputError(
                 f"{name}: no {_EXTRACTOR} is with it, which says what the network takes of audio; put the one "
