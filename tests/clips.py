@@ -106,33 +106,57 @@ def write_whisper(folder: Path, *, seed: int = 0, width: int = 32, layers: int =
     return write_network(folder, "WhisperForConditionalGeneration", config, extractor, seed)
 
 
-def write_wav2vec2(
-    folder: Path, *, seed: int = 0, width: int = 32, layers: int = 2, norm: str = "group"
-) -> Path:
+#: Types of networks of samples: their classes in transformers, and settings of their own.
+WAVEFORM_NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "wav2vec2": ("Wav2Vec2", {}),
+    "wav2vec2-stable": ("Wav2Vec2", {"feat_extract_norm": "layer", "do_stable_layer_norm": True}),
+    "hubert": ("Hubert", {}),
+    "hubert-batch-norm": ("Hubert", {"conv_pos_batch_norm": True}),
+    "hubert-stable": ("Hubert", {"feat_extract_norm": "layer", "do_stable_layer_norm": True}),
+    "wavlm": ("WavLM", {"num_buckets": 20, "max_bucket_distance": 40}),
+    "wavlm-stable": ("WavLM", {"do_stable_layer_norm": True}),
+    "unispeech": ("UniSpeech", {}),
+    "unispeech-sat": ("UniSpeechSat", {}),
+    "data2vec-audio": ("Data2VecAudio", {"num_conv_pos_embeddings": 2, "conv_pos_kernel_size": 5}),
+    "sew": ("SEW", {"squeeze_factor": 2}),
+    "sew-d": ("SEWD", {"squeeze_factor": 2, "position_buckets": 16, "share_att_key": True}),
+    "wav2vec2-conformer": ("Wav2Vec2Conformer", {"position_embeddings_type": "relative"}),
+    "wav2vec2-conformer-rotary": ("Wav2Vec2Conformer", {"position_embeddings_type": "rotary"}),
+}
+
+
+def write_wav2vec2(folder: Path, *, seed: int = 0, settings: dict[str, Any] | None = None) -> Path:
     """Write a tiny random wav2vec 2.0, as transformers saves one; return its folder."""
-    config = import_transformers().Wav2Vec2Config(
-        hidden_size=width,
-        num_hidden_layers=layers,
-        num_attention_heads=2,
-        intermediate_size=2 * width,
-        conv_dim=(16, 16, 16),
-        conv_kernel=(10, 3, 3),
-        conv_stride=(5, 4, 4),
-        feat_extract_norm=norm,
-        do_stable_layer_norm=norm == "layer",
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=2,
-        vocab_size=8,
-    )
+    return write_waveform_network(folder, "wav2vec2", seed=seed, settings=settings)
+
+
+def write_waveform_network(
+    folder: Path, name: str, *, seed: int = 0, settings: dict[str, Any] | None = None
+) -> Path:
+    """Write a tiny random network of `WAVEFORM_NETWORKS`, with two layers of 32 numbers; return its folder."""
+    kind, own = WAVEFORM_NETWORKS[name]
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "conv_dim": (16, 16, 16),
+        "conv_kernel": (10, 3, 3),
+        "conv_stride": (5, 4, 4),
+        "num_conv_pos_embeddings": 16,
+        "num_conv_pos_embedding_groups": 2,
+        "vocab_size": 8,
+    }
+    config = getattr(import_transformers(), f"{kind}Config")(**{**sizes, **own, **(settings or {})})
     extractor = {
         "feature_extractor_type": "Wav2Vec2FeatureExtractor",
         "feature_size": 1,
         "sampling_rate": RATE,
         "padding_value": 0.0,
         "do_normalize": True,
-        "return_attention_mask": norm == "layer",
+        "return_attention_mask": "stable" in name,
     }
-    return write_network(folder, "Wav2Vec2Model", config, extractor, seed)
+    return write_network(folder, f"{kind}Model", config, extractor, seed)
 
 
 def write_ctranslate2(folder: Path, whisper: Path, kind: str = "float16") -> Path:

@@ -1,4 +1,4 @@
-"""Whisper in the format of CTranslate2: the rows of the same network of transformers, from any damaged file an error."""
+"""Whisper in the format of CTranslate2: rows as from transformers, and one error of a damaged file."""
 
 import shutil
 import struct
@@ -71,8 +71,10 @@ def test_a_file_cut_anywhere_is_one_error(whisper, tmp_path):
 def test_a_missing_file_is_one_error(whisper, tmp_path):
     folder = write_ctranslate2(tmp_path / "faster", whisper)
     (folder / "model.bin").unlink()
-    with pytest.raises(WeightsError, match=r"its model\.bin is not on this machine"):
+    with pytest.raises(WeightsError, match="no weights are published for it"):
         load_backbone(f"hf:{folder}")
+    with pytest.raises(WeightsError, match=r"its model\.bin is not on this machine"):
+        load_backbone(f"hf:{folder}", weights=None)
 
 
 def test_the_network_in_an_installed_package(whisper, tmp_path, monkeypatch):

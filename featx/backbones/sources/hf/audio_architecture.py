@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from featx.backbones.architectures import Pretrained
@@ -24,9 +25,10 @@ from featx.backbones.sources.hf.audio_family import AudioFamily
 from featx.backbones.sources.hf.ctranslate2 import MODEL_FILE, states_ctranslate2
 from featx.backbones.sources.hf.networks import quiet, read_config
 from featx.backbones.sources.hf.repository import WEIGHTS_FILES, HfPretrained
+from featx.backbones.sources.hf.waveform_networks import PlainLayerRules
 from featx.durable import file_stamp
 from featx.errors import InputError, WeightsError, as_one_error
-from featx.inputs.audio import AudioPreparation
+from featx.inputs.audio import PADDING, AudioPreparation
 
 #: The settings of an extractor, and where newer folders have them.
 _EXTRACTOR = "preprocessor_config.json"
@@ -52,6 +54,10 @@ class HfAudioPretrained(HfPretrained):
         if path is None or path.name != MODEL_FILE:
             return super().tensor_names()
         return frozenset(ctranslate2.list_names(path))
+
+
+#: Largest change by padding, as a share of the largest value.
+_SAME = 1e-3
 
 
 class HfAudioArchitecture(HfArchitecture):
@@ -96,7 +102,7 @@ class HfAudioArchitecture(HfArchitecture):
     @property
     def rules(self) -> LayerRules:  # type: ignore[override]
         """What is known of the layers of its family."""
-        return self.family.rules
+        return self.family.rules_for(self.config)
 
     def prepare_inputs(
         self, pretrained: Pretrained | None, settings: InputSettings, name: str
@@ -131,7 +137,24 @@ class HfAudioArchitecture(HfArchitecture):
 
     def convert(self, tensors: dict[str, Tensor], network: nn.Module, label: str) -> dict[str, Tensor]:
         """Return the tensors of a file under the names of `network`, without those of a decoder or a head."""
-        return self.family.convert(tensors, network, label)
+        config = read_config(self.config, f"hf:{self.name}")
+        return self.family.convert(tensors, network, config, label)
+
+    @torch.inference_mode()
+    def check_values(self, network: nn.Module) -> None:
+        """Refuse a network in which padding changes the states of a window, though it is masked."""
+        window = self.family.trial(read_config(self.config, f"hf:{self.name}"))
+        rules: Any = self.rules
+        if window is None or isinstance(rules, PlainLayerRules):
+            return
+        alone = rules.run(network.eval(), window)
+        behind = torch.full_like(window, PADDING)[:, : window.shape[1] // 2]
+        padded = rules.run(network, torch.cat([window, behind], 1))[:, : alone.shape[1]]
+        if not (padded - alone).abs().max() <= _SAME * alone.abs().max():
+            raise InputError(
+                f"hf:{self.name}: in this network of type {self.config.get('model_type')!r} what stands behind "
+                "a clip in a batch changes its row; take another one"
+            )
 
     def _build(self, config: Any, tensors: Collection[str] | None) -> nn.Module:
         name = f"hf:{self.name}"
@@ -154,7 +177,7 @@ class HfAudioArchitecture(HfArchitecture):
             return {"feature_size": self.config["num_mel_bins"]}  # as faster-whisper takes it
         if not isinstance(found, dict):
             raise InputError(
-                f"{name}: no {_EXTRACTOR} is with it, which says what the network takes of audio; put the one "
-                "of the model there"
+                f"{name}: no {_EXTRACTOR} is with it, which says what the network takes of audio; put the "
+                "one of the model there"
             )
         return found

@@ -133,18 +133,20 @@ def list_variables(file: BinaryIO, size: int) -> dict[str, Variable]:
     A `ValueError` says what is wrong. Nothing is read beyond what the file has.
     """
 
-    def number(kind: str) -> int:
-        width = struct.calcsize(f"<{kind}")
-        data = file.read(width)
-        if len(data) < width:
+    def read(length: int) -> bytes:
+        data = file.read(length)
+        if len(data) < length:
             raise ValueError("it is cut off")
-        return int(struct.unpack(f"<{kind}", data)[0])
+        return data
+
+    def number(kind: str) -> int:
+        return int(struct.unpack(f"<{kind}", read(struct.calcsize(f"<{kind}")))[0])
 
     def text() -> str:
         length = number("H")
         if length > _MOST_NAME:
             raise ValueError(f"a name of {length} bytes")
-        return file.read(length).rstrip(b"\0").decode()
+        return read(length).rstrip(b"\0").decode()
 
     version = number("I")
     if version not in _VERSIONS:
