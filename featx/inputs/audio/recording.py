@@ -10,7 +10,8 @@ import numpy as np
 
 from featx.errors import AudioError, reason_of
 from featx.inputs import Source
-from featx.inputs.audio.decode import decode, frames_of, import_soundfile
+from featx.inputs.audio.decode import decode, frames_of
+from featx.inputs.audio.reader import import_soundfile
 from featx.inputs.audio.source import WHOLE, ClipContent, FileClip, Segment, digest_of_segment
 from featx.inputs.audio.windows import window_starts
 
