@@ -184,7 +184,7 @@ class AudioPreparation:
         """Return start and end of each window of a clip, in seconds of the recording.
 
         `clip` is a content, or samples at the network's rate. The windows of a segment that starts at 10 s
-        start at 10 s too. None ends behind the clip, though the network may hear silence behind a shorter one.
+        start at 10 s too. None ends behind the clip, though the network may hear silence behind it.
         """
         samples, begin = (
             (clip, 0.0) if isinstance(clip, np.ndarray) else (self.samples_of(clip), clip.segment.start)

@@ -278,7 +278,7 @@ def open_reader(file: BinaryIO, id: str) -> Reader:
 
 @functools.cache
 def _forward_file() -> Any:
-    """Return soundfile's class of files, of which reading does not seek; otherwise it does after each block."""
+    """Return soundfile's class of files, changed so that it does not seek after each block that it reads."""
 
     class ForwardFile(import_soundfile().SoundFile):  # type: ignore[misc]
         def seekable(self) -> bool:

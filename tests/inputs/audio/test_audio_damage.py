@@ -1,4 +1,4 @@
-"""Audio files that break off or whose bits have changed: the right samples or one error, and never a crash."""
+"""Audio files that break off or whose bits have changed: the right samples or one error, never a crash."""
 
 from __future__ import annotations
 
@@ -20,9 +20,13 @@ def outcome(data, segment=None):
     try:
         samples, rate = decode(source.read())
     except AudioError as error:
-        assert str(error).startswith("a: ")
-        assert "\n" not in str(error)
-        assert len(str(error)) < 250
+        line = str(error)
+    else:
+        line = ""
+    if line:
+        assert line.startswith("a: ")
+        assert "\n" not in line
+        assert len(line) < 250
         return None
     assert samples.dtype == np.float32
     assert samples.ndim == 1

@@ -76,9 +76,7 @@ def test_a_segment_has_the_samples_of_the_same_audio_cut_by_soundfile(form, codi
 
 @pytest.mark.parametrize(("form", "coding"), [("WAV", "PCM_16"), ("FLAC", "PCM_24"), ("WAV", "FLOAT")])
 @pytest.mark.parametrize("channels", [None, 3])
-def test_a_segment_is_prepared_bit_for_bit_as_a_file_that_was_cut_beforehand(
-    form, coding, channels, tmp_path
-):
+def test_a_segment_is_prepared_as_a_file_that_was_cut_beforehand(form, coding, channels, tmp_path):
     """Cut before averaging and resampling: 22,050 Hz become 16,000."""
     path, cut = tmp_path / "recording", tmp_path / "cut"
     path.write_bytes(encode(sound(4.0, 22050, channels), 22050, form, coding))
@@ -96,9 +94,7 @@ def test_a_segment_is_prepared_bit_for_bit_as_a_file_that_was_cut_beforehand(
 @pytest.mark.parametrize(
     ("form", "coding"), [("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")]
 )
-def test_many_segments_hash_the_recording_once_and_decode_it_once(
-    form, coding, tmp_path, hashed, monkeypatch
-):
+def test_many_segments_hash_and_decode_the_recording_once(form, coding, tmp_path, hashed, monkeypatch):
     path = tmp_path / "recording"
     path.write_bytes(encode(sound(10.0), 16000, form, coding))
     decoded = []
@@ -188,9 +184,7 @@ def test_a_recording_that_changes_between_reading_and_decoding_is_named(form, co
     path.write_bytes(encode(-sound(0.9), 16000, form, coding))
     after = source.read()
     assert after.digest != before.digest
-    assert not np.array_equal(
-        decode(after)[0], decode(EncodedClip("b", encode(sound())).read())[0][3200:6400]
-    )
+    assert decode(after)[0][0] * sound()[3200] < 0
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
