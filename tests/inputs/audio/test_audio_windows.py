@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sound_files import encode, sound
 
-from featx.inputs.audio import AudioPreparation, EncodedClip, SampledClip, Segment, Waveform
+from featx.inputs.audio import (
+    WHOLE,
+    AudioPreparation,
+    EncodedClip,
+    FileClip,
+    SampledClip,
+    Segment,
+    Waveform,
+    decode,
+)
+from featx.inputs.audio.decode import length_of
 from featx.inputs.audio.preparation import SILENT
+from featx.inputs.audio.resample import resample, resampled_length
 from featx.inputs.audio.windows import spread_starts, window_starts
 
 lengths = st.integers(1, 5000)
@@ -83,6 +96,41 @@ def test_there_is_a_time_for_each_window(rate, join):
         assert times[-1][1] == pytest.approx(seconds, abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("form", "coding"), [("WAV", "PCM_16"), ("FLAC", "PCM_16"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")]
+)
+def test_the_length_of_a_clip_is_that_of_its_samples(form, coding, tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(encode(sound(2.0, 24000), 24000, form, coding))
+    for segment in (WHOLE, Segment(0.5, 1.25), Segment(1.5), Segment(0.1, 9.0)):
+        for source in (FileClip("a", path, segment), EncodedClip("a", path.read_bytes(), segment)):
+            samples, rate = decode(source.read())
+            assert length_of(source.read()) == (len(samples), rate)
+    assert length_of(SampledClip("a", sound(), 16000, Segment(0.5)).read()) == (8000, 16000)
+
+
+@given(lengths, st.sampled_from([8000, 11025, 22050, 24000, 44100, 48000, 96000]))
+@settings(max_examples=60, deadline=None)
+def test_the_length_of_resampled_clips_is_known_beforehand(frames, rate):
+    samples = np.zeros(frames, np.float32)
+    assert resampled_length(frames, rate, 16000) == len(resample(samples, rate, 16000))
+
+
+@dataclass(frozen=True)
+class WithMargin(Waveform):
+    """A front end that wants silence around a clip."""
+
+    margin: float = 0.2
+
+
+def test_windows_of_a_clip_within_silence_have_times_of_the_clip():
+    preparation = AudioPreparation(WithMargin(), window=0.5, hop=0.5)
+    clip = SampledClip("a", sound(1.0), 16000).read()
+    times = preparation.window_times(clip)
+    assert len(times) == len(preparation.prepare(clip))
+    np.testing.assert_allclose(times, [(0.0, 0.3), (0.3, 0.8), (0.7, 1.0)])
+
+
 # Silence
 
 
@@ -98,9 +146,13 @@ def test_there_is_a_time_for_each_window(rate, join):
 @pytest.mark.parametrize("rate", [8000, 16000])
 def test_a_clip_of_zeros_is_noted_once_and_prepared(samples, silent, rate):
     notes = []
+
+    def note(name, value=None):
+        notes.append(name)
+
     preparation = AudioPreparation(Waveform(), window=0.5, hop=0.25)
-    prepared = preparation.prepare(SampledClip("a", samples, rate).read(), note=notes.append)
+    prepared = preparation.prepare(SampledClip("a", samples, rate).read(), note=note)
     assert notes.count(SILENT) == silent
-    assert [note for note in notes if note != SILENT] == list(preparation.stages)
+    assert [name for name in notes if name in preparation.stages] == list(preparation.stages)
     assert np.isfinite(prepared).all()
     assert len(prepared) > 1
