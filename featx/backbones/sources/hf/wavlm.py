@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 
 class GatedAttention(nn.Module):
-    """Attention with a bias for the distance of two states, which the state that asks makes stronger or weaker.
+    """Attention with a bias for the distance of two states, which the first makes stronger or weaker.
 
     Parameters
     ----------
