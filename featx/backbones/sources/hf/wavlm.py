@@ -22,6 +22,13 @@ class GatedAttention(nn.Module):
         transformers' attention, whose parameters it takes.
     """
 
+    q_proj: nn.Linear
+    k_proj: nn.Linear
+    v_proj: nn.Linear
+    out_proj: nn.Linear
+    gru_rel_pos_linear: nn.Linear
+    rel_attn_embed: nn.Embedding
+
     def __init__(self, own: Any):
         super().__init__()
         self.num_heads, self.head_dim = own.num_heads, own.head_dim
