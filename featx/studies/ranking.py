@@ -58,7 +58,7 @@ def rank(
 ) -> Ranking:
     """Rank backbones, or layers of them, by scores from the literature and by a linear probe.
 
-    Every image or text goes through each backbone once, which gives all layers and the logits; a second
+    Every image, text or clip goes through each backbone once, which gives all layers and the logits; a second
     ranking comes from the cache. Where the cache has the layers of all inputs and lacks the logits only, none
     goes through the network: there is no LEEP and no NCE then (the layer ``"logits"`` asks for them). There
     is neither for networks of texts. Where the data has a split, the scores are computed on its training
@@ -133,7 +133,7 @@ def rank(
         for depth, (member, X) in enumerate(zip(members, embeddings, strict=True), 1):
             if run.verbose:
                 tell(f"scoring {member.name} {member.layer}")
-            candidate = Candidate(member.name, member.layer, depth, member.dim, {})
+            candidate = Candidate(member.name, member.layer, depth, member.row_dim, {})
             began = time.perf_counter()
             y = np.asarray(used.labels)
             candidate.scores = _score(
