@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -117,7 +117,7 @@ class HfAudioArchitecture(HfArchitecture):
                 f"{name}: window={prepare.window:g} is more than the {longest:g} seconds that the network "
                 "takes"
             )
-        return prepare
+        return replace(prepare, longest=longest)
 
     def kept_files(self) -> dict[str, bytes]:
         """Return its configuration and the settings of its extractor."""

@@ -76,7 +76,7 @@ class ExtractorFrames:
     ----------
     kind : str
         Its class.
-    settings : tuple of (str, value)
+    stated : tuple of (str, value)
         Its settings, in order.
     rate, shortest, bands : int
         As in `FrontEnd`.
@@ -87,7 +87,7 @@ class ExtractorFrames:
     """
 
     kind: str
-    settings: tuple[tuple[str, Any], ...]
+    stated: tuple[tuple[str, Any], ...]
     rate: int
     shortest: int
     bands: int
@@ -97,23 +97,21 @@ class ExtractorFrames:
     @classmethod
     def of(cls, extractor: Any, **facts: Any) -> ExtractorFrames:
         """Return the front end of an extractor that `read_extractor` returned."""
-        settings = tuple(
-            (key, getattr(extractor, key)) for key in sorted(_SETTINGS) if hasattr(extractor, key)
-        )
-        return cls(type(extractor).__name__, settings, extractor.sampling_rate, **facts)
+        stated = tuple((key, getattr(extractor, key)) for key in sorted(_SETTINGS) if hasattr(extractor, key))
+        return cls(type(extractor).__name__, stated, extractor.sampling_rate, **facts)
 
     @property
     def identity(self) -> dict[str, Any]:
         """Class and settings; torchaudio, where it is installed, computes some filter banks in fp32."""
         with quiet() as transformers:
             speech = transformers.utils.is_speech_available()
-        return {"name": self.kind, **dict(self.settings), **({"by": "torchaudio"} if speech else {})}
+        return {"name": self.kind, **dict(self.stated), **({"by": "torchaudio"} if speech else {})}
 
     def positions(self, samples: int) -> int:
         """Return the frames of so many samples."""
         if self.fixed is not None:
             return self.fixed
-        stride = int(dict(self.settings).get("stride", 1))
+        stride = int(dict(self.stated).get("stride", 1))
         return (1 + (max(samples, self.shortest) - _KALDI_FRAME) // self.hop) // stride
 
     def compute(self, samples: np.ndarray, length: int | None = None) -> np.ndarray:
@@ -121,7 +119,7 @@ class ExtractorFrames:
         wanted = self.shortest if self.fixed is not None else max(self.shortest, length or 0)
         if len(samples) < wanted:
             samples = np.pad(samples, (0, wanted - len(samples)))
-        extractor = _extractor(self.kind, self.settings)
+        extractor = _extractor(self.kind, self.stated)
         if self.kind == "ClapFeatureExtractor":
             # Calling the extractor itself would draw from the caller's random numbers.
             most, truncation, padding = extractor.nb_max_samples, extractor.truncation, extractor.padding

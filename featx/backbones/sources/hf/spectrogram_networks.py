@@ -136,7 +136,7 @@ class Clap(AudioFamily):
     def longest(self, config: Any, preparation: AudioPreparation) -> float:
         """Return the seconds that the extractor takes at a time."""
         front: Any = preparation.front_end
-        seconds: float = dict(front.settings)["max_length_s"]
+        seconds: float = dict(front.stated)["max_length_s"]
         return seconds
 
 
