@@ -84,12 +84,9 @@ class ClapLayerRules(PlainLayerRules):
         """Return the states of the last stage behind its norm (n, patches, c)."""
         encoder = getattr(network, "audio_model", network).audio_encoder
         frames = encoder.batch_norm(x[:, None].transpose(1, 3)).transpose(1, 3)
-        fused = None
-        if encoder.enable_fusion:
-            # For a clip that is no longer than a window, transformers gives four times the same, and at
-            # batch 1 always says that the clip is longer.
-            frames, fused = frames.expand(-1, 4, -1, -1), torch.arange(len(x), device=x.device)
-        hidden = encoder.patch_embed(encoder.reshape_mel2img(frames), fused)
+        images = encoder.reshape_mel2img(frames)
+        embed = encoder.patch_embed
+        hidden = _fuse(embed, images) if encoder.enable_fusion else embed(images)
         for stage, resolution in zip(encoder.layers, encoder.input_resolutions, strict=True):
             hidden = stage(hidden, resolution)[0]
         states: Tensor = encoder.norm(hidden)
@@ -100,6 +97,21 @@ class ClapLayerRules(PlainLayerRules):
     def width_of(self, network: Any, shape: Sequence[int]) -> int:
         """Return the numbers of a state, which are more from stage to stage."""
         return shape[-1]
+
+
+def _fuse(embed: Any, images: Tensor) -> Tensor:
+    """Return the patches of images (n, 1, h, w) of networks that fuse a clip with three crops of it.
+
+    A clip that is no longer than a window stands for its crops, and is fused with itself: so does
+    transformers at batch 1.
+    """
+    whole = embed.proj(images)
+    crop = embed.mel_conv2d(images)
+    crops = torch.cat([crop, crop, crop], 3)
+    crops = nn.functional.pad(crops, (0, whole.shape[3] - crops.shape[3]))
+    patches = embed.fusion_model(whole, crops).flatten(2).transpose(1, 2)
+    normed: Tensor = embed.norm(patches)
+    return normed
 
 
 class Clap(AudioFamily):
