@@ -9,15 +9,14 @@ a clip is 0 in each convolution and masked in attention, so that a row is that o
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from featx.backbones.audio_input import is_value, without_padding
-from featx.backbones.sources.hf.audio_family import AudioFamily, HfAudioLayerRules, first_of
+from featx.backbones.sources.hf.audio_family import AudioFamily, HfAudioLayerRules, PlainLayerRules, first_of
 from featx.backbones.sources.hf.extractors import read_extractor
-from featx.backbones.sources.hf.networks import convert_tensors
 from featx.backbones.sources.hf.wavlm import gate_positions
 from featx.inputs.audio import AudioPreparation, Waveform
 
@@ -32,27 +31,23 @@ class WaveformLayerRules(HfAudioLayerRules):
 
     def run(self, network: Any, x: Tensor) -> Tensor:
         """Return the last states (n, t, c)."""
-        states, lengths = self.convolve(network, x)
-        valid = _up_to(lengths, states.shape[1])
+        states, valid = self.convolve(network, x)
         hidden = first_of(network.feature_projection(states)) * valid[:, :, None].to(states.dtype)
         return self.encode(network.encoder, hidden, valid)
 
     def convolve(self, network: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the states of the convolutions (n, t, c), and how many of them each clip has (n,)."""
-        lengths = is_value(x).sum(1)
+        """Return the states of the convolutions (n, t, c), and which of them belong to each clip (n, t)."""
+        valid = is_value(x)
         hidden = without_padding(x)[:, None]
         for layer in network.feature_extractor.conv_layers:
             (kernel,), (stride,) = layer.conv.kernel_size, layer.conv.stride
-            lengths = torch.div(lengths - kernel, stride, rounding_mode="floor") + 1
+            valid = _ends(valid, kernel, stride)
             norm = getattr(layer, "layer_norm", None)
             if isinstance(norm, nn.GroupNorm):
-                convolved = layer.conv(hidden)
-                hidden = layer.activation(
-                    _norm_over_time(norm, convolved, _up_to(lengths, convolved.shape[2]))
-                )
+                hidden = layer.activation(_norm_over_time(norm, layer.conv(hidden), valid))
             else:
                 hidden = layer(hidden)
-        return hidden.transpose(1, 2), lengths
+        return hidden.transpose(1, 2), valid
 
     def encode(self, encoder: Any, hidden: Tensor, valid: Tensor) -> Tensor:
         """Return the states of the transformer."""
@@ -72,7 +67,7 @@ class WaveformLayerRules(HfAudioLayerRules):
 
     def mask_of(self, network: Any, x: Tensor, states: int) -> Tensor:
         """Return which states belong to each clip: bool (n, states)."""
-        return _up_to(state_lengths(network.config, is_value(x).sum(1)), states)
+        return valid_states(network.config, is_value(x))
 
 
 class WavLmLayerRules(WaveformLayerRules):
@@ -91,44 +86,42 @@ class SewLayerRules(WaveformLayerRules):
 
     def run(self, network: Any, x: Tensor) -> Tensor:
         """Return the last states (n, t, c); as in transformers, those beyond a whole group are 0."""
-        states, lengths = self.convolve(network, x)
+        states, valid = self.convolve(network, x)
         states = network.layer_norm(states)
         if network.project_features:
             states = network.feature_projection(states)
-        count = states.shape[1]
-        hidden = (states * _up_to(lengths, count)[:, :, None].to(states.dtype)).transpose(1, 2)
+        hidden = (states * valid[:, :, None].to(states.dtype)).transpose(1, 2)
         encoder, factor = network.encoder, network.config.squeeze_factor
         positions, pooled = encoder.pos_conv_embed(hidden), encoder.pool(hidden)
-        least = min(positions.shape[2], pooled.shape[2])
-        hidden = (pooled[:, :, :least] + positions[:, :, :least]).transpose(1, 2)
-        valid = _up_to(torch.div(lengths, factor, rounding_mode="floor"), least)
-        hidden = self.attend(encoder.layers, encoder.layer_norm(hidden), valid)
+        groups = _ends(valid, factor, factor)
+        count = groups.shape[1]
+        hidden = (pooled + positions[:, :, :count]).transpose(1, 2)
+        hidden = self.attend(encoder.layers, encoder.layer_norm(hidden), groups)
         split = encoder.upsample(hidden)
-        split = split * valid.repeat_interleave(factor, 1)[:, :, None].to(split.dtype)
-        return nn.functional.pad(split, (0, 0, 0, count - split.shape[1]))
+        split = split * groups[:, :, None].expand(-1, -1, factor).flatten(1, 2)[:, :, None].to(split.dtype)
+        return nn.functional.pad(split, (0, 0, 0, states.shape[1] - factor * count))
 
     def mask_of(self, network: Any, x: Tensor, states: int) -> Tensor:
         """Return which states belong to each clip, also of those in the transformer."""
-        config = network.config
-        lengths, most = (
-            state_lengths(config, count) for count in (is_value(x).sum(1), torch.tensor(x.shape[1]))
-        )
-        if states < int(most):
-            lengths = torch.div(lengths, config.squeeze_factor, rounding_mode="floor")
-        return _up_to(lengths, states)
+        valid = valid_states(network.config, is_value(x))
+        factor = network.config.squeeze_factor
+        return valid if states == valid.shape[1] else _ends(valid, factor, factor)
 
 
-class PlainLayerRules(HfAudioLayerRules):
-    """The network's own forward pass; only windows of one length share a batch."""
+class RotaryPositions(nn.Module):
+    """The angles of rotary positions, which transformers keeps between calls, for all threads."""
 
-    def run(self, network: Any, x: Tensor) -> Tensor:
-        """Return the last states (n, t, c)."""
-        states: Tensor = network(x)[0]
-        return states
+    def __init__(self, own: Any):
+        super().__init__()
+        self.inv_freq: Tensor
+        stored = "inv_freq" not in own._non_persistent_buffers_set
+        self.register_buffer("inv_freq", own.inv_freq, persistent=stored)
 
-    def mask_of(self, network: Any, x: Tensor, states: int) -> Tensor:
-        """Return that all states count."""
-        return torch.ones((x.shape[0], states), dtype=torch.bool, device=x.device)
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return cosines and sines for states (n, t, c), as (2, t, 1, 1, numbers of a head)."""
+        places = torch.arange(hidden.shape[1], device=self.inv_freq.device).to(self.inv_freq.dtype)
+        angles = (places[:, None] * self.inv_freq).repeat(1, 2)[:, None, None, :]
+        return torch.stack([angles.cos(), angles.sin()]).to(hidden.dtype)
 
 
 class WaveformFamily(AudioFamily):
@@ -141,8 +134,6 @@ class WaveformFamily(AudioFamily):
     rules : HfAudioLayerRules
     """
 
-    masks: ClassVar[bool] = True
-
     def __init__(self, network: str, rules: HfAudioLayerRules):
         self.network, self._rules = network, rules
         self._plain = PlainLayerRules()
@@ -154,18 +145,8 @@ class WaveformFamily(AudioFamily):
     def build(self, config: Any, transformers: Any, tensors: Collection[str] | None) -> nn.Module:
         """Build the network, with initial values."""
         network: nn.Module = getattr(transformers, self.network)(config)
-        if hasattr(network, _HIDDEN):
-            delattr(network, _HIDDEN)
         gate_positions(network)
-        return network
-
-    def convert(
-        self, tensors: dict[str, Tensor], network: nn.Module, config: Any, label: str
-    ) -> dict[str, Tensor]:
-        """Return the tensors under the names of `network`, without those of heads and of training."""
-        found = convert_tensors(tensors, network, None, label)
-        own = network.state_dict().keys()
-        return {key: value for key, value in found.items() if key in own}
+        return hold_no_positions(leave_out_hidden(network))
 
     def prepare(self, config: Any, stated: Mapping[str, Any], name: str) -> AudioPreparation:
         """Return the preparation: samples, of mean 0 and variance 1 where that is stated."""
@@ -181,6 +162,21 @@ class WaveformFamily(AudioFamily):
         return torch.randn((1, samples), generator=torch.Generator().manual_seed(0))
 
 
+def leave_out_hidden(network: Any) -> Any:
+    """Take off what training puts in place of states that it hides, and return the network."""
+    if hasattr(network, _HIDDEN):
+        delattr(network, _HIDDEN)
+    return network
+
+
+def hold_no_positions(network: Any) -> Any:
+    """Put `RotaryPositions` in place of those that are kept between calls, and return the network."""
+    positions = getattr(network.encoder, "embed_positions", None)
+    if hasattr(positions, "cached_rotary_positional_embedding"):
+        network.encoder.embed_positions = RotaryPositions(positions)
+    return network
+
+
 def fewest_samples(config: Any, states: int) -> int:
     """Return the samples of which the convolutions make so many states."""
     for kernel, stride in reversed(list(zip(config.conv_kernel, config.conv_stride, strict=True))):
@@ -188,16 +184,19 @@ def fewest_samples(config: Any, states: int) -> int:
     return states
 
 
-def state_lengths(config: Any, samples: Tensor) -> Tensor:
-    """Return the states that the convolutions make of so many samples."""
+def valid_states(config: Any, valid: Tensor) -> Tensor:
+    """Return which states the convolutions make of valid samples alone: bool (n, states), of (n, t)."""
     for kernel, stride in zip(config.conv_kernel, config.conv_stride, strict=True):
-        samples = torch.div(samples - kernel, stride, rounding_mode="floor") + 1
-    return samples
+        valid = _ends(valid, kernel, stride)
+    return valid
 
 
-def _up_to(lengths: Tensor, count: int) -> Tensor:
-    """Return which of `count` positions come before the end of each clip: bool (n, count)."""
-    return torch.arange(count, device=lengths.device) < lengths[:, None]
+def _ends(valid: Tensor, kernel: int, stride: int) -> Tensor:
+    """Return whether the last of the positions under each step of a kernel is valid: bool (n, steps).
+
+    What is valid comes first, so all positions under the step are.
+    """
+    return valid[:, kernel - 1 :: stride]
 
 
 def _norm_over_time(norm: nn.GroupNorm, hidden: Tensor, valid: Tensor) -> Tensor:
@@ -235,6 +234,5 @@ WAVEFORM_FAMILIES: dict[str, AudioFamily] = {
     "unispeech-sat": WaveformFamily("UniSpeechSatModel", WaveformLayerRules()),
     "data2vec-audio": WaveformFamily("Data2VecAudioModel", WaveformLayerRules()),
     "sew": WaveformFamily("SEWModel", SewLayerRules()),
-    "sew-d": WaveformFamily("SEWDModel", PlainLayerRules()),
     "wav2vec2-conformer": WaveformFamily("Wav2Vec2ConformerModel", PlainLayerRules()),
 }
