@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from featx.backbones.architectures import Architecture, BackboneSource, Pretrained
+from featx.backbones.audio_settings import describes_audio
 from featx.backbones.checkpoint import Checkpoint
 from featx.backbones.audio_input import AudioInput
 from featx.backbones.graphs.audio import (
@@ -30,7 +31,6 @@ from featx.backbones.graphs.audio import (
     AudioGraphRules,
     audio_input,
     read_audio_preparation,
-    takes_audio,
 )
 from featx.backbones.graphs.network import Graph, GraphInput, GraphLayerRules, GraphNetwork
 from featx.backbones.graphs.texts import TextGraphInput, TextGraphRules, read_text_preparation
@@ -174,7 +174,7 @@ class GraphArchitecture(Architecture):
             return prepare
         assert self.opened is not None
         taken = self.opened.graph.input
-        if takes_audio(described, settings):
+        if describes_audio(described, settings.preprocessing):
             settings.require("clip", name)
             found, taken, self.pooling = read_audio_preparation(audio_input(taken), described, settings, name)
             self.opened = self.opened.of_audio(taken)
