@@ -16,6 +16,7 @@ from featx.backbones.layers.rules import LayerRules
 from featx.backbones.layers.tracing import DROPOUTS, output_of, trace
 from featx.backbones.own.copying import copy_sharing_parameters
 from featx.errors import InputError, reason_of
+from featx.inputs.audio import PADDING
 from featx.kinds import with_article
 
 #: Modules that turn class scores into class scores.
@@ -34,7 +35,9 @@ class ModuleChecks:
     def __init__(self, network: nn.Module, inputs: ImageInput | AudioInput, label: str):
         self.network, self.inputs, self.label = network, inputs, label
         if isinstance(inputs, AudioInput):
-            self._images = torch.from_numpy(inputs.preparation.reference_batch(2))
+            clips = torch.from_numpy(inputs.preparation.reference_batch(2))
+            whole = (clips.flatten(2)[:, :, 0] if clips.dim() > 2 else clips) != PADDING
+            self._images = clips[:, : int(whole.sum(1).min())]
         else:
             draw = torch.Generator().manual_seed(0)
             self._images = torch.randn(inputs.example(2).shape, generator=draw)
