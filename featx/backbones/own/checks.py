@@ -169,7 +169,7 @@ class ModuleChecks:
 
     def require_any_length(self) -> None:
         """Refuse a module of audio that takes windows of one length, unless all have that length."""
-        if self.inputs.preparation.pad:
+        if not isinstance(self.inputs, AudioInput) or self.inputs.preparation.pad:
             return
         longer = torch.cat([self._images, self._images[:, : 1 + self._images.shape[1] // 3]], 1)
         self._run(copy_sharing_parameters(self.network), longer)
@@ -187,14 +187,14 @@ class ModuleChecks:
             again = self._run(module, self._images)
         if not _close(rows, again):
             raise InputError(
-                f"{self.label}: it gives the same {self.inputs.kind}s different rows in two runs, also in eval mode; let "
+                f"{self.label}: it gives the same {kind}s different rows in two runs, also in eval mode; let "
                 "its random parts follow the mode, as in dropout(x, training=self.training)"
             )
         alone = torch.cat([self._run(module, self._images[i : i + 1]) for i in range(2)])
         if not _close(rows, alone):
             raise InputError(
-                f"{self.label}: the row of {with_article(kind)} depends on the other {kind}s of its batch, also in eval "
-                "mode; a BatchNorm must keep running statistics, and forward must not call train()"
+                f"{self.label}: the row of {with_article(kind)} depends on the other {kind}s of its batch, "
+                "also in eval mode; a BatchNorm must keep running statistics, and forward must not call train()"
             )
 
     def _run(self, network: nn.Module, images: Tensor) -> Any:

@@ -15,10 +15,10 @@ from typing import Any
 from torch import nn
 
 from featx.backbones.architectures import Pretrained
+from featx.backbones.audio_settings import describes_audio
 from featx.backbones.backbone import Backbone
 from featx.backbones.checkpoint import Checkpoint, open_checkpoint
 from featx.backbones.graphs.files import read_sidecar, sidecar
-from featx.backbones.audio_settings import describes_audio
 from featx.backbones.input_settings import InputSettings
 from featx.backbones.loading import fill, random_network, values_sha256
 from featx.backbones.own.copying import copy_module

@@ -163,8 +163,8 @@ class KaldiFrames:
             return kaldi.OnlineFbank(options) if self.name == "fbank" else kaldi.OnlineMfcc(options)
         except ValueError as error:  # a filter lies between two frequencies of the spectrum
             raise InputError(
-                f"preprocessing: {filters['num_bins']} filters are too many at {self.rate} Hz; take fewer bands "
-                "or a higher rate"
+                f"preprocessing: {filters['num_bins']} filters are too many at {self.rate} Hz; take fewer "
+                "bands or a higher rate"
             ) from error
 
 
