@@ -187,8 +187,8 @@ class ModuleChecks:
             again = self._run(module, self._images)
         if not _close(rows, again):
             raise InputError(
-                f"{self.label}: it gives the same {kind}s different rows in two runs, also in eval mode; let "
-                "its random parts follow the mode, as in dropout(x, training=self.training)"
+                f"{self.label}: it gives the same {kind}s different rows in two runs, also in eval mode; "
+                "let its random parts follow the mode, as in dropout(x, training=self.training)"
             )
         alone = torch.cat([self._run(module, self._images[i : i + 1]) for i in range(2)])
         if not _close(rows, alone):

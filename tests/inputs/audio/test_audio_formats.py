@@ -259,10 +259,7 @@ def test_a_missing_package_names_the_extra(package, monkeypatch):
 def test_segments_outside_the_recording_are_named():
     for data in (WAV, encode(sound(), 16000, "MP3", "MPEG_LAYER_III")):
         assert message_of(data, Segment(2.0)) == "its segment starts at 2 s, and it lasts 1 s"
-        assert (
-            message_of(data, Segment(0.5, 0.50001))
-            == "its segment 0.5-0.50001 s holds no sample at 16,000 Hz"
-        )
+        assert message_of(data, Segment(0.5, 0.50001)) == "its segment 0.5-0.50001 s holds no sample at 16,000 Hz"
         assert len(decoded(data, Segment(0.75, 9.0))[0]) == 4000
     with pytest.raises(AudioError, match=r"its end, 1 s, is not behind its start, 2 s"):
         ClipContent.of_bytes(WAV, "a", Segment(2.0, 1.0))
