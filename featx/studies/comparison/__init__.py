@@ -121,7 +121,7 @@ def compare(
         Options of the network, of reading and of the run, as in `featx.extract`. A GPU that `device` names
         also computes the large products of the probes; with ``"auto"`` they are computed on the CPU. What
         `checks` finds is kept beside the cache, so that the next study of the same data finds it again.
-        Without the checks, copies of a picture or text count as different ones, and the result says so.
+        Without the checks, copies of a picture, text or clip count as different ones, and the result says so.
 
     Returns
     -------
