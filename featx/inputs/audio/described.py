@@ -112,7 +112,6 @@ class DescribedFrontEnd:
     @property
     def settings(self) -> dict[str, Any]:
         """What `preprocessing` may change."""
-        axes = {} if self.axes is None else {"axes": list(self.axes)}
         return {
             "features": self.features,
             "rate": self.rate,
@@ -121,7 +120,7 @@ class DescribedFrontEnd:
             "fill": self.fill,
             "margin": float(self.margin),
             "shortest": float(self.shortest_window),
-            **axes,
+            "axes": None if self.axes is None else list(self.axes),
         }
 
     @property
