@@ -81,11 +81,7 @@ class AudioGraphInput(NamedTuple):
         for values in x.detach().to("cpu").float().numpy():
             first = values if values.ndim == 1 else values[:, 0]
             kept = values[first > PADDING / 2].transpose(self.order)
-            yield {
-                self.name: np.ascontiguousarray(
-                    np.expand_dims(kept, (0, *(i + 1 for i in self.ones))), self.dtype
-                )
-            }
+            yield {self.name: np.ascontiguousarray(np.expand_dims(kept, (0, *(i + 1 for i in self.ones))), self.dtype)}
 
 
 class AudioGraphRules(GraphLayerRules):
@@ -182,10 +178,7 @@ def _axes(taken: AudioGraphInput, front: DescribedFrontEnd) -> tuple[str, ...]:
     length = {ONE: 1, BANDS: front.bands}
     fitting = [axes for axes in found if _fits(axes, taken.dims, length)]
     if len(fitting) > 1:  # an axis of that very length before one of any length
-        exact = [
-            sum(length.get(axis) == side for axis, side in zip(axes, taken.dims, strict=True))
-            for axes in fitting
-        ]
+        exact = [sum(length.get(axis) == side for axis, side in zip(axes, taken.dims, strict=True)) for axes in fitting]
         fitting = [axes for axes, count in zip(fitting, exact, strict=True) if count == max(exact)]
     shape = ", ".join("any" if side is None else str(side) for side in taken.dims)
     if not fitting:

@@ -284,9 +284,7 @@ def graph_input(
         )
     if dims[0] not in (None, 1):
         of = "images" if is_image else "inputs"
-        raise InputError(
-            f"{where}: takes {dims[0]} {of} at once; export it for one, or for any number of them"
-        )
+        raise InputError(f"{where}: takes {dims[0]} {of} at once; export it for one, or for any number of them")
     if not is_image:
         return AudioGraphInput(name, str(dtype), tuple(dims[1:]))
     assert dtype is not None

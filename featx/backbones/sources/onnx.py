@@ -39,18 +39,7 @@ _AFTER |= _PASSING | _FLATTENING
 _SCORES = {"Softmax", "LogSoftmax", "Sigmoid"}
 #: Operators whose output has its channels on axis 1, and those that work on each value.
 _WITH_CHANNELS = {"Conv", "BatchNormalization", "InstanceNormalization"} | _POOLING - {"ReduceMean"}
-_OF_EACH_VALUE = _PASSING | {
-    "Relu",
-    "LeakyRelu",
-    "PRelu",
-    "Elu",
-    "Clip",
-    "Max",
-    "Add",
-    "Mul",
-    "Sigmoid",
-    "Tanh",
-}
+_OF_EACH_VALUE = _PASSING | {"Relu", "LeakyRelu", "PRelu", "Elu", "Clip", "Max", "Add", "Mul", "Sigmoid", "Tanh"}
 #: Domains of operators that ONNX Runtime itself implements.
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 _METADATA = "preprocessing"

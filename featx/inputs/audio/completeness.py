@@ -68,8 +68,7 @@ def check_header(rate: int, channels: int, id: str) -> None:
         )
     if not 1 <= channels <= MOST_CHANNELS:
         raise AudioError(
-            id,
-            f"its header states {channels:,} channels, expected 1 to {MOST_CHANNELS:,}; the file is damaged",
+            id, f"its header states {channels:,} channels, expected 1 to {MOST_CHANNELS:,}; the file is damaged"
         )
 
 
@@ -106,7 +105,9 @@ def _check_chunks(file: BinaryIO, form: str, size: int, id: str) -> int | None:
         elif name in (b"data", b"SSND"):
             is_open = _check_samples(file, form, order, length if real is None else real, size - at, id)
             return at - 4 if is_open else None
-    raise AudioError(id, f"a truncated or damaged {form} file: it has no chunk of samples; copy it again")
+    raise AudioError(
+        id, f"a truncated or damaged {form} file: it has no chunk of samples; copy it again"
+    )
 
 
 def _check_samples(file: BinaryIO, form: str, order: str, length: int, there: int, id: str) -> bool:
@@ -191,10 +192,7 @@ def _check_ogg(file: BinaryIO, size: int, id: str) -> None:
         data = file.read(sum(laces))
         if len(head) < 27 or len(laces) < head[26] or len(data) < sum(laces):
             raise AudioError(id, f"a truncated Ogg file: it breaks off after {size:,} bytes; copy it again")
-        if (
-            _ogg_checksum(head[:22] + bytes(4) + head[26:] + laces + data)
-            != struct.unpack("<I", head[22:26])[0]
-        ):
+        if _ogg_checksum(head[:22] + bytes(4) + head[26:] + laces + data) != struct.unpack("<I", head[22:26])[0]:
             raise AudioError(id, f"a damaged Ogg file: the page at byte {at:,} has changed; copy it again")
         ended = bool(head[5] & 4)
         at += 27 + len(laces) + len(data)
