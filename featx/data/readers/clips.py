@@ -22,7 +22,7 @@ from featx.inputs.audio import SOURCES, WHOLE, LazyClip, Segment, as_source, is_
 from featx.inputs.audio.signatures import sniff_audio
 from featx.inputs.audio.source import check_samples
 from featx.inputs.image import is_image_file
-from featx.options.checks import short
+from featx.options.checks import short, shown
 
 EXPECTED_CLIPS = (
     "the path or bytes of an audio file, samples with their rate as (samples, rate) or "
@@ -201,7 +201,10 @@ def make_clip_sources(
 def clip_source(row: Any, at: str, id: str, finder: PathFinder, segment: Segment = WHOLE) -> Source:
     """Return the source of one clip; `DatasetError`, which names `at`, for what is none."""
     if is_encoded(row):
-        row = row["bytes"] if row["bytes"] is not None else row.get("path")
+        data = row["bytes"]
+        if data is not None and not isinstance(data, (bytes, bytearray, memoryview)):
+            raise DatasetError(f"{at}: expected the bytes of a file, got {shown(data)}")
+        row = row.get("path") if data is None else data
     elif isinstance(row, Mapping) and "array" in row:
         row = _frames_first(row["array"]), row.get("sampling_rate")
     elif hasattr(row, "get_all_samples"):  # a decoder of torchcodec, which decodes when it is asked
@@ -209,11 +212,13 @@ def clip_source(row: Any, at: str, id: str, finder: PathFinder, segment: Segment
     if is_missing(row):
         raise DatasetError(f"{at}: no clip, got {row!r}; every row needs one")
     if isinstance(row, (str, os.PathLike)):
+        if is_image_file(row):
+            raise DatasetError(f"{at}: {short(row)} is the path of an image among clips; give them apart")
         row = finder.find(os.path.expanduser(os.fspath(row)))
     elif isinstance(row, (tuple, list)) and len(row) == 2:
         row = _checked(_samples_of(row[0]), _plain_rate(row[1]), at)
     elif not isinstance(row, (bytes, bytearray, memoryview, *SOURCES)):
-        raise DatasetError(f"{at}: expected {EXPECTED_CLIPS}; got {short(row)} ({type(row).__name__})")
+        raise DatasetError(f"{at}: expected {EXPECTED_CLIPS}; got {shown(row)}")
     made = as_source(row, id)
     return made if segment.is_whole else replace(made, segment=segment)  # type: ignore[type-var]
 
