@@ -26,7 +26,7 @@ def clips(tmp_path):
 
 
 def segments(folder, *, more="", recordings=4, each=4):
-    """Write recordings and a table of their segments; `more` is a further column, such as ``speaker=s{k}``."""
+    """Write recordings and a table of their segments; `more` is a column, such as ``speaker=s{k}``."""
     name, _, cell = more.partition("=")
     for r in range(recordings):
         write_sound(folder / f"r{r}.wav", np.linspace(0, (r + 1) / 10, 8000, dtype=np.float32))
