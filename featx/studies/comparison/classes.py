@@ -97,7 +97,7 @@ def compare_classes(data: StudyData, options: TaskOptions) -> Comparison:
     pick = recommended(methods, tests.fine_tuning)
     group_effect = measure_group_effect(data, first, methods, pick, units, options)
     warnings = warnings_of(checks) if options.checks else [unchecked(data.kind)]
-    warnings += note_shared_groups(shared)
+    warnings += note_shared_groups(shared, data.first.groups is not None)
     if per_class is not None:
         few = min(per_class) < FEW_GROUPS
         (warnings if few else checks["notes"]).append(

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from featx.data.readers.division import RECORDING
 from featx.data.splits import Split, make_split
 from featx.kinds import count_of
 from featx.metrics import Interval, proportion_interval
@@ -42,7 +43,7 @@ def describe_shared_groups(data: StudyData, split: Split) -> list[dict[str, Any]
     Each is ``{column, values, shared}``: the number of its values, and of those in training and in test. A
     column that says the same as the label is none.
     """
-    columns = getattr(data.dataset, "group_like", None) or {}
+    columns = {} if data.dataset is None else data.dataset.group_like
     found = []
     for column, values in columns.items():
         values = np.asarray(values).astype(str)
@@ -61,8 +62,11 @@ def _names_the_label(values: np.ndarray, labels: np.ndarray) -> bool:
     return len(pairs) == len({value for value, _ in pairs}) == len({label for _, label in pairs})
 
 
-def note_shared_groups(shared: Sequence[dict[str, Any]]) -> list[str]:
-    """Say that groups are in training and in test, and which options measure accuracy on new ones."""
+def note_shared_groups(shared: Sequence[dict[str, Any]], grouped: bool = False) -> list[str]:
+    """Say that groups are in training and in test, and which options measure accuracy on new ones.
+
+    Recordings are the groups by default, unless the data is `grouped` by a column.
+    """
     notes = []
     for one in shared:
         column, n, both = str(one["column"]), one["values"], one["shared"]
@@ -71,9 +75,10 @@ def note_shared_groups(shared: Sequence[dict[str, Any]]) -> list[str]:
             said = f"all {n:,} {nouns} are" if n > 1 else f"the only {column} is"
         else:
             said = f"{both:,} of {n:,} {nouns} {'is' if both == 1 else 'are'}"
+        options = "" if column == RECORDING and not grouped else f"--group {column} "
         notes.append(
             f"{said} in training and in test: on new {nouns} it may be less accurate; "
-            f"--group {column} --split-by group measures that"
+            f"{options}--split-by group measures that"
         )
     return notes
 
@@ -154,7 +159,7 @@ def measure_group_effect(
             }
         )
     return {
-        "column": getattr(data.dataset, "group_name", None),
+        "column": None if data.dataset is None else data.dataset.group_name,
         "groups": len(np.unique(groups)),
         "test_groups": n_groups,
         "n_test": n_test,

@@ -90,7 +90,7 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
     shared = describe_shared_groups(data, split)
     warnings = [
         NO_FINE_TUNING,
-        *note_shared_groups(shared),
+        *note_shared_groups(shared, data.first.groups is not None),
         *note_unused_share(split, options.test_size),
     ]
     if not options.checks:
