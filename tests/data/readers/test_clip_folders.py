@@ -9,7 +9,7 @@ from spoken import write_sound
 from featx.data import load_dataset, read_folder, require_labelled
 from featx.data.readers.folder_listing import list_inputs
 from featx.errors import AudioError, DatasetError
-from featx.inputs.audio import FileClip
+from featx.inputs.audio import FileClip, decode
 
 
 def fill(folder, *names):
@@ -106,6 +106,13 @@ def test_messages_are_about_clips(tmp_path):
         read_folder(fill(tmp_path / "none", "a.docx"))
     with pytest.raises(DatasetError, match=r"the clips have no labels; .*for segments: start and end, too"):
         require_labelled(read_folder(tmp_path / "packed"))
+
+
+def test_audio_that_cannot_be_decoded_counts_and_is_reported(tmp_path):
+    dataset = read_folder(fill(tmp_path, "a/1.wav", "a/2.m4a", "b/3.m4a"))
+    assert dataset.ids == ["a/1.wav", "a/2.m4a", "b/3.m4a"]
+    with pytest.raises(AudioError, match=r"b/3.m4a"):
+        decode(dataset.inputs[2].read())
 
 
 def test_a_single_file_is_a_clip_by_name_or_content(tmp_path):
