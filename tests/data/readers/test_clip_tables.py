@@ -40,7 +40,7 @@ def times(dataset):
     return [(clip.segment.start, clip.segment.stop) for clip in dataset.inputs]
 
 
-@pytest.mark.parametrize("column", ["path", "audio", "wav", "audio_filepath", "filename", "file"])
+@pytest.mark.parametrize("column", ["path", "audio", "wav", "audio_filepath", "filename", "file", "clip"])
 def test_a_column_of_audio_files_makes_clips(folder, column):
     dataset = read_table(table(folder, f"{column},label\nr0.wav,a\nr1.wav,b\nr2.wav,a\n"))
     assert dataset.kind == "clip"
@@ -54,6 +54,11 @@ def test_a_column_of_files_that_are_no_audio_is_not_taken_for_clips(folder):
     message = refused(folder, "filename,label\nr0.png,a\nr1.png,b\n")
     assert "missing column path" in message
     assert "rename 'filename' to path" in message
+
+
+def test_a_table_of_texts_may_name_clips(folder):
+    dataset = read_table(table(folder, "text,clip,label\nhello there,r0.wav,a\nbye now,r1.wav,b\n"))
+    assert dataset.kind == "text"
 
 
 def test_rows_are_segments_by_start_and_end(folder):
