@@ -6,6 +6,7 @@ from featx.inputs.audio.front_ends import FrontEnd, Waveform
 from featx.inputs.audio.preparation import PADDING, AudioPreparation
 from featx.inputs.audio.source import (
     AUDIO_SUFFIXES,
+    FOREIGN_SUFFIXES,
     SOURCES,
     WHOLE,
     ClipContent,
@@ -20,6 +21,7 @@ from featx.inputs.audio.source import (
 
 __all__ = [
     "AUDIO_SUFFIXES",
+    "FOREIGN_SUFFIXES",
     "PADDING",
     "SOURCES",
     "WHOLE",

@@ -25,14 +25,17 @@ from featx.inputs.files import file_stat_key, read_source_file
 
 #: Suffixes of audio files.
 AUDIO_SUFFIXES = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64")
+#: Those of audio that cannot be decoded. It counts, so that it is reported and not silently left out.
+FOREIGN_SUFFIXES = (".m4a", ".aac", ".wma", ".amr", ".ape", ".wv", ".caf")
+_SUFFIXES = AUDIO_SUFFIXES + FOREIGN_SUFFIXES
 #: Most bytes of a file that is read: four hours of 16-bit stereo at 48 kHz.
 MAX_FILE_BYTES = 2**32
 EXPECTED = "the path of an audio file, its bytes, or samples with their rate"
 
 
 def is_audio_file(name: str) -> bool:
-    """Whether a file of this name holds audio, by its suffix."""
-    return name.lower().endswith(AUDIO_SUFFIXES)
+    """Whether a file of this name holds audio, by its suffix; also such audio as cannot be decoded."""
+    return name.lower().endswith(_SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True)
