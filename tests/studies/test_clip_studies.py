@@ -84,7 +84,7 @@ def test_no_page_or_table_of_clips_speaks_of_other_kinds(compared, run, tmp_path
 
 def test_copies_of_a_clip_in_another_file_are_leaks(run, tmp_path):
     """The FLAC file of a recording, and a quieter one, are in test while the WAV file trains."""
-    samples = np.rint(say(0, 7) * 32767) / 32768
+    samples = np.rint(say(0, 77) * 32767) / 32768
     clips = list(spoken_words(3, 10, 1).inputs)
     labels = list(np.repeat(np.arange(3), 10))
     for name, one in (("a.wav", samples), ("b.flac", samples), ("c.wav", samples / 4)):
@@ -97,17 +97,14 @@ def test_copies_of_a_clip_in_another_file_are_leaks(run, tmp_path):
         data, backbones=run["backbone"], classifiers=["logreg"], baseline="none", n_boot=20, **options
     )
     leaks = {pair["test"]: pair["train"] for pair in found.hygiene["leaks"]["pairs"]}
-    assert leaks["b.flac"] == "a.wav"
+    assert leaks["b.flac"] == leaks["c.wav"] == "a.wav"
     assert "test clips" in found.warnings[0]
-    assert (
-        "clips that were trained on" in found.warnings[0]
-        or "is a clip that was trained on" in found.warnings[0]
-    )
-    assert {"a.wav", "b.flac"} <= set(found.samples)
+    assert re.search("(is a clip|are clips) that (was|were) trained on", found.warnings[0])
+    assert {"a.wav", "b.flac", "c.wav"} <= set(found.samples)
     assert all(isinstance(sample, ClipSample) for sample in found.samples.values())
     taken = take_fingerprints(clips, DEFAULT_RUN)
-    assert taken.contents()[30] == taken.contents()[31] != taken.contents()[32]
-    assert int(taken.hashes()[30] ^ taken.hashes()[32]).bit_count() <= 8
+    assert len(set(taken.contents()[30:].tolist())) == 1
+    assert len(set(taken.contents().tolist())) == 31
 
 
 def test_clips_that_cannot_be_read_have_no_fingerprints(tmp_path):
