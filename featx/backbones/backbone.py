@@ -45,7 +45,7 @@ class Backbone:
     pooling : {"avg", "max", "cls", "patches", "cls+patches", "none", "identity"}
         How positions become one vector; ``"identity"`` when the layer is a vector already.
     dim : int
-        Length of an embedding.
+        Length of an embedding, of one input of the network.
     tap : Tap
         Layer and pooling with what pooling must know of the layer's output.
     preprocessing : Preprocessing
@@ -99,6 +99,11 @@ class Backbone:
         return self.preprocessing
 
     @property
+    def row_dim(self) -> int:
+        """Length of a row: `dim`, or several times that where rows of windows stand side by side."""
+        return self.preparation.joined_dim(self.dim)
+
+    @property
     def inputs(self) -> NetworkInput:
         """The step from prepared inputs to the network's tensors."""
         return self.architecture.input_type(self.preparation)
@@ -113,14 +118,14 @@ class Backbone:
         """Everything that changes an embedding, except the preparation, as plain data.
 
         A user's weights are called ``"checkpoint"`` and not by the file's name, because a renamed file gives
-        the same numbers; the sha256 tells files apart.
+        the same numbers; the sha256 tells files apart. A backbone without weights says ``"none"``.
         """
         if self.weights_name is None:
             weights = "random"
         elif self.pretrained is not None:
             weights = self.pretrained.name
         else:
-            weights = self.weights_name if self.checkpoint is None else "checkpoint"
+            weights = self.weights_name if self.checkpoint is None else self.checkpoint.called
         return {
             "architecture": self.architecture.identity_name,
             "source": self.architecture.source,
@@ -224,15 +229,16 @@ class Backbone:
         Each block is a list of names, of modules or (class token, position embedding) of parameters. A
         convolution and the norm that follows it are one block; so is a stage of a ResNet (``layer1``), a
         child of ``features``, or a block of a transformer. The patch embedding of a transformer is its first
-        block, with tokens and position embedding; its last norm belongs to the last block. Layers behind the
-        embedding, which a network that is read by hooks has, belong to no block.
+        block, with tokens and position embedding; of a network of audio, the convolutions at the input are the
+        first blocks. The last norm belongs to the last block. Layers behind the embedding, which a network
+        that is read by hooks has, belong to no block.
         """
         ran = None
         if isinstance(module, HookedFeatures):
             parameter = next(module.parameters())
             inputs = self.inputs.example(1, parameter.device)
             ran = [f"network.{name}" for name in modules_before(module, inputs)]
-        if self.kind == "text":
+        if self.kind == "text" or (self.kind == "clip" and self.is_transformer):
             return add_tables(module, group_transformer(module, ran))
         if self.is_transformer:
             return group_transformer(module, ran)

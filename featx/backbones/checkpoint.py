@@ -15,7 +15,7 @@ import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -41,6 +41,9 @@ _PREFIXES = ("module.", "_orig_mod.", "model.")
 class Checkpoint:
     """A file of weights, and the sha256 of the whole file in 64 hexadecimal digits."""
 
+    #: What the weights are called in the identity of a backbone: a renamed file gives the same numbers.
+    called: ClassVar[str] = "checkpoint"
+
     path: Path
     sha256: str
 
@@ -55,7 +58,7 @@ class Checkpoint:
         WeightsError
             The file is damaged, has changed since it was hashed, or holds no state dict.
         """
-        data = _read(self.path)
+        data = read_weights(self.path)
         if hashlib.sha256(data).hexdigest() != self.sha256:
             raise WeightsError(f"{self.path}: the file changed after it was checked; load the backbone again")
         return _unwrap(_parse(self.path, data), self.path)
@@ -64,7 +67,7 @@ class Checkpoint:
 def open_checkpoint(path: str | Path, *, sha256: str | None = None) -> Checkpoint:
     """Hash a file of weights; refuse one whose sha256 does not begin with the digits given."""
     path = expand_user(path)
-    data = _read(path)
+    data = read_weights(path)
     found = hashlib.sha256(data).hexdigest()
     if sha256 is not None and not found.startswith(sha256):
         raise WeightsError(
@@ -74,7 +77,8 @@ def open_checkpoint(path: str | Path, *, sha256: str | None = None) -> Checkpoin
     return Checkpoint(path, found)
 
 
-def _read(path: Path) -> bytes:
+def read_weights(path: Path) -> bytes:
+    """Return the bytes of a file of weights; `WeightsError` where it is empty or cannot be read."""
     try:
         data = read_regular(path, at_most=_MOST_BYTES)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name

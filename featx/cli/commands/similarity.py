@@ -1,4 +1,4 @@
-"""``featx similarity``: test whether two sets of images differ."""
+"""``featx similarity``: test whether two sets of inputs differ."""
 
 from __future__ import annotations
 

@@ -55,6 +55,7 @@ class Fitted:
 
 def _identity(backbone: Any) -> dict[str, Any]:
     identity = backbone.identity | {"preprocessing": backbone.preprocessing.to_dict()}
-    if backbone.kind == "text":
-        identity["tokenizer"] = backbone.preprocessing.identity["tokenizer"]
+    for part in ("tokenizer", "front_end"):
+        if part in backbone.preprocessing.identity:
+            identity[part] = backbone.preprocessing.identity[part]
     return identity

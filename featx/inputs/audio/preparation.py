@@ -14,9 +14,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from featx.errors import AudioError, InputError
+from featx.inputs import DURATION, SILENT
 from featx.inputs.audio import reference_clips
 from featx.inputs.audio.decode import decode
-from featx.inputs.audio.front_ends import FrontEnd
+from featx.inputs.audio.front_ends import DESCRIBING, FrontEnd
 from featx.inputs.audio.resample import resample
 from featx.inputs.audio.source import ClipContent
 from featx.inputs.audio.windows import spread_starts, window_starts
@@ -24,8 +25,6 @@ from featx.options.checks import JOIN, WINDOWS
 
 #: Stands behind the end of a window in a batch; no sample and no filter bank has a value like it.
 PADDING = -1e30
-#: What `Preparation.prepare` notes of a clip in which every sample is 0.
-SILENT = "silent"
 
 
 @dataclass(frozen=True)
@@ -124,13 +123,14 @@ class AudioPreparation:
         return {"kind": self.kind, "front_end": self.front_end.identity, **self.to_dict()}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings as plain JSON data; the front end belongs to the network."""
+        """Return the settings as plain JSON data, with those of a front end that may be changed."""
         return {
             "window": self.window,
             "hop": self.hop,
             "join": self.join_by,
             "pad": self.pad,
             "silence": self.silence,
+            **_settings_of(self.front_end),
         }
 
     @classmethod
@@ -140,23 +140,31 @@ class AudioPreparation:
 
     def changed(self, settings: Mapping[str, Any]) -> AudioPreparation:
         """Return the same preparation with other settings; `InputError` names one that there is not."""
-        known = self.to_dict()
-        wrong = [name for name in settings if name not in known]
+        known, of_front_end = self.to_dict(), _settings_of(self.front_end)
+        given = dict(settings)
+        if self.front_end is None:  # only what does not depend on it is checked
+            given = {name: value for name, value in given.items() if name not in DESCRIBING}
+        wrong = [name for name in given if name not in known]
         if wrong:
             raise InputError(
                 f"preprocessing: unknown setting {wrong[0]!r} of clips; expected {', '.join(known)}"
             )
-        return replace(self, **{"join_by" if name == "join" else name: v for name, v in settings.items()})
+        front = {name: given.pop(name) for name in of_front_end if name in given}
+        changed = {"join_by" if name == "join" else name: value for name, value in given.items()}
+        if front:
+            changed["front_end"] = self.front_end.changed(front)  # type: ignore[attr-defined]
+        return replace(self, **changed)
 
     def joined_dim(self, dim: int) -> int:
         """Return the length of a joined row, of windows whose rows have `dim` values."""
         return dim * (self.windows or 1)
 
-    def samples_of(self, content: ClipContent, note: Callable[[str], object] | None = None) -> np.ndarray:
+    def samples_of(self, content: ClipContent, note: Callable[..., object] | None = None) -> np.ndarray:
         """Return the samples of a clip at the network's rate, float32 (frames,)."""
         samples, rate = decode(content)
         if note is not None:
             note("decode")
+            note(DURATION, len(samples) / rate)
             if not samples.any():
                 note(SILENT)
         samples = resample(samples, rate, self.front_end.rate)
@@ -172,11 +180,26 @@ class AudioPreparation:
             return spread_starts(frames, self.samples, self.windows)
         return window_starts(frames, self.samples, self.hop_samples)
 
+    def window_times(self, clip: ClipContent | np.ndarray) -> list[tuple[float, float]]:
+        """Return start and end of each window of a clip, in seconds of the recording.
+
+        `clip` is a content, or samples at the network's rate. The windows of a segment that starts at 10 s
+        start at 10 s too. None ends behind the clip, though the network may hear silence behind a shorter one.
+        """
+        samples, begin = (
+            (clip, 0.0) if isinstance(clip, np.ndarray) else (self.samples_of(clip), clip.segment.start)
+        )
+        rate, frames = self.front_end.rate, len(samples)
+        return [
+            (begin + at / rate, begin + min(frames, at + self.samples) / rate)
+            for at in self.starts(frames).tolist()
+        ]
+
     def prepare(
         self,
         content: ClipContent,
         out: np.ndarray | None = None,
-        note: Callable[[str], object] | None = None,
+        note: Callable[..., object] | None = None,
     ) -> np.ndarray:
         """Return the windows of a clip; arguments as in `featx.inputs.Preparation`."""
         prepared = self.transform(self.samples_of(content, note))
@@ -186,6 +209,8 @@ class AudioPreparation:
 
     def transform(self, samples: np.ndarray) -> np.ndarray:
         """Return the windows of samples at the network's rate, float32 (windows, positions[, bands])."""
+        margin = round(getattr(self.front_end, "margin", 0.0) * self.front_end.rate)
+        samples = np.pad(samples, margin) if margin else samples
         length = self._length(min(len(samples), self.samples))
         starts = self.starts(len(samples)).tolist()
         return np.stack([self.front_end.compute(samples[at : at + self.samples], length) for at in starts])
@@ -198,11 +223,16 @@ class AudioPreparation:
         return min(self.samples, samples + behind) if behind else None
 
     def collate(self, prepared: Sequence[np.ndarray]) -> np.ndarray:
-        """Join windows into a batch, float32 (b, longest[, bands]), with `PADDING` behind shorter ones."""
-        longest = max(len(window) for window in prepared)
-        batch = np.full((len(prepared), longest, *prepared[0].shape[1:]), PADDING, np.float32)
-        for row, window in zip(batch, prepared, strict=True):
+        """Join windows into a batch, float32 (b, longest[, bands]), with `PADDING` behind shorter ones.
+
+        No batch ends with positions of padding alone.
+        """
+        windows = [_without_padding(window) for window in prepared]
+        longest = max(len(window) for window in windows)
+        batch = np.empty((len(windows), longest, *windows[0].shape[1:]), np.float32)
+        for row, window in zip(batch, windows, strict=True):
             row[: len(window)] = window
+            row[len(window) :] = PADDING
         return batch
 
     def join(self, rows: np.ndarray, prepared: np.ndarray) -> np.ndarray:
@@ -219,7 +249,24 @@ class AudioPreparation:
     def reference_batch(self, count: int) -> np.ndarray:
         """Return windows of `featx.inputs.audio.reference_clips`, one of each clip, of different lengths."""
         clips = reference_clips.reference_clips(count, self.front_end.rate, self.window)
+        if not self.masks:  # windows of one length share a batch
+            shortest = max(min(map(len, clips)), self.front_end.shortest)
+            clips = [np.resize(clip, shortest) for clip in clips]
         return self.collate([self.transform(clip[: self.samples])[0] for clip in clips])
 
     def share_memory(self, processes: int, alone: Callable[[], AbstractContextManager]) -> None:
         """Do nothing: clips are small beside the memory of a machine."""
+
+
+def _settings_of(front_end: Any) -> dict[str, Any]:
+    """Return what `preprocessing` may change of a front end; nothing where a network states it."""
+    settings: dict[str, Any] = getattr(front_end, "settings", {})
+    return settings
+
+
+def _without_padding(window: np.ndarray) -> np.ndarray:
+    """Return a window up to its end."""
+    first = window.reshape(len(window), -1)[:, 0]
+    if first[-1] != np.float32(PADDING):
+        return window
+    return window[: int((first != np.float32(PADDING)).sum())]

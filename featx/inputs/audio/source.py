@@ -6,6 +6,7 @@ of it; of samples in memory, that of their values and rate.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Callable
@@ -18,14 +19,14 @@ import numpy as np
 from featx.cache.identity import digest_array, digest_bytes
 from featx.errors import AudioError, DatasetError, SourceError
 from featx.inputs import Source
+from featx.inputs.audio.completeness import RATES
+from featx.inputs.audio.recordings import Recording, digest_of
 from featx.inputs.files import file_stat_key, read_source_file
 
 #: Suffixes of audio files.
 AUDIO_SUFFIXES = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64")
 #: Most bytes of a file that is read: four hours of 16-bit stereo at 48 kHz.
 MAX_FILE_BYTES = 2**32
-#: Lowest and highest rate of samples in memory, in hertz.
-RATES = (100, 1_000_000)
 EXPECTED = "the path of an audio file, its bytes, or samples with their rate"
 
 
@@ -75,8 +76,8 @@ class ClipContent:
     digest : bytes
         32 bytes of BLAKE2b.
     id : str
-    payload : bytes or ndarray
-        An encoded file, or samples, float32 (frames,) or (frames, channels).
+    payload : bytes, Recording or ndarray
+        An encoded file, in memory or on disk, or samples, float32 (frames,) or (frames, channels).
     rate : int or None
         Frames per second of samples; None for a file, which states its own.
     segment : Segment
@@ -92,13 +93,15 @@ class ClipContent:
     @property
     def nbytes(self) -> int:
         """Bytes of memory that it holds."""
+        if isinstance(self.payload, Recording):
+            return 0
         return self.payload.nbytes if isinstance(self.payload, np.ndarray) else len(self.payload)
 
     @classmethod
     def of_bytes(cls, data: bytes, id: str, segment: Segment = WHOLE) -> ClipContent:
         """Return the content of an encoded file, or of a segment of it."""
         segment.check(id)
-        return cls(_with_segment(digest_bytes(data), segment), id, data, None, segment)
+        return cls(digest_of_segment(digest_bytes(data), segment), id, data, None, segment)
 
     @classmethod
     def of_samples(cls, samples: Any, rate: Any, id: str, segment: Segment = WHOLE) -> ClipContent:
@@ -106,10 +109,11 @@ class ClipContent:
         values = check_samples(samples, rate, id)
         segment.check(id)
         digest = digest_bytes(digest_array(values) + f"@{int(rate)}".encode())
-        return cls(_with_segment(digest, segment), id, values, int(rate), segment)
+        return cls(digest_of_segment(digest, segment), id, values, int(rate), segment)
 
 
-def _with_segment(digest: bytes, segment: Segment) -> bytes:
+def digest_of_segment(digest: bytes, segment: Segment) -> bytes:
+    """Return the digest of a segment of a recording, from that of the whole."""
     return digest if segment.is_whole else digest_bytes(digest + segment.key.encode())
 
 
@@ -154,16 +158,30 @@ class FileClip:
         object.__setattr__(self, "path", os.fspath(self.path))
 
     def read(self) -> ClipContent:
-        """Read the file; `AudioError` where it cannot be read."""
+        """Read the file; `AudioError` where it cannot be read.
+
+        A recording of which a segment is taken is hashed once for all its segments, and stays on disk.
+        """
+        if not self.segment.is_whole:
+            self.segment.check(self.id)
+            key = file_stat_key(self.path)
+            with contextlib.suppress(OSError):  # it is named below
+                digest = digest_of(key) if key is not None else None
+                if key is not None and digest is not None:
+                    digest = digest_of_segment(digest, self.segment)
+                    return ClipContent(digest, self.id, Recording(key), None, self.segment)
         data = read_source_file(self.path, self.id, AudioError, MAX_FILE_BYTES)
         return ClipContent.of_bytes(data, self.id, self.segment)
 
     def stat_key(self) -> tuple[str, int, int, int] | None:
         """Return (absolute path, size, mtime in ns, ctime in ns), or None where there is no regular file.
 
-        A segment has none: the digest that is kept for a file is that of the whole.
+        A segment has another digest than the whole: a null byte and its times stand behind the path.
         """
-        return file_stat_key(self.path) if self.segment.is_whole else None
+        key = file_stat_key(self.path)
+        if key is None or self.segment.is_whole:
+            return key
+        return f"{key[0]}\0{self.segment.key}", *key[1:]
 
 
 @dataclass(frozen=True, slots=True)

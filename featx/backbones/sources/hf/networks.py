@@ -110,16 +110,27 @@ def takes_texts(content: Mapping[str, Any], name: str) -> bool:
 
     False where it is not known: building the network says what is wrong with it.
     """
+    return main_input(content) == "input_ids"
+
+
+def main_input(content: Mapping[str, Any]) -> str | None:
+    """Return what transformers calls the input of the network of a ``config.json``, such as ``"input_ids"``.
+
+    None for image towers of networks of images and texts, and where it is not known.
+    """
     model_type = content.get("model_type")
     if not isinstance(model_type, str) or model_type in TOWERS or model_type in _TOWER_TYPES:
-        return False
+        return None
     with quiet() as transformers:
         auto = transformers.models.auto
         if model_type not in auto.configuration_auto.CONFIG_MAPPING_NAMES:
-            return False
+            return None
         config = auto.configuration_auto.CONFIG_MAPPING[model_type]
         kind = auto.modeling_auto.MODEL_MAPPING.get(config, None)
-    return getattr(kind, "main_input_name", "") == "input_ids"
+    with contextlib.suppress(ImportError):  # it needs a package that is not here
+        stated = getattr(kind, "main_input_name", None)
+        return stated if isinstance(stated, str) else None
+    return None
 
 
 def require_size(

@@ -1,0 +1,125 @@
+"""Whisper's encoder: the states of transformers' own, in any batch, with and without silence."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from clips import RATE, import_transformers, sounds, write_whisper
+
+from featx.backbones import load_backbone
+from featx.errors import InputError
+from featx.inputs.audio import SampledClip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_whisper(tmp_path_factory.mktemp("whisper"))
+
+
+def prepared(backbone, sound):
+    return backbone.preparation.prepare(SampledClip("a", sound, RATE).read())
+
+
+@torch.inference_mode()
+def rows_alone(backbone, some):
+    return torch.cat([backbone.module(torch.tensor(prepared(backbone, sound))) for sound in some])
+
+
+@torch.inference_mode()
+def rows_together(backbone, some):
+    windows = [prepared(backbone, sound)[0] for sound in some]
+    return backbone.module(torch.tensor(backbone.preparation.collate(windows)))
+
+
+def own_states(folder, features):
+    """The states of transformers' encoder, which is built for these many frames."""
+    transformers = import_transformers()
+    whole = transformers.WhisperModel.from_pretrained(folder).eval()
+    config = transformers.WhisperConfig.from_pretrained(folder)
+    config.max_source_positions = features.shape[-1] // 2
+    encoder = transformers.models.whisper.modeling_whisper.WhisperEncoder(config).eval()
+    values = whole.encoder.state_dict()
+    values["embed_positions.weight"] = values["embed_positions.weight"][: config.max_source_positions]
+    encoder.load_state_dict(values)
+    with torch.inference_mode():
+        return encoder(torch.tensor(features)).last_hidden_state[0]
+
+
+@pytest.mark.parametrize("pad", [True, False])
+@pytest.mark.parametrize("silence", [0.0, 2.0])
+def test_rows_equal_the_mean_over_the_audio_of_transformers_states(folder, pad, silence):
+    extract = import_transformers().WhisperFeatureExtractor.from_pretrained(folder)
+    backbone = load_backbone(f"hf:{folder}", preprocessing={"pad": pad, "silence": silence})
+    even = [sound[: len(sound) // 320 * 320] for sound in sounds(4)]
+    wanted = []
+    for sound in even:
+        if pad:
+            features = extract(sound, sampling_rate=RATE, return_tensors="np")["input_features"]
+        else:
+            heard = np.pad(sound, (0, round(silence * RATE)))
+            features = extract(heard, sampling_rate=RATE, padding=False, return_tensors="np")[
+                "input_features"
+            ]
+        wanted.append(own_states(folder, features)[: len(sound) // 320].mean(0))
+    torch.testing.assert_close(rows_alone(backbone, even), torch.stack(wanted), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("layer", [None, "layers.0", "layer_norm"])
+@pytest.mark.parametrize("pooling", ["mean", "mean+std", "max"])
+@pytest.mark.parametrize("silence", [0.0, 2.0])
+def test_a_row_is_the_same_alone_and_in_any_batch(folder, layer, pooling, silence):
+    backbone = load_backbone(f"hf:{folder}", layer=layer, pooling=pooling, preprocessing={"silence": silence})
+    some = [*sounds(5), np.zeros(300, np.float32), sounds(1)[0][:1000]]
+    alone = rows_alone(backbone, some)
+    assert alone.shape == (7, backbone.dim)
+    torch.testing.assert_close(rows_together(backbone, some), alone, atol=1e-5, rtol=0)
+    torch.testing.assert_close(rows_together(backbone, some[::-1]).flip(0), alone, atol=1e-5, rtol=0)
+
+
+def test_decoder_tensors_are_left_out_of_every_kind_of_file(folder, tmp_path):
+    transformers = import_transformers()
+    whole = transformers.WhisperForConditionalGeneration.from_pretrained(folder)
+    rows = rows_alone(load_backbone(f"hf:{folder}"), sounds(1))
+    parts = {"model": whole.model, "encoder": whole.model.encoder}
+    for name, part in parts.items():
+        part.save_pretrained(tmp_path / name)
+        for file in ("config.json", "preprocessor_config.json"):
+            (tmp_path / name / file).write_text((folder / file).read_text())
+        torch.testing.assert_close(rows_alone(load_backbone(f"hf:{tmp_path / name}"), sounds(1)), rows)
+
+
+def test_a_window_beyond_the_positions_of_the_network_is_refused(folder):
+    with pytest.raises(InputError, match="window=31 is more than the 30 seconds"):
+        load_backbone(f"hf:{folder}", window=31)
+    assert load_backbone(f"hf:{folder}", window=5.0, hop=2.5).preparation.window == 5.0
+
+
+def test_a_layer_of_convolutions_is_refused(folder):
+    with pytest.raises(InputError, match=r"'conv1' gives .* not states of 32 numbers"):
+        load_backbone(f"hf:{folder}", layer="conv1")
+
+
+def test_without_the_settings_of_its_extractor_it_is_refused(folder, tmp_path):
+    copied = write_whisper(tmp_path / "whisper")
+    (copied / "preprocessor_config.json").unlink()
+    with pytest.raises(InputError, match=r"no preprocessor_config\.json is with it"):
+        load_backbone(f"hf:{copied}")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"feature_size": 128}, "states 128 bands, and its network takes 80"),
+        ({"feature_size": 1e9}, "feature_size of its preprocessor_config.json must be from 1 to"),
+        ({"sampling_rate": "fast"}, "sampling_rate of its preprocessor_config.json must be from"),
+        ({"dither": 0.5}, "asks for noise"),
+        ({"feature_extractor_type": "Other"}, "is for 'Other', and its network is fed by Whisper"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused_by_name(tmp_path, changed, message):
+    folder = write_whisper(tmp_path / "whisper")
+    file = folder / "preprocessor_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changed}))
+    with pytest.raises(InputError, match=message):
+        load_backbone(f"hf:{folder}")
