@@ -67,9 +67,7 @@ class DescribedFrontEnd:
                 f"preprocessing: features must be one of {', '.join(FEATURES)}, got {self.features!r:.40}"
             )
         if self.fill not in _FILLS:
-            raise InputError(
-                f"preprocessing: fill must be one of {', '.join(_FILLS)}, got {self.fill!r:.40}"
-            )
+            raise InputError(f"preprocessing: fill must be one of {', '.join(_FILLS)}, got {self.fill!r:.40}")
         for name, seconds in (("margin", self.margin), ("shortest", self.shortest_window)):
             number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
             if not number or not 0 <= seconds <= _MOST_SECONDS:

@@ -249,9 +249,6 @@ class AudioPreparation:
     def reference_batch(self, count: int) -> np.ndarray:
         """Return windows of `featx.inputs.audio.reference_clips`, one of each clip, of different lengths."""
         clips = reference_clips.reference_clips(count, self.front_end.rate, self.window)
-        if not self.masks:  # windows of one length share a batch
-            shortest = max(min(map(len, clips)), self.front_end.shortest)
-            clips = [np.resize(clip, shortest) for clip in clips]
         return self.collate([self.transform(clip[: self.samples])[0] for clip in clips])
 
     def share_memory(self, processes: int, alone: Callable[[], AbstractContextManager]) -> None:

@@ -100,8 +100,9 @@ def learning_curve(
     The test inputs are fixed: those of the data's own split, or of one drawn split. Each of
     `seeds` draws puts the other inputs of every class into an order; k shots are the first k of a class. A
     level contains the inputs of all smaller ones, and every method gets the same inputs. A class that has
-    fewer than k gives all it has, and the result says so. Raw pixels of images, or TF-IDF of texts, are a
-    curve too: of texts, the result says from how many labels on TF-IDF keeps up with the best probe.
+    fewer than k gives all it has, and the result says so. Raw pixels of images, TF-IDF of texts or filter
+    banks of clips are a curve too: of texts and clips, the result says from how many labels on this reference
+    keeps up with the best probe.
 
     Parameters
     ----------
