@@ -48,6 +48,7 @@ def test_a_comparison_of_clips_says_what_leaving_speakers_out_changed(compared):
     assert compared.group_effect["column"] == "speaker"
     assert compared.heading().startswith("words: ")
     assert "test clips" in compared.heading()
+    assert "test clips" in repr(compared.test_predictions)
 
 
 def test_the_page_of_a_comparison_has_spectrograms_and_players(compared, tmp_path):

@@ -83,17 +83,19 @@ def group_copies(hashes: np.ndarray, contents: np.ndarray) -> np.ndarray:
     from scipy.sparse.csgraph import connected_components
 
     n = len(hashes)
-    first = np.unique(contents, return_index=True, return_inverse=True)
-    pairs = [np.column_stack([np.arange(n), first[1][first[2]]])]
-    bits = np.unpackbits(np.ascontiguousarray(hashes).view(np.uint8).reshape(n, -1), axis=1)
-    varied = np.flatnonzero((bits.sum(axis=1) >= _ONES[0]) & (bits.sum(axis=1) <= _ONES[1]))
+    _, firsts, of = np.unique(contents, return_index=True, return_inverse=True)
+    pairs = [np.column_stack([np.arange(n), firsts[of]])]
+    bits = np.unpackbits(np.ascontiguousarray(hashes[firsts]).view(np.uint8), axis=1)
+    ones = bits.sum(axis=1, dtype=np.int64)
+    varied = (ones >= _ONES[0]) & (ones <= _ONES[1])
+    bits, firsts = bits[varied], firsts[varied]
     # The product of two rows of -1 and 1 is the number of bits less twice the number that differ.
-    signs = 2 * bits[varied].astype(np.float32) - 1
+    signs = 2 * bits.astype(np.float32) - 1
     for top in range(0, len(signs), _TILE):
         for left in range(top, len(signs), _TILE):
             near = signs[top : top + _TILE] @ signs[left : left + _TILE].T >= bits.shape[1] - 2 * MOST_BITS
             rows, columns = np.nonzero(near)
-            pairs.append(np.column_stack([varied[top + rows], varied[left + columns]]))
+            pairs.append(np.column_stack([firsts[top + rows], firsts[left + columns]]))
     a, b = np.concatenate(pairs).T
     links = coo_array((np.ones(len(a), np.int8), (a, b)), shape=(n, n))
     found: np.ndarray = connected_components(links, directed=False)[1]
