@@ -1,7 +1,7 @@
 """Audio as a kind of input: where clips come from, how they are decoded and prepared for a network."""
 
 from featx.inputs.audio.decode import decode
-from featx.inputs.audio.fingerprint import clip_content, clip_hash
+from featx.inputs.audio.fingerprint import clip_content, clip_hash, group_copies
 from featx.inputs.audio.front_ends import FrontEnd, Waveform
 from featx.inputs.audio.preparation import PADDING, AudioPreparation
 from featx.inputs.audio.source import (
@@ -38,5 +38,6 @@ __all__ = [
     "clip_content",
     "clip_hash",
     "decode",
+    "group_copies",
     "is_audio_file",
 ]

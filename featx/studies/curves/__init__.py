@@ -19,6 +19,7 @@ from featx.studies.checkpoints import Checkpoints
 from featx.studies.collections import find_copies_among
 from featx.studies.comparison.classes import describe_classes
 from featx.studies.comparison.evaluate import describe_run, note_unused_share
+from featx.studies.comparison.group_effect import describe_shared_groups, note_shared_groups
 from featx.studies.comparison.input_rows import MISSING
 from featx.studies.comparison.study_data import StudyData, load_study_data
 from featx.studies.curves.drawing import (
@@ -242,6 +243,7 @@ def learning_curve(
         warnings=[
             *notes,
             *study.notes,
+            *note_shared_groups(describe_shared_groups(study, split), first.groups is not None),
             *note_unused_share(split, test_size),
             *_note_levels(found, pool, n_draws, study.kind),
             *checkpoints.notes([d.earlier_run for d in draws], "cells (method, shots, draw)"),
