@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featx.data import Dataset
+from featx.data import Dataset, skip_hint
 from featx.errors import InputError, SourceError
 from featx.inputs import Source
 from featx.inputs.audio.cutting import cut_into_windows, seconds_of
@@ -95,7 +95,7 @@ def take_apart(dataset: Dataset, windows: Windows, on_error: str) -> tuple[Datas
             cut = cut_into_windows(source, windows.window, windows.hop)
         except SourceError as error:
             if on_error == "raise":
-                raise
+                raise type(error)(error.id, f"{error.reason}; {skip_hint(dataset.kind)}") from error
             failures.append(error)
             continue
         for segment, clip in cut:
