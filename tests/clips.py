@@ -106,30 +106,113 @@ def write_whisper(folder: Path, *, seed: int = 0, width: int = 32, layers: int =
     return write_network(folder, "WhisperForConditionalGeneration", config, extractor, seed)
 
 
-def write_wav2vec2(
-    folder: Path, *, seed: int = 0, width: int = 32, layers: int = 2, norm: str = "group"
-) -> Path:
+#: Types of networks of samples: their classes in transformers, and settings of their own.
+WAVEFORM_NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
+    "wav2vec2": ("Wav2Vec2", {}),
+    "wav2vec2-stable": ("Wav2Vec2", {"feat_extract_norm": "layer", "do_stable_layer_norm": True}),
+    "hubert": ("Hubert", {}),
+    "hubert-batch-norm": ("Hubert", {"conv_pos_batch_norm": True}),
+    "hubert-stable": ("Hubert", {"feat_extract_norm": "layer", "do_stable_layer_norm": True}),
+    "wavlm": ("WavLM", {"num_buckets": 20, "max_bucket_distance": 40}),
+    "wavlm-stable": ("WavLM", {"do_stable_layer_norm": True}),
+    "unispeech": ("UniSpeech", {}),
+    "unispeech-sat": ("UniSpeechSat", {}),
+    "data2vec-audio": ("Data2VecAudio", {"num_conv_pos_embeddings": 2, "conv_pos_kernel_size": 5}),
+    "sew": ("SEW", {"squeeze_factor": 2}),
+    "sew-d": ("SEWD", {"squeeze_factor": 2, "position_buckets": 16, "share_att_key": True}),
+    "wav2vec2-conformer": ("Wav2Vec2Conformer", {"position_embeddings_type": "relative"}),
+    "wav2vec2-conformer-rotary": ("Wav2Vec2Conformer", {"position_embeddings_type": "rotary"}),
+}
+
+
+def write_wav2vec2(folder: Path, *, seed: int = 0, settings: dict[str, Any] | None = None) -> Path:
     """Write a tiny random wav2vec 2.0, as transformers saves one; return its folder."""
-    config = import_transformers().Wav2Vec2Config(
-        hidden_size=width,
-        num_hidden_layers=layers,
-        num_attention_heads=2,
-        intermediate_size=2 * width,
-        conv_dim=(16, 16, 16),
-        conv_kernel=(10, 3, 3),
-        conv_stride=(5, 4, 4),
-        feat_extract_norm=norm,
-        do_stable_layer_norm=norm == "layer",
-        num_conv_pos_embeddings=16,
-        num_conv_pos_embedding_groups=2,
-        vocab_size=8,
-    )
+    return write_waveform_network(folder, "wav2vec2", seed=seed, settings=settings)
+
+
+def write_waveform_network(
+    folder: Path, name: str, *, seed: int = 0, settings: dict[str, Any] | None = None
+) -> Path:
+    """Write a tiny random network of `WAVEFORM_NETWORKS`, with two layers of 32 numbers; return its folder."""
+    kind, own = WAVEFORM_NETWORKS[name]
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "conv_dim": (16, 16, 16),
+        "conv_kernel": (10, 3, 3),
+        "conv_stride": (5, 4, 4),
+        "num_conv_pos_embeddings": 16,
+        "num_conv_pos_embedding_groups": 2,
+        "vocab_size": 8,
+    }
+    config = getattr(import_transformers(), f"{kind}Config")(**{**sizes, **own, **(settings or {})})
     extractor = {
         "feature_extractor_type": "Wav2Vec2FeatureExtractor",
         "feature_size": 1,
         "sampling_rate": RATE,
         "padding_value": 0.0,
         "do_normalize": True,
-        "return_attention_mask": norm == "layer",
+        "return_attention_mask": "stable" in name,
     }
-    return write_network(folder, "Wav2Vec2Model", config, extractor, seed)
+    return write_network(folder, f"{kind}Model", config, extractor, seed)
+
+
+def write_ctranslate2(folder: Path, whisper: Path, kind: str = "float16") -> Path:
+    """Write the Whisper of another folder as CTranslate2 has it, in numbers of `kind`; return the folder."""
+    import struct
+
+    import torch
+
+    encoder = import_transformers().WhisperModel.from_pretrained(whisper).encoder
+    given = {name: value.detach() for name, value in encoder.state_dict().items()}
+    norms, parts = {"weight": "gamma", "bias": "beta"}, {"fc1": "ffn/linear_0", "fc2": "ffn/linear_1"}
+    values: dict[str, torch.Tensor] = {"position_encodings/encodings": given["embed_positions.weight"]}
+    for layer, of_layer in enumerate(encoder.layers):
+        at = f"layers.{layer}.self_attn"
+        keys = torch.zeros_like(given[f"{at}.q_proj.bias"])
+        for kind_ in ("weight", "bias"):
+            q, v = given[f"{at}.q_proj.{kind_}"], given[f"{at}.v_proj.{kind_}"]
+            k = given[f"{at}.k_proj.weight"] if kind_ == "weight" else keys
+            values[f"layer_{layer}/self_attention/linear_0/{kind_}"] = torch.cat([q, k, v])
+            values[f"layer_{layer}/self_attention/linear_1/{kind_}"] = given[f"{at}.out_proj.{kind_}"]
+            for name, part in parts.items():
+                values[f"layer_{layer}/{part}/{kind_}"] = (
+                    getattr(of_layer, name).get_parameter(kind_).detach()
+                )
+            for norm, part in (("self_attn_layer_norm", "self_attention"), ("final_layer_norm", "ffn")):
+                value = getattr(of_layer, norm).get_parameter(kind_).detach()
+                values[f"layer_{layer}/{part}/layer_norm/{norms[kind_]}"] = value
+    for name in ("conv1", "conv2"):
+        values |= {f"{name}/weight": given[f"{name}.weight"], f"{name}/bias": given[f"{name}.bias"]}
+    values |= {f"layer_norm/{norms[k]}": given[f"layer_norm.{k}"] for k in norms}
+    values["num_heads"] = torch.tensor(2, dtype=torch.int16)
+    types = ["float32", "int8", "int16", "int32", "float16", "bfloat16"]
+    records: list[tuple[str, Any, int]] = []
+    for name, value in values.items():
+        if not value.is_floating_point():
+            records.append((name, value, types.index("int16")))
+        elif kind in ("int8", "int16") and "linear" in name and name.endswith("weight"):
+            scale = 127 / value.abs().amax(1) if kind == "int8" else 1024 / value.abs().max()
+            whole = (value * (scale[:, None] if kind == "int8" else scale)).round()
+            records.append((name, whole.to(getattr(torch, kind)), types.index(kind)))
+            records.append((f"{name}_scale", scale, 0))
+        else:
+            stored = "float32" if kind in ("int8", "int16") else kind
+            records.append((name, value.to(getattr(torch, stored)), types.index(stored)))
+
+    def text(name: str) -> bytes:
+        return struct.pack("<H", len(name) + 1) + name.encode() + b"\0"
+
+    data = struct.pack("<I", 6) + text("WhisperSpec") + struct.pack("<II", 3, len(records))
+    for name, value, number in records:
+        data += text(f"encoder/{name}") + struct.pack(f"<B{value.dim()}I", value.dim(), *value.shape)
+        numbers = value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        data += struct.pack("<BI", number, len(numbers)) + numbers
+    data += struct.pack("<I", 1) + text("decoder/projection/weight") + text("encoder/conv1/weight")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.bin").write_bytes(data)
+    settings = {"alignment_heads": [[0, 0]], "lang_ids": [], "suppress_ids": [], "suppress_ids_begin": []}
+    (folder / "config.json").write_text(json.dumps(settings))
+    return folder

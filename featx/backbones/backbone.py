@@ -229,15 +229,16 @@ class Backbone:
         Each block is a list of names, of modules or (class token, position embedding) of parameters. A
         convolution and the norm that follows it are one block; so is a stage of a ResNet (``layer1``), a
         child of ``features``, or a block of a transformer. The patch embedding of a transformer is its first
-        block, with tokens and position embedding; its last norm belongs to the last block. Layers behind the
-        embedding, which a network that is read by hooks has, belong to no block.
+        block, with tokens and position embedding; of a network of audio, the convolutions at the input are the
+        first blocks. The last norm belongs to the last block. Layers behind the embedding, which a network
+        that is read by hooks has, belong to no block.
         """
         ran = None
         if isinstance(module, HookedFeatures):
             parameter = next(module.parameters())
             inputs = self.inputs.example(1, parameter.device)
             ran = [f"network.{name}" for name in modules_before(module, inputs)]
-        if self.kind == "text":
+        if self.kind == "text" or (self.kind == "clip" and self.is_transformer):
             return add_tables(module, group_transformer(module, ran))
         if self.is_transformer:
             return group_transformer(module, ran)

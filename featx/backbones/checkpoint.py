@@ -58,7 +58,7 @@ class Checkpoint:
         WeightsError
             The file is damaged, has changed since it was hashed, or holds no state dict.
         """
-        data = _read(self.path)
+        data = read_weights(self.path)
         if hashlib.sha256(data).hexdigest() != self.sha256:
             raise WeightsError(f"{self.path}: the file changed after it was checked; load the backbone again")
         return _unwrap(_parse(self.path, data), self.path)
@@ -67,7 +67,7 @@ class Checkpoint:
 def open_checkpoint(path: str | Path, *, sha256: str | None = None) -> Checkpoint:
     """Hash a file of weights; refuse one whose sha256 does not begin with the digits given."""
     path = expand_user(path)
-    data = _read(path)
+    data = read_weights(path)
     found = hashlib.sha256(data).hexdigest()
     if sha256 is not None and not found.startswith(sha256):
         raise WeightsError(
@@ -77,7 +77,8 @@ def open_checkpoint(path: str | Path, *, sha256: str | None = None) -> Checkpoin
     return Checkpoint(path, found)
 
 
-def _read(path: Path) -> bytes:
+def read_weights(path: Path) -> bytes:
+    """Return the bytes of a file of weights; `WeightsError` where it is empty or cannot be read."""
     try:
         data = read_regular(path, at_most=_MOST_BYTES)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name

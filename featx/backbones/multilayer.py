@@ -329,7 +329,12 @@ def _candidates(base: Backbone, has_default: bool = True) -> list[str | None]:
         order = {tensor: place for place, tensor in enumerate(network.graph.tensors)}
         return [*(c for c in candidates if order[c] < order[base.layer]), None]
     module = base.cut(network).module
-    grouped = group_transformer(module) if base.kind == "text" else group_layers(module)
+    if base.kind == "text":
+        grouped = group_transformer(module)
+    elif base.kind == "clip" and base.is_transformer:
+        grouped = _without_stem(module, group_transformer(module))
+    else:
+        grouped = group_layers(module)
     blocks = [block[-1] for block in grouped]
     if isinstance(module, HookedFeatures):
         parameter = next(network.parameters(), None)
@@ -345,3 +350,12 @@ def _candidates(base: Backbone, has_default: bool = True) -> list[str | None]:
         behind = modules_behind(network, module, base.architecture.rules)
         blocks = [block for block in blocks if not any(name.startswith(f"{block}.") for name in behind)]
     return [*blocks, None]
+
+
+def _without_stem(module: nn.Module, blocks: list[list[str]]) -> list[list[str]]:
+    """Return the blocks that stand in lists, without the convolutions before them, 
+    whose channels come first.
+    """
+    lists = {name for name, part in module.named_modules() if isinstance(part, nn.ModuleList)}
+    listed = [block for block in blocks if any(name.rpartition(".")[0] in lists for name in block)]
+    return listed or blocks

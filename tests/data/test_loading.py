@@ -173,9 +173,7 @@ def test_a_path_that_does_not_exist_is_called_so(data):
 @pytest.mark.parametrize("name", ["features.h5", "features.HDF5"])
 def test_a_file_of_features_is_named_as_such(tmp_path, name):
     (tmp_path / name).write_bytes(b"\x89HDF")
-    with pytest.raises(
-        DatasetError, match="a file of features, not of inputs; open it with open_features"
-    ):
+    with pytest.raises(DatasetError, match="a file of features, not of inputs; open it with open_features"):
         load_dataset(tmp_path / name)
 
 

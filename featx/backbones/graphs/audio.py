@@ -80,7 +80,7 @@ class AudioGraphInput(NamedTuple):
         """Yield what the graph takes for each input of a batch, without what stands behind its end."""
         for values in x.detach().to("cpu").float().numpy():
             first = values if values.ndim == 1 else values[:, 0]
-            kept = values[first > PADDING / 1e27].transpose(self.order)
+            kept = values[first > PADDING / 2].transpose(self.order)
             yield {self.name: np.ascontiguousarray(np.expand_dims(kept, (0, *(i + 1 for i in self.ones))), self.dtype)}
 
 

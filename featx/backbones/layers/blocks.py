@@ -79,7 +79,7 @@ def group_transformer(module: nn.Module, ran: Sequence[str] | None = None) -> li
 def add_tables(module: nn.Module, blocks: list[list[str]]) -> list[list[str]]:
     """Add tables of embeddings that are in no block to the first one, in place, and return the blocks.
 
-    A network of texts may read a table (of relative positions) without calling its module.
+    A network of texts or audio may read a table (of positions) without calling its module.
     """
     named = dict(module.named_modules(remove_duplicate=False))
     parts = [named[name] for block in blocks for name in block if name in named]

@@ -13,9 +13,9 @@ HELP = "test whether two sets of images, texts or clips differ, and show which d
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
-        "Compares two sets of inputs by their embeddings: a permutation test of the maximum mean "
-        "discrepancy decides, the other distances say how much. A and B are data as for other commands, or "
-        "two .h5 files of featx extract by one network."
+        "Compares two sets of images, texts or clips by their embeddings: a permutation test of the maximum "
+        "mean discrepancy decides, the other distances say how much. A and B are data as for other commands, "
+        "or two .h5 files of featx extract by one network."
     )
     parser.add_argument("a", metavar="A", help="the reference: a folder, table, named dataset or .h5 file")
     parser.add_argument("b", metavar="B", help="the set to compare with A")

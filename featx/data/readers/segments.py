@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,9 @@ from featx.data.labels import is_missing
 from featx.data.readers.known_columns import END_KEYS, LENGTH_KEYS, START_KEYS
 from featx.inputs.audio import WHOLE, Segment
 from featx.options.checks import short
+
+# The file, start and end in the name of a segment.
+_NAME = re.compile(r"(.+)#([0-9.]+(?:e[+-]?[0-9]+)?)-([0-9.]+(?:e[+-]?[0-9]+)?)?", re.DOTALL)
 
 
 @dataclass
@@ -57,6 +61,21 @@ def name_segment(file: str, segment: Segment) -> str:
     if segment.is_whole:
         return file
     return f"{file}#{_number(segment.start)}-{'' if segment.stop is None else _number(segment.stop)}"
+
+
+def segment_in_name(name: str) -> tuple[str, Segment]:
+    """Return the file and the segment that a name from `name_segment` means."""
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return name, WHOLE
+    segment = Segment(float(match[2]), float(match[3]) if match[3] else None)
+    return (match[1], segment) if name_segment(match[1], segment) == name else (name, WHOLE)
+
+
+def cells_of_segment(segment: Segment) -> dict[str, str]:
+    """Return the cells of the columns start and end; blank where the recording begins or ends."""
+    start, stop = (None if segment.start == 0 else segment.start), segment.stop
+    return {name: "" if time is None else _number(time) for name, time in (("start", start), ("end", stop))}
 
 
 class _Wrong(ValueError):

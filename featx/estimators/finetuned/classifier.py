@@ -75,9 +75,10 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
     epochs, batch_size, lr_head, lr_backbone, weight_decay, unfreeze, patience, augment : optional
         Fields of `featx.methods.finetune.Recipe`; None is the value of
         `featx.methods.finetune.default_recipe` for the mode and the number of training inputs. A given
-        `lr_backbone` is used without a search; `augment` is for images only. In the modes that train layers,
-        given `epochs` are all run unless `patience` is given, too. Mode ``"head"`` ignores `lr_backbone`,
-        `unfreeze` and `augment`. The other modes first train a head, always with the defaults of ``"head"``.
+        `lr_backbone` is used without a search; `augment` is for images and clips. In the modes that train
+        layers, given `epochs` are all run unless `patience` is given, too. Mode ``"head"`` ignores
+        `lr_backbone`, `unfreeze` and `augment`. The other modes first train a head, always with the defaults
+        of ``"head"``.
     recipe : dict, optional
         Further fields of `featx.methods.finetune.Recipe`, such as ``{"ema": 0.99, "layer_decay": 0.8}``.
     early_stopping : bool, default=True

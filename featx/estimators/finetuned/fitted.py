@@ -55,8 +55,7 @@ class Fitted:
 
 def _identity(backbone: Any) -> dict[str, Any]:
     identity = backbone.identity | {"preprocessing": backbone.preprocessing.to_dict()}
-    if backbone.kind == "text":
-        identity["tokenizer"] = backbone.preprocessing.identity["tokenizer"]
-    elif backbone.kind == "clip":
-        identity["front_end"] = backbone.preprocessing.identity["front_end"]
+    for part in ("tokenizer", "front_end"):
+        if part in backbone.preprocessing.identity:
+            identity[part] = backbone.preprocessing.identity[part]
     return identity

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +19,10 @@ FEATURES = (WAVEFORM, "kaldi:fbank", "kaldi:mfcc")
 _BANDS = {"kaldi:fbank": 80, "kaldi:mfcc": 13}
 #: Lowest and highest rate, in hertz.
 _RATES = (1000, 192_000)
+#: Ways to extend a window.
+_FILLS = ("repeat", "around", "before", "behind")
+#: Most seconds of silence around a clip, and of the shortest window.
+_MOST_SECONDS = 60
 #: Names of the axes behind the first one of a network's input; `ONE` has the length 1.
 SAMPLES, FRAMES, BANDS, ONE = "samples", "frames", "bands", "one"
 
@@ -36,25 +41,41 @@ class DescribedFrontEnd:
     scale : float, default=1.0
         What samples from -1 to 1, or the values of frames, are multiplied by; 32768 for networks that take
         whole numbers of 16 bits.
+    fill : {"repeat", "around", "before", "behind"}, default="repeat"
+        What a shorter window is extended by: itself, or silence on both sides of it, before or behind it.
+    margin : float, default=0.0
+        Seconds of silence before and behind every clip.
+    shortest_window : float, default=0.0
+        Seconds of the shortest window that the network takes; the setting is called ``shortest``.
     axes : tuple of str, optional
         Names of the axes behind the first one of a graph's input, such as ``("bands", "frames")``, where its
         shape does not tell them.
-    fewest : int, default=1
-        Samples of the shortest window that the network takes; none of the settings.
     """
 
     features: str = WAVEFORM
     rate: int = 16000
     bands: int | None = None
     scale: float = 1.0
+    fill: str = "repeat"
+    margin: float = 0.0
+    shortest_window: float = 0.0
     axes: tuple[str, ...] | None = None
-    fewest: int = 1
 
     def __post_init__(self) -> None:
         if self.features not in FEATURES:
             raise InputError(
                 f"preprocessing: features must be one of {', '.join(FEATURES)}, got {self.features!r:.40}"
             )
+        if self.fill not in _FILLS:
+            raise InputError(
+                f"preprocessing: fill must be one of {', '.join(_FILLS)}, got {self.fill!r:.40}"
+            )
+        for name, seconds in (("margin", self.margin), ("shortest", self.shortest_window)):
+            number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+            if not number or not 0 <= seconds <= _MOST_SECONDS:
+                raise InputError(
+                    f"preprocessing: {name} must be from 0 to {_MOST_SECONDS} seconds, got {seconds!r:.40}"
+                )
         rate, scale = self.rate, self.scale
         if isinstance(rate, bool) or not isinstance(rate, int) or not _RATES[0] <= rate <= _RATES[1]:
             raise InputError(
@@ -99,20 +120,23 @@ class DescribedFrontEnd:
             "rate": self.rate,
             "bands": self.bands,
             "scale": float(self.scale),
+            "fill": self.fill,
+            "margin": float(self.margin),
+            "shortest": float(self.shortest_window),
             **axes,
         }
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Everything that changes a value."""
+        """What `settings` do not say of the values."""
         frames: FrontEnd | None = self._frames
-        found = {"name": WAVEFORM, "rate": self.rate} if frames is None else frames.identity
-        return {**found, "factor": float(self.scale), "fewest": self.fewest}
+        return {"name": WAVEFORM} if frames is None else frames.identity
 
     @property
     def shortest(self) -> int:
         """Samples of the shortest window that the network takes, and at least those of one frame."""
-        return max(self.fewest, 1 if self._frames is None else self._frames.shortest)
+        frames = self._frames
+        return max(1 if frames is None else frames.shortest, round(self.shortest_window * self.rate))
 
     def positions(self, samples: int) -> int:
         """Return the number of samples, or of frames."""
@@ -125,14 +149,21 @@ class DescribedFrontEnd:
         return positions if frames is None else frames.shortest + (positions - 1) * frames.shift
 
     def compute(self, samples: np.ndarray, length: int | None = None) -> np.ndarray:
-        """Return samples or frames, with zeros behind the samples up to `length`."""
+        """Return samples or frames, of samples that are extended to `length` as `fill` says."""
         wanted = max(self.shortest, length or 0)
         if len(samples) < wanted:
-            samples = np.pad(samples, (0, wanted - len(samples)))
+            samples = self._extend(samples, wanted)
         frames = self._frames
         found = samples if frames is None else frames.compute(samples)
         return found if self.scale == 1 else found * np.float32(self.scale)
 
-    def at_least(self, samples: int) -> DescribedFrontEnd:
-        """Return the front end of a network that takes no shorter windows."""
-        return replace(self, fewest=samples)
+    def changed(self, settings: Mapping[str, Any]) -> DescribedFrontEnd:
+        """Return the same front end with other settings."""
+        return replace(self, **{"shortest_window" if k == "shortest" else k: v for k, v in settings.items()})
+
+    def _extend(self, samples: np.ndarray, wanted: int) -> np.ndarray:
+        if self.fill == "repeat":
+            return np.resize(samples, wanted)
+        lacking = wanted - len(samples)
+        before = {"before": lacking, "behind": 0, "around": lacking // 2}[self.fill]
+        return np.pad(samples, (before, lacking - before))

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 #: Settings of front ends that `preprocessing` may change where no network states them.
-DESCRIBING = ("features", "rate", "bands", "scale", "axes")
+DESCRIBING = ("features", "rate", "bands", "scale", "fill", "margin", "shortest", "axes")
 
 
 class FrontEnd(Protocol):

@@ -5,7 +5,8 @@ The formulas are those of Povey et al., "The Kaldi speech recognition toolkit", 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -134,6 +135,10 @@ class KaldiFrames:
         # The package gives one frame at a time, each in memory of its own that `stack` copies: 0.06 us of a
         # frame's 12 us.
         return np.stack([computer.get_frame(i) for i in range(computer.num_frames_ready)])
+
+    def changed(self, settings: Mapping[str, Any]) -> KaldiFrames:
+        """Return the same front end with other settings."""
+        return replace(self, **settings)
 
     def check(self) -> None:
         """Raise `InputError` for more filters than there are frequencies for."""

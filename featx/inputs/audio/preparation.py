@@ -152,7 +152,7 @@ class AudioPreparation:
         front = {name: given.pop(name) for name in of_front_end if name in given}
         changed = {"join_by" if name == "join" else name: value for name, value in given.items()}
         if front:
-            changed["front_end"] = replace(self.front_end, **front)  # type: ignore[type-var]
+            changed["front_end"] = self.front_end.changed(front)  # type: ignore[attr-defined]
         return replace(self, **changed)
 
     def joined_dim(self, dim: int) -> int:
@@ -209,6 +209,8 @@ class AudioPreparation:
 
     def transform(self, samples: np.ndarray) -> np.ndarray:
         """Return the windows of samples at the network's rate, float32 (windows, positions[, bands])."""
+        margin = round(getattr(self.front_end, "margin", 0.0) * self.front_end.rate)
+        samples = np.pad(samples, margin) if margin else samples
         length = self._length(min(len(samples), self.samples))
         starts = self.starts(len(samples)).tolist()
         return np.stack([self.front_end.compute(samples[at : at + self.samples], length) for at in starts])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 from collections.abc import Iterator
@@ -119,7 +120,7 @@ class Reader:
 
     def __init__(self, file: BinaryIO, id: str) -> None:
         self._file, self._at = file, 0
-        soundfile = import_soundfile()
+        forward_file = _forward_file()
         size = file.seek(0, os.SEEK_END)
         self._form, begin = _recognise(file, size, id)
         promise = check_complete(file, self._form, begin, size, id)
@@ -132,9 +133,11 @@ class Reader:
         else:
             opened = file if isinstance(file, io.BytesIO) else file.fileno()
         with self._decoding(id):
-            self._sound = _open_forward(soundfile, opened)
+            self._sound = forward_file(opened, closefd=False)
             self.rate, self._channels = int(self._sound.samplerate), int(self._sound.channels)
             frames, coding = int(self._sound.frames), self._sound.subtype
+            if self._form == "MP3":  # as `soundfile.read` does; the last bits depend on it
+                self._sound.seek(0)
         check_header(self.rate, self._channels, id)
         self.seeks = self._form in _SEEKING and (self._form == "FLAC" or coding.startswith(_EXACT))
         counts = promise.counts and 0 <= frames < 2**62
@@ -199,6 +202,8 @@ class Reader:
                 raise _too_long(count, self.rate, id)
         if stop is None or (self.frames is not None and stop >= self.frames):
             self._check_end(id)
+        if len(parts) == 1 and end is not None:
+            return parts[0]
         with self._decoding(id):  # memory may not be enough
             return np.concatenate(parts) if parts else np.empty(0, np.float32)
 
@@ -249,14 +254,15 @@ def open_reader(file: BinaryIO, id: str) -> Reader:
         raise
 
 
-def _open_forward(soundfile: Any, file: Any) -> Any:
-    """Open a file with soundfile so that reading does not seek, which it does after each block otherwise."""
+@functools.cache
+def _forward_file() -> Any:
+    """Return soundfile's class of files, of which reading does not seek; otherwise it does after each block."""
 
-    class Forward(soundfile.SoundFile):
+    class ForwardFile(import_soundfile().SoundFile):  # type: ignore[misc]
         def seekable(self) -> bool:
             return False
 
-    return Forward(file, closefd=False)
+    return ForwardFile
 
 
 def _recognise(file: BinaryIO, size: int, id: str) -> tuple[str, int]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from featx.inputs.audio import PADDING as CLIP_PADDING
 from featx.inputs.text import PADDING
 
 #: Output of the frozen part of a network, and input of the trained part: tensors with the batch first.
@@ -36,11 +37,15 @@ class Activations:
         Positions of the inputs, each once.
     sample : tuple of torch.Tensor
         Activations of some inputs; they give the shapes and dtypes.
+    shapes : ndarray, optional
+        Not used: all inputs have one shape.
     on_disk : bool
         Use a temporary file, which is deleted with this object.
     """
 
-    def __init__(self, positions: np.ndarray, sample: Parts, *, on_disk: bool = False):
+    def __init__(
+        self, positions: np.ndarray, sample: Parts, shapes: np.ndarray | None = None, *, on_disk: bool = False
+    ):
         self._open(positions, on_disk)
         self._parts = tuple(
             self._allocate(i, (len(positions), *part.shape[1:]), part) for i, part in enumerate(sample)
@@ -79,7 +84,10 @@ class TextActivations(Activations):
     whole numbers, which are tokens, are `PADDING`, and others 0.
     """
 
-    def __init__(self, positions: np.ndarray, sample: Parts, shapes: np.ndarray, *, on_disk: bool = False):
+    def __init__(
+        self, positions: np.ndarray, sample: Parts, shapes: np.ndarray | None = None, *, on_disk: bool = False
+    ):
+        assert shapes is not None
         self._open(positions, on_disk)
         self._shapes = shapes.tolist()
         self._ends = np.cumsum(shapes.prod(axis=1)).tolist()
@@ -110,12 +118,60 @@ class TextActivations(Activations):
         return tuple(found)
 
 
+class ClipActivations(Activations):
+    """Store activations of clips as the batches in which they were computed: (b, windows, positions, ...).
+
+    Batches are of clips of about one length, so that little is padding. Clips of several batches together are
+    padded again: the first part, which is what the network takes, with `PADDING`, and the others with 0.
+    """
+
+    def __init__(
+        self, positions: np.ndarray, sample: Parts, shapes: np.ndarray | None = None, *, on_disk: bool = False
+    ):
+        self._open(positions, on_disk)
+        self._batches: list[Parts] = []
+        self._place = np.zeros((len(positions), 2), np.int64)  # batch of each input, and its row there
+
+    def put(self, positions: np.ndarray, parts: Parts) -> None:
+        """Store the activations of these clips."""
+        number, rows = len(self._batches), self._row[positions]
+        self._place[rows] = np.stack([np.full(len(rows), number), np.arange(len(rows))], axis=1)
+        stored = []
+        for i, part in enumerate(parts):
+            place = self._allocate(number * len(parts) + i, tuple(part.shape), part)
+            stored.append(place.copy_(part.detach()))
+        self._batches.append(tuple(stored))
+
+    def get(self, positions: np.ndarray, device: torch.device) -> Parts:
+        """Return the activations of these clips, padded to the largest of them, on the device."""
+        rows = self._place[self._row[positions]].tolist()
+        batches = {number: self._batches[number] for number, _ in rows}
+        found = []
+        for i, first in enumerate(self._batches[0]):
+            shape = [max(parts[i].shape[axis] for parts in batches.values()) for axis in (1, 2)]
+            value = 0.0 if i else CLIP_PADDING
+            part = first.new_full((len(rows), *shape, *first.shape[3:]), value)
+            for into, (number, row) in zip(part, rows, strict=True):
+                one = batches[number][i][row]
+                into[: one.shape[0], : one.shape[1]] = one
+            found.append(part.to(device))
+        return tuple(found)
+
+
+#: How the activations of each kind of input are stored.
+_STORES = {"image": Activations, "text": TextActivations, "clip": ClipActivations}
+
+
 def bytes_needed(sample: Parts, n: int, shapes: np.ndarray | None = None) -> int:
-    """Return how many bytes the activations of `n` inputs take; `shapes` are those of texts."""
+    """Return how many bytes the activations of `n` inputs take; `shapes` (n, 2) are those of texts and clips.
+
+    The states of a clip are fewer than its positions, in the proportion of `sample`.
+    """
     if shapes is None:
         return n * sum(part[0].numel() * part.element_size() for part in sample)
     cells = int(shapes.prod(axis=1).sum())
-    return cells * sum(math.prod(part.shape[3:]) * part.element_size() for part in sample)
+    here = math.prod(sample[0].shape[:3])
+    return math.ceil(cells * sum(part.numel() * part.element_size() for part in sample) / here)
 
 
 def store_activations(
@@ -124,11 +180,13 @@ def store_activations(
     *,
     stores: int = 1,
     shapes: np.ndarray | None = None,
+    kind: str = "image",
 ) -> tuple[Activations | None, int]:
     """Store the pairs (positions, parts) of `found`; return the store and the number of inputs read.
 
     `stores` such stores share the memory. Without room for all of `positions` the store is None, and only the
-    first pair has been read. `shapes` (n, 2) are the pieces and lengths of texts at `positions`.
+    first pair has been read. `shapes` (n, 2) are pieces and lengths of texts, or windows and positions of
+    clips, at `positions`.
     """
     store, inputs = None, 0
     for rows, parts in found:
@@ -138,10 +196,7 @@ def store_activations(
             on_disk = size > memory
             if on_disk and not _disk_has(size):
                 return None, inputs
-            if shapes is None:
-                store = Activations(positions, parts, on_disk=on_disk)
-            else:
-                store = TextActivations(positions, parts, shapes, on_disk=on_disk)
+            store = _STORES[kind](positions, parts, shapes, on_disk=on_disk)
         store.put(rows, parts)
     return store, inputs
 

@@ -1,4 +1,4 @@
-"""Decode images into batches of pixels: in threads, a few batches ahead, in a fixed order."""
+"""Decode images and clips into batches, in threads, a few batches ahead; and order inputs of many lengths."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from featx.inputs.image.preprocess import Preprocessing
 
 #: Batches that are decoded ahead of the one in use; bounds the memory.
 AHEAD = 2
+#: Batches whose inputs are sorted by cost together: the order in which a training sees them stays random.
+_SORTED_TOGETHER = 8
 
-#: ``view(source, position)`` returns uint8 pixels (h, w, 3).
+#: ``view(source, position)`` returns uint8 pixels (h, w, 3), or the windows of a clip.
 View = Callable[[Any, int], np.ndarray]
 
 
@@ -60,27 +62,54 @@ def decoding_threads() -> int:
 
 
 def decode_batches(
-    images: Sequence[Any], positions: np.ndarray, batch_size: int, view: View, pool: ThreadPoolExecutor
+    inputs: Sequence[Any],
+    positions: np.ndarray,
+    batch_size: int,
+    view: View,
+    pool: ThreadPoolExecutor,
+    collate: Callable[[Sequence[np.ndarray]], np.ndarray] = np.stack,
 ) -> Generator[tuple[np.ndarray, np.ndarray]]:
-    """Yield positions (b,) and uint8 pixels (b, h, w, 3) of decoded images, in the order of `positions`.
+    """Yield positions (b,) and batches of decoded inputs, in the order of `positions`.
 
-    At most ``(AHEAD + 1) * batch_size`` images are in memory or being decoded. An `ImageError` names one
-    that cannot be decoded; no thread then goes on working on this call.
+    `collate` joins them; images become uint8 pixels (b, h, w, 3). At most ``(AHEAD + 1) * batch_size`` inputs
+    are in memory or being decoded. A `SourceError` names one that cannot be decoded; no thread then goes on
+    working on this call.
     """
     todo = iter(positions.tolist())
     pending: deque[tuple[int, Future]] = deque()
 
     def submit(count: int) -> None:
         for position in islice(todo, count):
-            pending.append((position, pool.submit(view, images[position], position)))
+            pending.append((position, pool.submit(view, inputs[position], position)))
 
     try:
         submit((AHEAD + 1) * batch_size)
         while pending:
             ready = [pending.popleft() for _ in range(min(batch_size, len(pending)))]
-            pixels = np.stack([future.result() for _, future in ready])
-            yield np.array([position for position, _ in ready]), pixels
+            batch = collate([future.result() for _, future in ready])
+            yield np.array([position for position, _ in ready]), batch
             submit(batch_size)
     finally:
         for _, future in pending:
             future.cancel()
+
+
+def arrange_by_cost(order: np.ndarray, costs: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Sort the inputs of every few batches by cost, and shuffle these batches; return the new order.
+
+    A batch takes as long as its longest input; which inputs meet in a batch stays mostly random. A batch that
+    is not full comes last. `costs` (n,) are those of the inputs at each place of `order`.
+    """
+    arranged = []
+    for start in range(0, len(order), _SORTED_TOGETHER * size):
+        window = slice(start, start + _SORTED_TOGETHER * size)
+        near = order[window][np.argsort(costs[window], kind="stable")]
+        full = len(near) // size
+        batches = [near[i * size : (i + 1) * size] for i in rng.permutation(full)]
+        arranged += [*batches, near[full * size :]]
+    return np.concatenate(arranged) if arranged else order
+
+
+def dearest_first(positions: np.ndarray, costs: np.ndarray) -> np.ndarray:
+    """Return positions by falling cost: the first batch shows whether memory is enough."""
+    return positions[np.argsort(-costs, kind="stable")]

@@ -384,7 +384,7 @@ class NetworkTraining:
             with closing(found):
                 watched, shapes = self._watched(found), self.inputs.shapes(positions)
                 self.stored[number], count = store_activations(
-                    positions, watched, stores=stores, shapes=shapes
+                    positions, watched, stores=stores, shapes=shapes, kind=self.inputs.kind
                 )
             self.forwarded += count
         return self.stored[number]

@@ -14,12 +14,12 @@ from featx.errors import InputError
 from featx.methods.finetune.head import Head
 from featx.methods.finetune.precision import Arithmetic, choose_arithmetic
 from featx.methods.finetune.recipe import Recipe
+from featx.methods.finetune.trainable import make_trainable
 from featx.methods.finetune.trainable_backbone import (
     TrainableBackbone,
     forward_all,
     kind_of_backbone,
 )
-from featx.methods.finetune.trainable_texts import make_trainable
 
 
 @dataclass

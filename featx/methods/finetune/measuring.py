@@ -18,15 +18,15 @@ from featx.methods.finetune.epochs import NetworkTraining
 from featx.methods.finetune.head import Head
 from featx.methods.finetune.precision import choose_arithmetic
 from featx.methods.finetune.recipe import Recipe
-from featx.methods.finetune.trainable_backbone import TrainableBackbone
-from featx.methods.finetune.trainable_texts import make_trainable
+from featx.methods.finetune.trainable import make_trainable
+from featx.methods.finetune.trainable_backbone import TrainableBackbone, row_dim_of
 from featx.methods.finetune.training_data import TrainingData
 from featx.methods.finetune.workload import Costs
 
 #: Images of a measured step on a CPU, where the time of an image hardly depends on the batch.
 _IMAGES = 8
-#: Texts whose lengths are looked at.
-_TEXTS = 128
+#: Texts or clips whose lengths are looked at.
+_LOOKED_AT = 128
 #: Images of the first step, which also prepares the network.
 _FIRST = 2
 #: Measured steps, if they are short.
@@ -61,7 +61,7 @@ def measure_costs(
     network = make_trainable(backbone, arithmetic)
     inputs = network.inputs(_choose_inputs(network, images, recipe, on_cpu=on_cpu))
     n = len(inputs)
-    empty = np.zeros((n, backbone.dim), np.float32)
+    empty = np.zeros((n, row_dim_of(backbone)), np.float32)
     data = TrainingData(inputs, np.zeros(n, np.int64), n_classes, np.arange(n), np.arange(0), empty)
     head = Head.for_embeddings(empty, n_classes).to(arithmetic.device)
     # The rates do not matter for the time; with low ones the loss stays finite.
@@ -101,14 +101,14 @@ def measure_costs(
 def _choose_inputs(
     network: TrainableBackbone, sources: Sequence[Any], recipe: Recipe, *, on_cpu: bool
 ) -> list[Any]:
-    """Return the inputs of a measured step: some from all over, and of texts those of about mean length.
+    """Return the inputs of a measured step: some from all over, and of texts and clips those of mean length.
 
-    The batches of a training hold texts of about one length, and the share of the optimiser in a step, which
+    The batches of a training hold inputs of about one length, and the share of the optimiser in a step, which
     is large where a network has many embeddings, depends on the size of the batch.
     """
     if network.kind == "image":
         return _spread(sources, _IMAGES if on_cpu else recipe.batch_size)
-    some = _spread(sources, _TEXTS)
+    some = _spread(sources, _LOOKED_AT)
     shapes = network.inputs(some).shapes(np.arange(len(some)))
     assert shapes is not None
     costs = shapes.prod(axis=1)

@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 #: What makes an input smaller, by kind.
-_SMALLER = {"image": "a smaller image size", "text": "a smaller max_length"}
+_SMALLER = {"image": "a smaller image size", "text": "a smaller max_length", "clip": "a shorter window"}
 
 
 def out_of_memory_error(kind: str = "image") -> InputError:

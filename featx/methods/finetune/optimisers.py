@@ -23,7 +23,7 @@ _BETA2 = 0.999
 
 #: Tokens, position embeddings, and scales of layers, channels or scores, as libraries name them.
 _NOT_DECAYED = re.compile(
-    r"pos_?emb|position_?emb|positional_?emb|pos_encoding"
+    r"pos_?emb|position_?emb|positional_?emb|embed_positions|pos_encoding"
     r"|(cls|class|dist|distillation|reg|register|registers|mask)_tokens?\b|class_embedding"
     r"|relative_position|rel_pos|relative_attention_bias|rel_embeddings|logit_scale"
     r"|(^|\.)(wpe|seg_embed|r_[wrs]_bias)\b"  # GPT-2 and XLNet

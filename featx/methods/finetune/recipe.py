@@ -34,6 +34,9 @@ TITLES = {
     "full": "Fine-tuned, all layers",
 }
 
+#: What the default recipes for a kind of input change at random, in words.
+_CHANGES = {"image": "random crops and flips"}
+
 #: Values of `Recipe.head_start`.
 HEAD_STARTS = ("sgd", "logistic")
 
@@ -53,6 +56,11 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "crop_scale": (lambda v: 0 < v <= 1, "in (0, 1]"),
     "flip": (lambda v: 0 <= v <= 1, "in [0, 1]"),
     "jitter": (lambda v: 0 <= v <= 1, "in [0, 1]"),
+    "time_mask": (lambda v: 0 <= v <= 1, "in [0, 1]"),
+    "band_mask": (lambda v: 0 <= v <= 1, "in [0, 1]"),
+    "noise": (lambda v: 0 <= v <= 1, "in [0, 1]"),
+    "gain": (lambda v: 0 <= v <= 60, "from 0 to 60"),
+    "shift": (lambda v: 0 <= v <= 60, "from 0 to 60"),
     "mixup": (lambda v: v >= 0, "at least 0"),
     "ema": (lambda v: 0 <= v < 1, "in [0, 1)"),
     "replay": (lambda v: v >= 0, "at least 0"),
@@ -93,13 +101,23 @@ class Recipe:
     val_fraction : float
         Share of the training images for the validation part, which the caller draws.
     augment : bool
-        Random resized crop, flip and jitter of every training image, new in every epoch.
+        Random resized crop, flip and jitter of every training image, new in every epoch. Of a clip: a random
+        window, shift, gain, noise and masks.
     crop_scale : float
         Smallest share of the area that a random crop covers, in (0, 1].
     flip : float
         Probability that an image is mirrored; use 0 if left and right have a meaning.
     jitter : float
         Strength in [0, 1] of random brightness, contrast and saturation (Howard 2014).
+    time_mask, band_mask : float
+        Of clips: largest share of the time, and of the bands of a spectrum, that each of two masks covers
+        (SpecAugment: Park et al. 2019; see `featx.inputs.audio.augment`).
+    noise : float
+        Probability of white noise in a clip, 10 to 30 decibels below it.
+    gain : float
+        Decibels by which a clip becomes louder or softer, at most; use 0 if loudness has a meaning.
+    shift : float
+        Seconds by which a clip begins earlier or later, at most, and at most a tenth of it.
     views : int or None
         With augmentation: use this many augmented versions of each image in turn, not a new one in each
         epoch. The frozen layers' activations of them are then stored, as without augmentation. With at least
@@ -172,6 +190,11 @@ class Recipe:
     crop_scale: float = 0.35
     flip: float = 0.5
     jitter: float = 0.0
+    time_mask: float = 0.2
+    band_mask: float = 0.3
+    noise: float = 0.5
+    gain: float = 6.0
+    shift: float = 0.1
     views: int | None = None
     mixup: float = 0.0
     layer_decay: float = 1.0
@@ -231,20 +254,19 @@ class Recipe:
         """Return in words what the default recipe of this mode does for a kind of input, and this one not."""
         parts = [(self.refit, f"training again on all {kind}s after the validation")]
         if self.mode != "head":
-            crops = [(self.augment, "random crops and flips")] if kind == "image" else []
-            parts = [(bool(self.lr_search), "a search for the learning rate"), *crops, *parts]
+            changes = [(self.augment, _CHANGES[kind])] if kind in _CHANGES else []
+            parts = [(bool(self.lr_search), "a search for the learning rate"), *changes, *parts]
         return tuple(words for done, words in parts if not done)
 
     def require_kind(self, kind: str) -> None:
-        """Refuse what changes images, for other inputs; the `InputError` names the field."""
+        """Refuse what cannot be done with inputs of a kind; the `InputError` names the field."""
         if kind == "image" or self.mode == "head":
             return
-        for name in ("augment", "mixup"):
+        refused = {"text": ("augment", "mixup"), "clip": ("mixup",)}[kind]
+        for name in refused:
             if value := getattr(self, name):
-                raise InputError(
-                    f"recipe: {name}={value!r} is for images, and a {kind} is always shown as it is; leave "
-                    "it out"
-                )
+                known = "images" if name == "mixup" else "images and clips"
+                raise InputError(f"recipe: {name}={value!r} is for {known}, not for {kind}s; leave it out")
 
     @property
     def omissions(self) -> tuple[str, ...]:

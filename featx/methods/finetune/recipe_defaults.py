@@ -1,4 +1,4 @@
-"""The default recipe of each mode, for images and for texts.
+"""The default recipe of each mode, for images, texts and clips.
 
 The defaults are textbook values and depend on nothing but the size of the data:
 
@@ -42,6 +42,18 @@ Texts have defaults of their own (`_TEXTS`), from the literature on BERT and net
 - Rates fall by 0.95 from block to block towards the input (Sun et al., *How to Fine-Tune BERT for Text
   Classification?*, 2019; the idea is that of Howard and Ruder 2018, section 3.2).
 - No augmentation: changing the words of a text may change its label.
+
+Clips have these (`_CLIPS`), from the literature on transformers of audio; epochs and batches are those of
+images:
+
+- AdamW with warm-up over the first tenth of the steps. Dropout is on at the rates of the configuration, and
+  whole layers are never left out.
+- Rates of `ADAMW_RATES`: wav2vec 2.0 (Baevski et al. 2020, appendix B) is fine-tuned with 2e-5 to 1e-4, AST
+  (Gong et al. 2021, section 3) with 1e-5 to 2.5e-4, and Whisper tiny (Radford et al. 2023, appendix F) with
+  about 4e-5; each of these is within a factor of about three of one of the two.
+- Rates fall by 0.75 from block to block towards the input, as in Audio-MAE (Huang et al., *Masked
+  Autoencoders that Listen*, 2022, appendix B). The convolutions at the input, which wav2vec 2.0 keeps frozen
+  in fine-tuning, are the lowest block and hardly move.
 """
 
 from __future__ import annotations
@@ -49,6 +61,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from numbers import Integral
+from typing import Any
 
 from featx.errors import InputError, UnknownName
 from featx.methods.finetune.recipe import MODES, Recipe
@@ -92,9 +105,26 @@ _TEXTS = {
     "optimizer": "adamw",
 }
 
+#: What the default recipes for clips have in place of the values for images.
+_CLIPS = {
+    "augment": False,
+    "lr_head": 1e-3,
+    "lr_backbone": 3e-5,
+    "weight_decay": 0.01,
+    "layer_decay": 0.75,
+    "optimizer": "adamw",
+}
+
+#: Rates and further settings of AdamW, by kind of input.
+_WITH_ADAMW: dict[str, tuple[tuple[float, ...], dict[str, Any]]] = {
+    "image": (ADAMW_RATES, _ADAMW),
+    "text": (TEXT_RATES, _TEXTS),
+    "clip": (ADAMW_RATES, _CLIPS),
+}
+
 
 def default_recipe(mode: str, n_train: int, optimizer: str = "sgd", kind: str = "image") -> Recipe:
-    """Return the default recipe for a number of training images or texts.
+    """Return the default recipe for a number of training inputs.
 
     Parameters
     ----------
@@ -104,8 +134,9 @@ def default_recipe(mode: str, n_train: int, optimizer: str = "sgd", kind: str = 
         Number of training inputs, without the validation part.
     optimizer : {"sgd", "adamw"}
         That of the pretrained layers, as `featx.methods.finetune.choose_optimizer` returns it for a backbone;
-        rates and weight decay depend on it. Without effect on ``"head"`` and on texts, which have AdamW.
-    kind : {"image", "text"}
+        rates and weight decay depend on it. Without effect on ``"head"``, and on texts and clips, which have
+        AdamW.
+    kind : {"image", "text", "clip"}
         The kind of input.
 
     Returns
@@ -159,5 +190,5 @@ def default_recipe(mode: str, n_train: int, optimizer: str = "sgd", kind: str = 
     )
     if kind == "image" and optimizer == "sgd":
         return recipe
-    rates, settings = (TEXT_RATES, _TEXTS) if kind == "text" else (ADAMW_RATES, _ADAMW)
+    rates, settings = _WITH_ADAMW[kind]
     return replace(recipe, lr_search=tuple(rate * math.sqrt(batch_size / 32) for rate in rates), **settings)

@@ -30,6 +30,12 @@ def kind_of_backbone(backbone: Any) -> str:
     return getattr(backbone, "kind", "image")
 
 
+def row_dim_of(backbone: Any) -> int:
+    """Return the length of a row of features, which may hold the embeddings of several windows of a clip."""
+    dim: int = getattr(backbone, "row_dim", backbone.dim)
+    return dim
+
+
 class TrainableBackbone:
     """A trainable copy of a backbone's feature network, which takes images.
 
@@ -41,7 +47,7 @@ class TrainableBackbone:
     module : torch.nn.Module
         The network as `backbone.build` made it, from normalised images (n, 3, h, w) to features (n, d).
         Always in eval mode: BatchNorm keeps its pretrained statistics, Dropout and stochastic depth are off.
-    preprocessing : Preprocessing or TextPreparation
+    preprocessing : Preparation
         How the backbone prepares its inputs.
     kind : str
         Kind of its inputs.

@@ -17,8 +17,7 @@ from featx.forks import uninterrupted
 from featx.methods.finetune.activations import Parts
 from featx.methods.finetune.block_cut import CutBlocks, cut_blocks, whole_network
 from featx.methods.finetune.own_dropout import OwnDropout
-from featx.methods.finetune.precision import Arithmetic
-from featx.methods.finetune.trainable_backbone import TrainableBackbone, kind_of_backbone
+from featx.methods.finetune.trainable_backbone import TrainableBackbone
 
 #: Texts on which a cut is tried out.
 _SAMPLE = 3
@@ -52,7 +51,7 @@ class TrainableTexts(TrainableBackbone):
         tokens, kept = _pieces_of(x)
         with torch.no_grad(), self.arithmetic.autocast():
             states = self._cut_network.lower(tokens)[1:]
-        return x, *(_spread(state, kept, x.shape[:2]) for state in states)
+        return x, *(spread(state, kept, x.shape[:2]) for state in states)
 
     @uninterrupted()
     def run_upper(self, parts: Parts, at: slice = slice(None)) -> torch.Tensor:
@@ -74,8 +73,8 @@ class TrainableTexts(TrainableBackbone):
         if x.shape[1] == 1:
             return rows
         weights = (tokens >= 0).sum(1).to(rows.dtype)
-        spread = _spread(rows * weights[:, None], kept, x.shape[:2])
-        return spread.sum(1) / (x >= 0).sum((1, 2)).to(rows.dtype)[:, None]
+        weighted = spread(rows * weights[:, None], kept, x.shape[:2])
+        return weighted.sum(1) / (x >= 0).sum((1, 2)).to(rows.dtype)[:, None]
 
 
 def _pieces_of(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | slice]:
@@ -87,19 +86,10 @@ def _pieces_of(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | slice]:
     return flat[kept], kept
 
 
-def _spread(rows: torch.Tensor, kept: torch.Tensor | slice, shape: torch.Size) -> torch.Tensor:
+def spread(rows: torch.Tensor, kept: torch.Tensor | slice, shape: torch.Size) -> torch.Tensor:
     """Return rows (p, ...) at their places in (b, pieces, ...), with zeros at the others."""
     if isinstance(kept, slice):
         return rows.unflatten(0, shape)
-    spread = rows.new_zeros((len(kept), *rows.shape[1:]))
-    spread[kept] = rows
-    return spread.unflatten(0, shape)
-
-
-#: The network of each kind of input.
-_NETWORKS: dict[str, type[TrainableBackbone]] = {"image": TrainableBackbone, "text": TrainableTexts}
-
-
-def make_trainable(backbone: Any, arithmetic: Arithmetic) -> TrainableBackbone:
-    """Return a trainable copy of a backbone's network, for the kind of its inputs."""
-    return _NETWORKS[kind_of_backbone(backbone)](backbone, arithmetic)
+    placed = rows.new_zeros((len(kept), *rows.shape[1:]))
+    placed[kept] = rows
+    return placed.unflatten(0, shape)

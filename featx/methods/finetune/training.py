@@ -28,8 +28,13 @@ from featx.methods.finetune.precision import choose_arithmetic
 from featx.methods.finetune.recipe import Recipe, require_trainable
 from featx.methods.finetune.recipe_defaults import default_recipe
 from featx.methods.finetune.replay import Replay
-from featx.methods.finetune.trainable_backbone import TrainableBackbone, forward_inputs, kind_of_backbone
-from featx.methods.finetune.trainable_texts import make_trainable
+from featx.methods.finetune.trainable import make_trainable
+from featx.methods.finetune.trainable_backbone import (
+    TrainableBackbone,
+    forward_inputs,
+    kind_of_backbone,
+    row_dim_of,
+)
 from featx.methods.finetune.training_data import TrainingData
 from featx.methods.finetune.training_progress import TrainingProgress
 
@@ -71,22 +76,22 @@ def fine_tune(
     proxy_images: Sequence[Any] | None = None,
     watch: TrainingProgress | None = None,
 ) -> FineTuned:
-    """Fine-tune a backbone on labelled images or texts.
+    """Fine-tune a backbone on labelled images, texts or clips.
 
     Parameters
     ----------
     backbone : Backbone or RowsOnly
         A backbone from `featx.backbones.load_backbone`; it is not changed.
     images : sequence of sources of length n, or None
-        Images or texts, as the backbone takes them. May be None for mode ``"head"`` when embeddings are
-        given.
+        Images, texts or clips, as the backbone takes them. May be None for mode ``"head"`` when embeddings
+        are given.
     labels : array-like of int, shape (n,)
         Class of each input, in ``range(n_classes)``.
     n_classes : int
         Number of classes, at least 2.
     recipe : Recipe or {"head", "last", "gradual", "full"}
         Settings of the training; a mode means its `default_recipe`, with AdamW for a transformer, and with
-        the settings for texts where the backbone takes them.
+        the settings for texts or clips where the backbone takes them.
     train_idx, val_idx : array-like of int
         Positions of the images to train on, and of those that choose the epoch and stop the training. Other
         images and other rows of `embeddings` are never read. Without a validation part all epochs are run
@@ -100,8 +105,8 @@ def fine_tune(
     precision : {"auto", "fp32", "bf16", "fp16"}
         See `featx.methods.finetune.precision.choose_arithmetic`.
     seed : int, default=0
-        Seed of the order of the images, the random crops, mixup and dropout. On a CPU the same seed gives the
-        same history, bit for bit. Global random states are neither read nor changed.
+        Seed of the order of the inputs, their random changes, mixup and dropout. On a CPU the same seed gives
+        the same history, bit for bit. Global random states are neither read nor changed.
     progress : callable, optional
         Called with each entry of the history after its epoch (mode ``"head"``: with the best one).
     start_from : FineTuned, optional
@@ -126,17 +131,17 @@ def fine_tune(
     InputError
         Labels, indices or embeddings do not fit together; the device does not exist; `start_from` has other
         classes or another backbone, or has changed layers and the mode is ``"head"``; proxy images are given
-        without replay or missing with it, or the network has no source classifier; the recipe augments or
-        mixes, and the inputs are texts.
+        without replay or missing with it, or the network has no source classifier; the recipe augments texts
+        or mixes texts or clips.
     WeightsError
         Replay needs the source classifier, and the checkpoint has none.
     SourceError
-        An image cannot be decoded, or a text not be read.
+        An image or a clip cannot be decoded, or a text not be read.
     """
     began = time.perf_counter()
     kind = kind_of_backbone(backbone)
     data = TrainingData.checked(
-        images, labels, n_classes, train_idx, val_idx, embeddings, backbone.dim, seed, kind
+        images, labels, n_classes, train_idx, val_idx, embeddings, row_dim_of(backbone), seed, kind
     )
     if isinstance(recipe, str):
         recipe = choose_recipe(backbone, recipe, len(data.train))

@@ -1,7 +1,7 @@
 """The inputs of a training, by kind: how they are read, in which order they come, and what makes a batch.
 
 Images are decoded anew whenever they are needed, because pixels are large. Texts are turned into tokens once,
-and batches hold texts of about one length.
+and clips into samples as far as memory reaches; batches hold texts or clips of about one length.
 """
 
 from __future__ import annotations
@@ -15,11 +15,17 @@ import numpy as np
 
 from featx.inputs.image.preprocess import Preprocessing
 from featx.inputs.text import PADDING, TextPreparation
-from featx.methods.finetune.batches import View, decode_batches, decoding_threads, plain_view, random_view
+from featx.methods.finetune.batches import (
+    View,
+    arrange_by_cost,
+    dearest_first,
+    decode_batches,
+    decoding_threads,
+    plain_view,
+    random_view,
+)
+from featx.methods.finetune.clip_inputs import ClipInputs
 from featx.methods.finetune.recipe import Recipe
-
-#: Batches whose texts are sorted by length together: the order in which a training sees them stays random.
-_SORTED_TOGETHER = 8
 
 
 class TrainingInputs(Protocol):
@@ -132,23 +138,12 @@ class TextInputs:
         return np.array([self.tokens(i).shape for i in positions.tolist()], np.int64).reshape(-1, 2)
 
     def arrange(self, order: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-        """Sort the texts of every few batches by length, and shuffle these batches.
-
-        A batch takes as long as its longest text; which texts meet in a batch stays mostly random. A batch
-        that is not full comes last.
-        """
-        costs, arranged = self.shapes(order).prod(axis=1), []
-        for start in range(0, len(order), _SORTED_TOGETHER * size):
-            window = slice(start, start + _SORTED_TOGETHER * size)
-            near = order[window][np.argsort(costs[window], kind="stable")]
-            full = len(near) // size
-            batches = [near[i * size : (i + 1) * size] for i in rng.permutation(full)]
-            arranged += [*batches, near[full * size :]]
-        return np.concatenate(arranged) if arranged else order
+        """Put texts of about one length into each batch (`arrange_by_cost`)."""
+        return arrange_by_cost(order, self.shapes(order).prod(axis=1), size, rng)
 
     def sort(self, positions: np.ndarray) -> np.ndarray:
-        """Return the longest texts first: the first batch shows whether memory is enough."""
-        return positions[np.argsort(-self.shapes(positions).prod(axis=1), kind="stable")]
+        """Return the longest texts first."""
+        return dearest_first(positions, self.shapes(positions).prod(axis=1))
 
     def batches(
         self,
@@ -173,12 +168,12 @@ def pad_texts(texts: Sequence[np.ndarray]) -> np.ndarray:
 
 
 #: The inputs of each kind.
-_INPUTS: dict[str, Any] = {"image": ImageInputs, "text": TextInputs}
+_INPUTS: dict[str, Any] = {"image": ImageInputs, "text": TextInputs, "clip": ClipInputs}
 
 
 def training_inputs(sources: Any, kind: str, preparation: Any) -> TrainingInputs:
     """Return the inputs of sources; what is such inputs already is returned as it is."""
-    if isinstance(sources, (ImageInputs, TextInputs)):
+    if isinstance(sources, (ImageInputs, TextInputs, ClipInputs)):
         return sources
     found: TrainingInputs = _INPUTS[kind](sources, preparation)
     return found

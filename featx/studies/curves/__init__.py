@@ -97,7 +97,7 @@ def learning_curve(
 ) -> LearningCurve:
     """Measure how accuracy grows with the number of labelled inputs, for several methods on the same draws.
 
-    The test inputs (images or texts) are fixed: those of the data's own split, or of one drawn split. Each of
+    The test inputs are fixed: those of the data's own split, or of one drawn split. Each of
     `seeds` draws puts the other inputs of every class into an order; k shots are the first k of a class. A
     level contains the inputs of all smaller ones, and every method gets the same inputs. A class that has
     fewer than k gives all it has, and the result says so. Raw pixels of images, or TF-IDF of texts, are a
@@ -118,7 +118,7 @@ def learning_curve(
         Such as ``["head", "last"]``; they run on the first of the backbones. Each is trained by the default
         recipe for its number of inputs, on 80 % of the draw; the rest chooses the epoch, and all are trained
         on again up to it. A draw in which some class has 1 or 2 inputs is used whole, for all epochs. The
-        learning rate is not searched for, and images are not augmented unless `augment` is set.
+        learning rate is not searched for, and inputs are not augmented unless `augment` is set.
     protocol : str, optional
         A few-shot protocol of the literature, a name in `PROTOCOLS`: it sets `shots`, `seeds` and
         `classifiers` where they are not given.
@@ -131,7 +131,8 @@ def learning_curve(
     epochs : int, optional
         Epochs of the fine-tuning modes that train the network; default: the recipe's.
     augment : bool, default=False
-        Random crops and flips for those modes. Every epoch then sends every image through the network;
+        Random changes of images (crops, flips) and clips (crops, gain, noise, masks of time and frequency)
+        for those modes. Every epoch then sends every input through the network;
         without them the frozen part is computed once.
     resume : path-like, optional
         A folder that keeps each cell (method, shots, draw) as soon as it is finished. The next run, also

@@ -30,8 +30,8 @@ class TuningSetup:
     images: Sequence[Any]  # one for each row
     device: str
     epochs: int | None = None  # in place of the recipe's; all of them are run
-    #: Whether images are cropped and flipped at random; None: as the recipe says. If it is given, no learning
-    #: rate is searched for: a few validation images cannot tell which rate is better.
+    #: Whether images or clips are changed at random; None: as the recipe says. If it is given, no learning
+    #: rate is searched for: a few validation inputs cannot tell which rate is better.
     augment: bool | None = None
     #: If a class has at most this many inputs, none is held out for validation, and all epochs run.
     trained_whole: int = 0
@@ -42,10 +42,8 @@ class TuningSetup:
     _digests: dict[int, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.augment and self.kind != "image":
-            raise InputError(
-                f"augment is for images, and a {self.kind} is always shown as it is; leave it out"
-            )
+        if self.augment and self.kind == "text":
+            raise InputError("augment is for images and clips, not for texts; leave it out")
 
     @property
     def kind(self) -> str:

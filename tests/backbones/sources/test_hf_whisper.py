@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from clips import RATE, import_transformers, sounds, write_whisper
 
 from featx.backbones import load_backbone
 from featx.errors import InputError
 from featx.inputs.audio import SampledClip
-from clips import RATE, import_transformers, sounds, write_whisper
 
 
 @pytest.fixture(scope="module")

@@ -72,13 +72,13 @@ def test_settings_of_texts_reach_the_network(folder):
 
 
 def test_what_is_for_images_is_refused(folder):
-    with pytest.raises(InputError, match="augment=True is for images, and a text is always shown as it is"):
+    with pytest.raises(InputError, match="augment=True is for images and clips, not for texts"):
         classifier(folder, augment=True).fit(TEXTS, LABELS)
 
     class Net:
         kind, name = "text", "net"
 
-    with pytest.raises(InputError, match="augment is for images, and a text"):
+    with pytest.raises(InputError, match="augment is for images and clips, not for texts"):
         TuningSetup(Net(), TEXTS, "cpu", augment=True)
     assert "random crops and flips" not in TuningSetup(Net(), TEXTS, "cpu", augment=False).omissions("full")
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from clips import RATE, import_transformers, sounds
 
 from featx.inputs.audio.log_mel import LogMelFrames, mel_filters
-from clips import RATE, import_transformers, sounds
 
 
 def extractor(**settings):

@@ -19,8 +19,9 @@ from featx.methods.finetune.block_cut import whole_network
 from featx.methods.finetune.measuring import _choose_inputs, measure_costs
 from featx.methods.finetune.optimisers import not_decayed
 from featx.methods.finetune.precision import choose_arithmetic
+from featx.methods.finetune.trainable import make_trainable
 from featx.methods.finetune.trainable_backbone import forward_all
-from featx.methods.finetune.trainable_texts import TrainableTexts, make_trainable
+from featx.methods.finetune.trainable_texts import TrainableTexts
 from featx.methods.finetune.training_inputs import TextInputs, pad_texts
 from featx.methods.finetune.workload import expected_seconds
 
@@ -202,7 +203,8 @@ def test_what_is_stored_without_padding_is_padded_again():
     states = torch.randn(*batch.shape, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     states[batch == PADDING] = 7.0
     positions = np.array([4, 9, 2])
-    store, read = activations.store_activations(positions, [(positions, (batch, states))], shapes=shapes)
+    found = [(positions, (batch, states))]
+    store, read = activations.store_activations(positions, found, shapes=shapes, kind="text")
     assert read == 3
     assert sum(part.nbytes for part in store._parts) == (8 + 5 * 8) * 8  # eight tokens
     assert activations.bytes_needed((batch, states), 3, shapes) == (8 + 5 * 8) * 8
@@ -263,7 +265,7 @@ def test_norms_biases_and_positions_are_not_decayed(bert):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"augment": True}, "augment=True is for images, and a text is always shown as it is"),
+        ({"augment": True}, "augment=True is for images and clips, not for texts"),
         ({"mixup": 0.2}, "mixup=0.2 is for images"),
     ],
 )

@@ -62,5 +62,5 @@ def test_a_learning_curve_of_texts_trains_the_network_and_refuses_augmentation(f
     }
     curve = featx.learning_curve(texts, labels, **given)
     assert curve.left_out["finetune-full"] == ["a search for the learning rate"]
-    with pytest.raises(InputError, match="augment is for images, and a text"):
+    with pytest.raises(InputError, match="augment is for images and clips, not for texts"):
         featx.learning_curve(texts, labels, **given, augment=True)

@@ -10,6 +10,7 @@ from featx.backbones.architectures import Architecture, BackboneSource
 from featx.backbones.sources.hf.architecture import HfArchitecture
 from featx.backbones.sources.hf.audio_architecture import HfAudioArchitecture
 from featx.backbones.sources.hf.audio_families import takes_audio
+from featx.backbones.sources.hf.ctranslate2 import states_ctranslate2
 from featx.backbones.sources.hf.networks import takes_texts
 from featx.backbones.sources.hf.repository import Repository
 from featx.backbones.sources.hf.text_architecture import HfTextArchitecture
@@ -24,7 +25,7 @@ class HfSource(BackboneSource):
     def architecture(self, name: str) -> HfArchitecture:
         """Return the architecture of a repository or folder."""
         found = HfArchitecture(name)
-        if takes_audio(found.config):
+        if takes_audio(found.config) or states_ctranslate2(found.config):
             return HfAudioArchitecture(name)
         return HfTextArchitecture(name) if takes_texts(found.config, f"hf:{name}") else found
 

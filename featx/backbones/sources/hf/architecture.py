@@ -27,7 +27,7 @@ from featx.backbones.sources.hf.networks import (
     resize_config,
 )
 from featx.backbones.sources.hf.preprocessing import read_preprocessing
-from featx.backbones.sources.hf.repository import WEIGHTS_FILES, HfPretrained, Repository
+from featx.backbones.sources.hf.repository import HfPretrained, Repository
 from featx.backbones.sources.hf.texts import encode_texts, find_tokenizer
 from featx.backbones.zero_shot import EncodedTexts
 from featx.errors import InputError
@@ -45,6 +45,8 @@ class HfArchitecture(Architecture):
 
     source = "hf"
     rules: ClassVar[LayerRules] = HfLayerRules()
+    #: Where its weights are.
+    pretrained_type: ClassVar[type[HfPretrained]] = HfPretrained
     _checked = False
 
     @cached_property
@@ -66,17 +68,14 @@ class HfArchitecture(Architecture):
 
     def published(self) -> list[Pretrained]:
         """Return the weights of the repository, which have one name, in whichever files they are."""
-        if self.repository.find(*WEIGHTS_FILES) is None:
+        kind = self.pretrained_type
+        if self.repository.find(*kind.files) is None:
             if self.repository.folder is not None:
                 return []
             # Says in one line that the repository cannot be reached, before its weights are looked for.
             self.repository.read_json("config.json")
         licence = self.repository.licence()
-        return [
-            HfPretrained(
-                "pretrained", WEIGHTS_FILES[0], None, None, licence=licence, repository=self.repository
-            )
-        ]
+        return [kind("pretrained", kind.files[0], None, None, licence=licence, repository=self.repository)]
 
     def preprocessing_of(self, pretrained: Pretrained | None) -> Preprocessing:
         """Return the preprocessing of the repository's image processor; refuse by name what it cannot be."""

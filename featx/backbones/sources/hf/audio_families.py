@@ -7,9 +7,10 @@ from typing import Any
 
 from featx.backbones.sources.hf.audio_family import AudioFamily
 from featx.backbones.sources.hf.networks import main_input
+from featx.backbones.sources.hf.waveform_networks import WAVEFORM_FAMILIES
 from featx.backbones.sources.hf.whisper import Whisper
 
-FAMILIES: dict[str, AudioFamily] = {"whisper": Whisper()}
+FAMILIES: dict[str, AudioFamily] = {"whisper": Whisper(), **WAVEFORM_FAMILIES}
 #: What transformers calls inputs that are audio.
 _OF_AUDIO = ("input_values", "input_features")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -37,9 +37,11 @@ class HfAudioLayerRules(AudioLayerRules):
 
 
 class AudioFamily:
-    """A family of audio networks. A subclass must define `rules`, `build` and `prepare`."""
+    """A family of audio networks. A subclass must define all but `longest` and `trial`."""
 
-    rules: ClassVar[HfAudioLayerRules]
+    def rules_for(self, config: Mapping[str, Any]) -> HfAudioLayerRules:
+        """Return what is known of the layers of a network with the content of this ``config.json``."""
+        raise NotImplementedError
 
     def build(self, config: Any, transformers: Any, tensors: Collection[str] | None) -> nn.Module:
         """Build the network of a configuration, with initial values.
@@ -48,8 +50,10 @@ class AudioFamily:
         """
         raise NotImplementedError
 
-    def convert(self, tensors: dict[str, Tensor], network: nn.Module, label: str) -> dict[str, Tensor]:
-        """Return the tensors of a file under the names of `network`."""
+    def convert(
+        self, tensors: dict[str, Tensor], network: nn.Module, config: Any, label: str
+    ) -> dict[str, Tensor]:
+        """Return the tensors of a file under the names of `network`, without those of other parts."""
         raise NotImplementedError
 
     def prepare(self, config: Any, stated: Mapping[str, Any], name: str) -> AudioPreparation:
@@ -62,3 +66,13 @@ class AudioFamily:
     def longest(self, config: Any, preparation: AudioPreparation) -> float | None:
         """Return the seconds that the network takes at most; None where there is no end."""
         return None
+
+    def trial(self, config: Any) -> Tensor | None:
+        """Return a window on which it is tried out that padding changes no state; None where there is none."""
+        return None
+
+
+def first_of(output: Any) -> Tensor:
+    """Return the tensor that a module passes on, where its output holds more."""
+    found: Tensor = output[0] if isinstance(output, tuple) else output
+    return found

@@ -20,10 +20,7 @@ from featx.durable import read_regular
 from featx.errors import OutputError, reason_of
 
 #: Files of the network, of a tokenizer, and of the pipeline of sentence-transformers.
-_NAMES = (
-    *("config.json", "preprocessor_config.json", "modules.json", "config_sentence_transformers.json"),
-    *(*VOCABULARIES, *BESIDE),
-)
+_NAMES = ("config.json", "modules.json", "config_sentence_transformers.json", *VOCABULARIES, *BESIDE)
 _PATTERNS = ("sentence_*_config.json", "[0-9]*_*/config.json")
 _MOST_BYTES = 2**26
 

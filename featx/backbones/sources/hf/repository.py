@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -97,7 +97,7 @@ class Repository:
     def stated_sha256(self, path: Path) -> str | None:
         """Return the sha256 that the cache of the hub, or a package, states for a file of weights."""
         folder = carried_folder(self.name)
-        if folder is not None and path.parent == folder and path.name == WEIGHTS_FILES[0]:
+        if folder is not None and path == folder / REPOSITORIES[self.name].file:
             return REPOSITORIES[self.name].sha256
         return hash_in_cache(path)
 
@@ -147,8 +147,9 @@ class Repository:
 
 @dataclass(frozen=True)
 class HfPretrained(Pretrained):
-    """The weights of a repository, under the first of `WEIGHTS_FILES` that is there."""
+    """The weights of a repository, under the first of `files` that is there."""
 
+    files: ClassVar[tuple[str, ...]] = WEIGHTS_FILES
     repository: Repository = Repository("")
 
     @property
@@ -158,11 +159,11 @@ class HfPretrained(Pretrained):
 
     def find(self, packaged: dict[str, Path] | None = None) -> Path | None:
         """Return the file on this machine, or None."""
-        return self.repository.find(*WEIGHTS_FILES)
+        return self.repository.find(*self.files)
 
     def fetch(self, wanted_by: str, advice: str) -> Path:
         """Download the file; the `WeightsError` raised on failure ends with `advice`."""
-        return self.repository.fetch(*WEIGHTS_FILES, make_error=self._error(self.filename, wanted_by, advice))
+        return self.repository.fetch(*self.files, make_error=self._error(self.filename, wanted_by, advice))
 
     def open(self, path: Path) -> Checkpoint:
         """Open the file, or all that an index names; each is checked where the hub's cache has its sha256."""

@@ -6,8 +6,9 @@ Its authors give it 30 seconds always, mostly silence. Here it hears the window 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from featx.backbones.audio_input import is_value, without_padding
@@ -52,17 +53,24 @@ class WhisperLayerRules(HfAudioLayerRules):
         return width
 
 
+_RULES = WhisperLayerRules()
+
+
 class Whisper(AudioFamily):
     """The encoder; tensors of a decoder are left out."""
 
-    rules: ClassVar[HfAudioLayerRules] = WhisperLayerRules()
+    def rules_for(self, config: Mapping[str, Any]) -> HfAudioLayerRules:
+        """Return the rules of the encoder."""
+        return _RULES
 
     def build(self, config: Any, transformers: Any, tensors: Collection[str] | None) -> nn.Module:
         """Build the encoder, with initial values."""
         encoder: nn.Module = transformers.models.whisper.modeling_whisper.WhisperEncoder(config)
         return encoder
 
-    def convert(self, tensors: dict[str, Tensor], network: nn.Module, label: str) -> dict[str, Tensor]:
+    def convert(
+        self, tensors: dict[str, Tensor], network: nn.Module, config: Any, label: str
+    ) -> dict[str, Tensor]:
         """Return the tensors of the encoder under its own names."""
         named = {key.removeprefix("model."): value for key, value in tensors.items()}
         inside = {key: value for key, value in named.items() if key.startswith("encoder.")}
@@ -85,6 +93,11 @@ class Whisper(AudioFamily):
     def longest(self, config: Any, preparation: AudioPreparation) -> float:
         """Return the seconds that the encoder has positions for."""
         return self._seconds(config, preparation.front_end)
+
+    def trial(self, config: Any) -> Tensor:
+        """Return noise of some frames."""
+        shape = 1, min(41, 2 * config.max_source_positions - 4), config.num_mel_bins + 1
+        return torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
     def _seconds(self, config: Any, frames: Any) -> float:
         seconds: float = _STRIDE * config.max_source_positions * frames.hop / frames.rate
