@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from featx.inputs.audio.decode import decode, import_soundfile
+from featx.inputs.audio.decode import decode
+from featx.inputs.audio.reader import import_soundfile
 from featx.inputs.audio.resample import resample
 from featx.inputs.audio.source import ClipContent
 from featx.inputs.samples import ClipSample

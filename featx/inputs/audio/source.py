@@ -167,7 +167,7 @@ class FileClip:
             with contextlib.suppress(OSError):  # it is named below
                 digest = digest_of(key) if key is not None else None
                 if key is not None and digest is not None:
-                    digest = _with_segment(digest, self.segment)
+                    digest = digest_of_segment(digest, self.segment)
                     return ClipContent(digest, self.id, Recording(key), None, self.segment)
         data = read_source_file(self.path, self.id, AudioError, MAX_FILE_BYTES)
         return ClipContent.of_bytes(data, self.id, self.segment)
