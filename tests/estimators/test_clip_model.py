@@ -301,7 +301,12 @@ def test_a_fine_tuned_network_is_kept_whole_and_predicts_windows(tmp_path):
 
     folder = write_whisper(tmp_path / "whisper")
     pairs, labels = beeps(3)
-    options = {"backbone": f"hf:{folder}", "engine": "torch", "precision": "fp32", "cache": tmp_path / "cache"}
+    options = {
+        "backbone": f"hf:{folder}",
+        "engine": "torch",
+        "precision": "fp32",
+        "cache": tmp_path / "cache",
+    }
     train(pairs, labels, classifier="finetune-last", epochs=1, **options).save(tmp_path / "m.featx")
     recorded = recording("lh")
     cut = [(recorded[at : at + 4800], RATE) for at in (0, 4800)]
