@@ -16,6 +16,8 @@ from featx.inputs.audio import PADDING, AudioPreparation
 
 #: Seconds of the example, and of the clips for which engines state their preferred batch.
 _USUAL_SECONDS = 2.0
+#: What is not larger is padding.
+_LEAST = PADDING / 10
 
 
 class AudioInput:
@@ -31,7 +33,17 @@ class AudioInput:
         self.length = length or front.positions(max(usual, front.shortest))
 
     def __str__(self) -> str:
-        return f"clips of {self.length} {'samples' if self.preparation.front_end.bands is None else 'frames'}"
+        return f"clips of {self.length} {self.position}s"
+
+    @property
+    def position(self) -> str:
+        """What one position is: a frame has several values."""
+        return "sample" if self.preparation.front_end.bands is None else "frame"
+
+    @property
+    def shortest(self) -> int:
+        """Positions of the shortest windows."""
+        return self.preparation.front_end.positions(self.preparation.front_end.shortest)
 
     @property
     def longest(self) -> AudioInput:
@@ -68,12 +80,13 @@ class AudioInput:
 def is_value(x: Tensor) -> Tensor:
     """Return where the positions of a batch (n, t) or (n, t, bands) are values and not padding: bool (n, t).
 
-    `PADDING` is less than any number of a clip in every precision; in half precision it is minus infinity.
+    `PADDING` is less than any number of a clip in every precision; in half precision it is minus infinity, as
+    is the limit.
     """
     first = x if x.dim() == 2 else x[:, :, 0]
-    return first > PADDING / 1e27
+    return first > _LEAST
 
 
 def without_padding(x: Tensor) -> Tensor:
     """Return the batch with zeros in place of padding."""
-    return torch.where(x > PADDING / 1e27, x, torch.zeros((), dtype=x.dtype, device=x.device))
+    return torch.where(x > _LEAST, x, torch.zeros((), dtype=x.dtype, device=x.device))

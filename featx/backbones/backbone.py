@@ -45,7 +45,7 @@ class Backbone:
     pooling : {"avg", "max", "cls", "patches", "cls+patches", "none", "identity"}
         How positions become one vector; ``"identity"`` when the layer is a vector already.
     dim : int
-        Length of an embedding.
+        Length of an embedding, of one input of the network.
     tap : Tap
         Layer and pooling with what pooling must know of the layer's output.
     preprocessing : Preprocessing
@@ -97,6 +97,11 @@ class Backbone:
     def preparation(self) -> Preprocessing:
         """How an input is prepared for the network: the same as `preprocessing`."""
         return self.preprocessing
+
+    @property
+    def row_dim(self) -> int:
+        """Length of a row: `dim`, or several times that where rows of windows stand side by side."""
+        return self.preparation.joined_dim(self.dim)
 
     @property
     def inputs(self) -> NetworkInput:

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import accumulate, pairwise
 from typing import Any
 
 from torch import fx, nn
@@ -234,6 +235,11 @@ class MultiLayerBackbone:
         return sum(member.dim for member in self.members)
 
     @property
+    def row_dim(self) -> int:
+        """Length of a row, of all layers together."""
+        return sum(member.row_dim for member in self.members)
+
+    @property
     @one_at_a_time
     def module(self) -> nn.Module:
         """The network from a batch of `inputs` to (n, dim), built once: frozen and in eval mode."""
@@ -259,14 +265,14 @@ def combine_layers(members: Sequence[Backbone]) -> Any:
     return members[0] if len(members) == 1 else MultiLayerBackbone(members)
 
 
-def columns_of(backbone: Any) -> list[slice]:
-    """Return the columns of a row that hold the embedding of each layer."""
+def columns_of(backbone: Any, *, joined: bool = True) -> list[slice]:
+    """Return the columns of a row that hold each layer.
+
+    Not `joined`, it is a row as the network gives it, of one window; else that of a whole input.
+    """
     members = getattr(backbone, "members", (backbone,))
-    columns, start = [], 0
-    for member in members:
-        columns.append(slice(start, start + member.dim))
-        start += member.dim
-    return columns
+    ends = list(accumulate((m.row_dim if joined else m.dim for m in members), initial=0))
+    return [slice(*pair) for pair in pairwise(ends)]
 
 
 def _resolved(

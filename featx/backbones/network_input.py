@@ -23,8 +23,8 @@ class NetworkInput(Protocol):
     square : bool
         Whether the positions of the input make a square; maps of a layer then have two equal axes.
 
-    Where lengths vary, it also has `length`, the positions of a usual input, and `longest`, the longest
-    inputs.
+    Where lengths vary, it also has `length`, the positions of a usual input, `longest`, the longest inputs,
+    and `position`, the word for one position, such as ``"token"``.
     """
 
     kind: str

@@ -23,6 +23,7 @@ class TextInput:
 
     kind = "text"
     square = False
+    position = "token"
 
     def __init__(self, preparation: TextPreparation, length: int | None = None):
         self.preparation = preparation

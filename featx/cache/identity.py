@@ -11,13 +11,13 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from featx.errors import CacheError
 
-__all__ = ["DIGEST_SIZE", "Space", "digest_array", "digest_bytes"]
+__all__ = ["DIGEST_SIZE", "Space", "digest_array", "digest_bytes", "digest_file"]
 
 DIGEST_SIZE = 32
 """Bytes of a content digest (BLAKE2b-256)."""
@@ -29,6 +29,14 @@ _ARRAY_PERSON = b"featx-array-1"
 def digest_bytes(data: bytes | bytearray | memoryview) -> bytes:
     """Return the content digest of a file's bytes: 32 bytes of BLAKE2b."""
     return hashlib.blake2b(data, digest_size=DIGEST_SIZE).digest()
+
+
+def digest_file(file: BinaryIO) -> bytes:
+    """Return the content digest of the bytes of an open file, as `digest_bytes` does, in little memory."""
+    state = hashlib.blake2b(digest_size=DIGEST_SIZE)
+    while part := file.read(2**20):
+        state.update(part)
+    return state.digest()
 
 
 def digest_array(array: np.ndarray) -> bytes:

@@ -79,7 +79,8 @@ class StatCache:
         """Return the digests of files that have not changed since they were read.
 
         `keys` are (absolute path, size in bytes, mtime and ctime in ns), or None for an image that is no
-        file. A digest is None where the file is not known, has changed, or its entry is damaged.
+        file. A part of a file is another entry: behind its path stand a null byte and the part's name. A
+        digest is None where the file is not known, has changed, or its entry is damaged.
         """
         found: list[bytes | None] = [None] * len(keys)
         if not keys or not is_file(self.path):
@@ -145,7 +146,8 @@ class StatCache:
                 # If one is damaged, the order may be too, and others are no longer found.
                 if count == most or checksum != _checksum(name, numbers, digest):
                     raise sqlite3.DatabaseError("damaged")
-                if not os.path.exists(os.fsdecode(name)):
+                # Behind a null byte stands which part of the file it is.
+                if not os.path.exists(os.fsdecode(name.partition(b"\0")[0])):
                     gone.append((name,))
             with connection:
                 connection.executemany("DELETE FROM entries_2 WHERE path = ?", gone)

@@ -16,7 +16,6 @@ from featx.backbones.backbone import Backbone
 from featx.engines.allocation import Allocation
 from featx.engines.interface import Ticket, zero_batch
 from featx.engines.torch import TorchEngine, full_fp32, out_of_memory
-from featx.inputs.text import PADDING
 
 #: Batches under way at a time: one is computed, one is copied, one is filled.
 SLOTS = 3
@@ -71,6 +70,7 @@ class CudaEngine(TorchEngine):
         self._copies = torch.cuda.Stream(self._device)
         inputs: Any = backbone.inputs
         self._longest: int | None = inputs.longest.length if self._varies else None
+        self._shortest: int = getattr(inputs, "shortest", 1)
         # All graphs share their memory: they run one by one, and the rows of one are copied before the next.
         self.pool = torch.cuda.graph_pool_handle()
         self._slots: list[_Slot] = []
@@ -83,14 +83,17 @@ class CudaEngine(TorchEngine):
 
     def inputs_of_length(self, length: int) -> int:
         """Return how many inputs of at most this length a call should have, where lengths vary."""
-        return super().inputs_of_length(self.padded_length(length))
+        return super().inputs_of_length(self.padded_length(length)) if self._varies else self.batch_size
 
     def padded_length(self, length: int) -> int:
         """Return the length for which a graph is recorded that takes inputs of this length.
 
-        There are eight up to 64 positions, and four from each power of two to the next.
+        There are eight up to 64 positions, and four from each power of two to the next. A network that does
+        not mask padding takes every length as it is.
         """
         assert self._longest is not None
+        if not self.backbone.preparation.masks:
+            return length
         step = max(8, (1 << (length - 1).bit_length()) // 8)
         return max(length, min(-(-length // step) * step, self._longest))
 
@@ -98,14 +101,21 @@ class CudaEngine(TorchEngine):
         """Return the shape of a full batch that takes inputs of batches (b, *shape)."""
         if not self._varies:
             return (self.batch_size, *shape)
-        return (self.inputs_of_length(shape[0]), self.padded_length(shape[0]))
+        return (self.inputs_of_length(shape[0]), self.padded_length(shape[0]), *shape[1:])
 
     @property
     def room(self) -> int:
         """Numbers in the largest batch."""
+        shape = self.backbone.preparation.shape
         if self._longest is None:
-            return self.batch_size * math.prod(self.backbone.preparation.shape)
-        return max(self.batch_positions or self.batch_size * self._longest, self._longest)
+            return self.batch_size * math.prod(shape)
+        positions = max(self.batch_positions or self.batch_size * self._longest, self._longest)
+        return positions * math.prod(shape[1:])
+
+    @property
+    def most_rows(self) -> int:
+        """Inputs in the largest batch, which has the shortest ones."""
+        return self.batch_size if self.batch_positions is None else self.inputs_of_length(self._shortest)
 
     def submit(self, parts: Sequence[np.ndarray]) -> Ticket:
         """Start to compute a batch; the ticket waits for its rows."""
@@ -163,8 +173,7 @@ class _Slot:
         dtype = torch.from_numpy(zero_batch(engine.backbone, 1)).dtype
         self._engine = engine
         self._inputs = pinned_memory((engine.room,), dtype)
-        most = engine.batch_size if engine.batch_positions is None else engine.inputs_of_length(1)
-        self._rows = pinned_memory((most, engine.backbone.dim), torch.float32)
+        self._rows = pinned_memory((engine.most_rows, engine.backbone.dim), torch.float32)
         self._input = torch.zeros_like(self._inputs, device=engine._device)
         self._copied, self._done = torch.cuda.Event(), torch.cuda.Event()
         self._pending_rows: _PendingRows | None = None
@@ -224,7 +233,7 @@ class _Slot:
         size = count * math.prod(shape[1:])
         inputs, at = self._inputs[:size].view(count, *shape[1:]).numpy(), 0
         if shape[1:] != own:
-            inputs[:, own[0] :] = PADDING
+            inputs[:, own[0] :] = engine.backbone.preparation.padding
         for part in parts:
             (inputs if shape[1:] == own else inputs[:, : own[0]])[at : at + len(part)] = part
             at += len(part)

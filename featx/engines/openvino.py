@@ -42,9 +42,9 @@ class OpenVINOEngine(CpuEngine):
 
     Notes
     -----
-    The batch has one size; smaller ones are padded. Where lengths vary, both axes are dynamic, and nothing is
-    padded. Each worker has one of OpenVINO's streams, whose threads
-    compute while the worker waits. A forked child has none of these threads, so it builds its own engine.
+    The batch has one size; smaller ones are padded. Where lengths vary, the axes of inputs and of positions
+    are dynamic, and nothing is padded. Each worker has one of OpenVINO's streams, whose threads compute while
+    the worker waits. A forked child has none of these threads, so it builds its own engine.
     """
 
     name = "openvino"
@@ -141,7 +141,7 @@ def to_openvino(backbone: Backbone) -> Any:
 def _set_batch(model: Any, size: int, backbone: Backbone) -> int:
     """Give a model the batch size `size`, or 1 where its graph was made for one input; return which."""
     if None in backbone.preparation.shape:
-        model.reshape([-1] * (1 + len(backbone.preparation.shape)))
+        model.reshape([-1, *(-1 if side is None else side for side in backbone.preparation.shape)])
         return size
     for batch in dict.fromkeys((size, 1)):
         try:

@@ -78,12 +78,11 @@ def measure_parity(engine: Engine, backbone: Any, batch: np.ndarray) -> Parity:
         Prepared inputs, n at least 1. An `EngineError` says that the engine fails on them.
     """
     kind = backbone.inputs.kind
-    got = _submit_all(engine, batch)
-    expected = EagerEngine(backbone)(batch)
+    got, expected = _run_both(engine, EagerEngine(backbone), batch)
     finite = np.isfinite(expected).all(axis=1)  # an overflow of the network itself is not the engine's fault
     if not finite.any():
         return Parity(engine.name, engine.device, engine.precision, 0, 0.0, 1.0, 1.0, passed=True, kind=kind)
-    layers = [distances(got[finite, at], expected[finite, at]) for at in columns_of(backbone)]
+    layers = [distances(got[finite, at], expected[finite, at]) for at in columns_of(backbone, joined=False)]
     error = np.max([layer[0] for layer in layers], axis=0)
     cosines = min((layer[1] for layer in layers), key=lambda cosines: (cosines.mean(), cosines.min()))
     least_of_all = min(float(layer[1].min()) for layer in layers)
@@ -105,11 +104,40 @@ def measure_parity(engine: Engine, backbone: Any, batch: np.ndarray) -> Parity:
     )
 
 
-def _submit_all(engine: Engine, batch: np.ndarray) -> np.ndarray:
-    """Compute rows through `submit`, as an extraction does; on a device, a plain call works differently."""
-    size = engine.inputs_of_length(batch.shape[1]) if batch.ndim == 2 else engine.batch_size
+def _run_both(engine: Engine, plain: EagerEngine, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows by the engine and by the plain network.
+
+    Rows are computed through `submit`, as in an extraction; on a device, a plain call works differently.
+    """
+    if None not in plain.backbone.preparation.shape:
+        parts = [batch[at : at + engine.batch_size] for at in range(0, len(batch), engine.batch_size)]
+        return _submit_all(engine, parts), plain(batch)
+    parts, order = _divide(plain.backbone.preparation, engine, batch)
+    back = np.argsort(order)
+    # The plain network gets the same batches: all of the longest inputs at once may need too much memory.
+    return _submit_all(engine, parts)[back], np.concatenate([plain(part) for part in parts])[back]
+
+
+def _divide(preparation: Any, engine: Engine, batch: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return batches that suit the engine, and which input each of their rows is, where lengths vary.
+
+    Where the network does not mask padding, all inputs of a batch have one length.
+    """
+    if preparation.masks:
+        size = engine.inputs_of_length(batch.shape[1])
+        return [batch[at : at + size] for at in range(0, len(batch), size)], np.arange(len(batch))
+    own = [preparation.collate([one]) for one in batch]
+    lengths = np.array([one.shape[1] for one in own])
+    parts, order = [], []
+    for length in np.unique(lengths):
+        same, size = np.flatnonzero(lengths == length), engine.inputs_of_length(int(length))
+        parts += [np.concatenate([own[i] for i in same[at : at + size]]) for at in range(0, len(same), size)]
+        order.append(same)
+    return parts, np.concatenate(order)
+
+
+def _submit_all(engine: Engine, parts: list[np.ndarray]) -> np.ndarray:
     try:
-        parts = [batch[at : at + size] for at in range(0, len(batch), size)]
         return np.concatenate([engine.submit([part])() for part in parts])
     except FeatxError:
         raise

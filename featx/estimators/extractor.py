@@ -169,7 +169,7 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
         backbones = self._backbones()
         self._embedders(backbones)
         self._inputs(X, backbones[0].kind)
-        self.dim_ = sum(backbone.dim for backbone in backbones)
+        self.dim_ = sum(backbone.row_dim for backbone in backbones)
         self.weights_sha256_ = self._fingerprints(backbones)
         self._fitted_weights = self.weights
         self.n_features_in_ = 1
@@ -220,7 +220,7 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
         for backbone in self._backbones():
             for member, layer in zip(getattr(backbone, "members", (backbone,)), asked, strict=True):
                 stem = backbone.name if layer is None else f"{backbone.name}.{layer}"
-                names += [f"{stem}_{i}" for i in range(member.dim)]
+                names += [f"{stem}_{i}" for i in range(member.row_dim)]
         return np.array(names, dtype=object)
 
     def _inputs(self, X: Any, kind: str) -> list[Any]:

@@ -17,7 +17,7 @@ from featx.extraction.embedder import Embedder, network_embedder
 from featx.extraction.embedder_run import Rows
 from featx.extraction.matching import backbone_arguments, matching_embedder, network_is_ready
 from featx.extraction.pixel_reference import pixel_embedder
-from featx.extraction.profile import Profile, notes_on_length, profile_table
+from featx.extraction.profile import Profile, notes_on_inputs, profile_table
 from featx.extraction.reuse import forget_reused, loaded_already, reuse_backbone
 from featx.extraction.run import embed, embed_together
 from featx.options import OPTIONS, ColumnOptions, Network, Reading, Run, backbone_for, checked, is_module
@@ -41,7 +41,7 @@ __all__ = [
     "matching_embedder",
     "network_embedder",
     "network_is_ready",
-    "notes_on_length",
+    "notes_on_inputs",
     "pixel_embedder",
     "profile_table",
     "require_loaded_as_it_is",
@@ -170,7 +170,7 @@ def embed_dataset_together(dataset: Dataset, embedders: Sequence[Embedder], run:
     for rows in found:
         rows.failures = [*unlisted, *rows.failures]
     for rows in found if run.verbose else ():
-        for note in notes_on_length(rows.profile.to_dict(), rows.embedder.preparation.identity):
+        for note in notes_on_inputs(rows.profile.to_dict(), rows.embedder.preparation.identity):
             tell(f"note: {note}")
     if run.verbose and any(rows.computed for rows in found):
         for note in suffix_notes(dataset):

@@ -48,6 +48,10 @@ class Chunk:
         Gives back the memory of `prepared`, if it is shared with another process.
     longer : int
         Inputs in `prepared` that are longer than the network takes.
+    silent : list of str
+        Ids of those in which there is nothing to be heard.
+    duration : float
+        Seconds of all of them, where they have a duration.
     """
 
     items: list[Item]
@@ -58,6 +62,8 @@ class Chunk:
     seconds: dict[str, float] = field(default_factory=dict)
     release: Callable[[], None] | None = None
     longer: int = 0
+    silent: list[str] = field(default_factory=list)
+    duration: float = 0.0
 
     def drop_prepared(self) -> None:
         """Free the prepared inputs."""

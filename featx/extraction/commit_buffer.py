@@ -39,6 +39,8 @@ class CommitBuffer:
         if chunk.rows:
             self._profile.images += len(chunk.digests)
             self._profile.longer += chunk.longer
+            self._profile.add_silent(chunk.silent)
+            self._profile.duration += chunk.duration
         self._seen += [(item.key, item.digest) for item in chunk.items if item.key and item.digest]
         for number, (member, (digests, waiting)) in enumerate(zip(self._members, self._waiting, strict=True)):
             found, rows = chunk.rows_of(number)

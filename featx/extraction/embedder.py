@@ -27,7 +27,7 @@ class Embedder:
     spaces : tuple of Space
         Everything that changes the numbers, for each layer.
     dims : tuple of int
-        Length of each layer's embedding; a row is their concatenation.
+        Length of each layer's part of a row.
     preparation : Preparation
     make_engine : callable
         ``make_engine(inputs, threads)`` builds a `featx.engines.Engine` for that many inputs and cores.
@@ -127,7 +127,7 @@ def network_embedder(backbone: Any, run: Run = DEFAULT_RUN) -> Embedder:
 
         embedder = Embedder(
             spaces=tuple(_space(layer, candidate.precision, run.dtype) for layer in layers),
-            dims=tuple(layer.dim for layer in layers),
+            dims=tuple(layer.row_dim for layer in layers),
             preparation=backbone.preprocessing,
             make_engine=make,
             dtype=run.dtype,

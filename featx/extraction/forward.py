@@ -24,6 +24,8 @@ _IN_FLIGHT = 2
 _MOST_WAITING = 256
 #: Batches that are filled at a time where lengths vary, so that each has inputs of about one length.
 _BATCHES_SORTED = 8
+#: Bytes from which on fewer are.
+_BYTES_SORTED = 64 * 2**20
 
 
 def compute_rows(chunk: Chunk, engines: Sequence[Any], preparation: Preparation) -> None:
@@ -57,17 +59,20 @@ class DeviceFeed:
         submitted: deque[tuple[list[Chunk], list[PendingRows | None]]] = deque()
         computed: deque[Chunk] = deque()
         waiting: list[Chunk] = []
-        count = 0  # inputs in `waiting`
+        count = size = 0  # inputs in `waiting`, and their bytes where they differ in size
         most = min(engine.batch_size for engine in self._engines)
         if varies(self._preparation):
             most *= _BATCHES_SORTED
         try:
             for chunk in prepared:
-                if waiting and (count + len(chunk.digests) > most or len(waiting) >= _MOST_WAITING):
+                full = count + len(chunk.digests) > most or size >= _BYTES_SORTED
+                if waiting and (full or len(waiting) >= _MOST_WAITING):
                     submitted.append((waiting, self._submit(waiting)))
-                    waiting, count = [], 0
+                    waiting, count, size = [], 0, 0
                 waiting.append(chunk)
                 count += len(chunk.digests)
+                if isinstance(chunk.prepared, list):
+                    size += sum(one.nbytes for one in chunk.prepared)
                 if len(submitted) > _IN_FLIGHT:
                     computed += self._fetch(*submitted.popleft())
                 while computed:

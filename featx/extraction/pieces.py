@@ -6,7 +6,7 @@ piece. A row depends neither on its batch nor on its place in it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,31 +22,35 @@ def varies(preparation: Preparation) -> bool:
 class Pieces:
     """The pieces of some prepared inputs, in batches that suit an engine.
 
+    Where the network does not mask what stands behind shorter pieces, all pieces of a batch have one length.
+
     Parameters
     ----------
     prepared : sequence of ndarray
     preparation : Preparation
     engine : Engine
         It says how many pieces of a length make a batch.
-
-    Attributes
-    ----------
-    batches : list of ndarray
-        Collated, the longest pieces first: the first batch shows whether memory is enough.
     """
 
     def __init__(self, prepared: Sequence[np.ndarray], preparation: Preparation, engine: Any) -> None:
-        self._prepared, self._preparation = prepared, preparation
-        pieces = [piece for one in prepared for piece in self._divide(one)]
-        lengths = np.array([len(piece) for piece in pieces])
-        self._order = np.argsort(-lengths, kind="stable")
-        self.batches = []
-        start = 0
-        while start < len(pieces):
-            size = engine.inputs_of_length(int(lengths[self._order[start]]))
-            chosen = self._order[start : start + size]
-            self.batches.append(preparation.collate([pieces[i] for i in chosen]))
-            start += size
+        self._prepared, self._preparation, self._engine = prepared, preparation, engine
+        self._pieces = [piece for one in prepared for piece in self._divide(one)]
+        self._lengths = np.array([len(piece) for piece in self._pieces])
+        self._order = np.argsort(-self._lengths, kind="stable")
+
+    @property
+    def batches(self) -> Iterator[np.ndarray]:
+        """The batches, each collated when it is asked for.
+
+        The longest pieces come first: the first batch shows whether memory is enough.
+        """
+        lengths, start = self._lengths[self._order], 0
+        while start < len(lengths):
+            end = start + self._engine.inputs_of_length(int(lengths[start]))
+            if not self._preparation.masks:
+                end = min(end, int(np.searchsorted(-lengths, -lengths[start], side="right")))
+            yield self._preparation.collate([self._pieces[i] for i in self._order[start:end]])
+            start = end
 
     def _divide(self, one: np.ndarray) -> Sequence[np.ndarray]:
         """Return the pieces of an input, each of its own length."""
@@ -55,7 +59,7 @@ class Pieces:
         return [self._preparation.collate([piece])[0] for piece in one] if len(one) > 1 else list(one)
 
     def join(self, rows: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the rows (n, dim) of the inputs, from the rows (b, dim) of each batch."""
+        """Return the rows of the inputs, from the rows (b, dim) of each batch; each layer is joined alone."""
         found = np.concatenate(rows)
         in_order = np.empty_like(found)
         in_order[self._order] = found
@@ -63,5 +67,13 @@ class Pieces:
             return in_order
         ends = np.cumsum([len(one) for one in self._prepared])
         parts = np.split(in_order, ends[:-1])
-        joined = [self._preparation.join(*pair) for pair in zip(parts, self._prepared, strict=True)]
+        joined = [self._join_layers(*pair) for pair in zip(parts, self._prepared, strict=True)]
         return np.stack(joined)
+
+    def _join_layers(self, rows: np.ndarray, one: np.ndarray) -> np.ndarray:
+        """Return the row of an input; side by side stand the joined rows of its layers."""
+        members = getattr(getattr(self._engine, "backbone", None), "members", ())
+        if len(members) < 2 or self._preparation.joined_dim(1) == 1:
+            return self._preparation.join(rows, one)
+        layers = np.split(rows, np.cumsum([member.dim for member in members])[:-1], axis=1)
+        return np.concatenate([self._preparation.join(layer, one) for layer in layers])

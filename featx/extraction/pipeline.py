@@ -3,15 +3,17 @@
 Reader threads read sources ahead and take their digests. On a CPU, each worker thread prepares the next chunk
 and runs the network on it, so that no core waits for another. On a device, the main thread runs the network
 (`featx.extraction.forward.DeviceFeed`) while worker threads or processes prepare the next chunks. Chunks come
-out in order. The number under way is limited, so that memory is bounded.
+out in order. The number under way is limited, so that memory is bounded; where inputs differ in size, such as
+recordings of any length, a chunk is computed in parts of some bytes.
 """
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import accumulate
 from typing import Any
@@ -25,11 +27,16 @@ from featx.extraction.pieces import varies
 from featx.extraction.processes import ProcessPool
 from featx.extraction.row_store import RowStore
 from featx.forks import uninterrupted
-from featx.inputs import LONGER, Preparation, Source
+from featx.inputs import DURATION, LONGER, SILENT, Preparation, Source
 
 #: Bytes of prepared inputs that wait for the network, and of contents that are read ahead.
 PREPARED_AHEAD = 64 * 2**20
 READ_AHEAD = 64 * 2**20
+
+#: Bytes of prepared inputs that make a part of a chunk, where inputs differ in size.
+PART_BYTES = 16 * 2**20
+#: Bytes of such parts that wait for a device; a worker that has more waits.
+WAITING_BYTES = 256 * 2**20
 
 #: Threads that read; they mostly wait for disks and networks.
 READERS = 4
@@ -75,6 +82,7 @@ class Pipeline:
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._bytes_read = 0  # of contents that are not prepared yet
+        self._bytes_prepared = 0  # of inputs of different sizes that wait for the device
         self._open: set[int] = set()  # chunks that are not prepared yet
         self._ending = False
 
@@ -85,7 +93,7 @@ class Pipeline:
         finished but not yielded.
         """
         if len(todo) == 1 and not self._feeds_device:
-            yield self._compute_here(todo)
+            yield from self._compute_here(todo)
             return
         if not self._feeds_device:
             yield from self._prepared(todo)
@@ -103,7 +111,7 @@ class Pipeline:
         most = max(2 * self.threads + 2, min(PREPARED_AHEAD // chunk_bytes, 16 * self.threads))
         waiting = iter(zip(accumulate(sizes, initial=0), sizes, strict=False))
         reading: deque[Future] = deque()
-        working: deque[Future] = deque()
+        working: deque[tuple[Future, _Parts]] = deque()
         processes = self._processes(todo, sizes, most)
         readers = ThreadPoolExecutor(max(READERS, self.threads), thread_name_prefix="featx-read")
         workers = ThreadPoolExecutor(
@@ -117,28 +125,30 @@ class Pipeline:
                 start, size = next(waiting, (0, 0))
                 if not size:
                     return
-                positions = todo[start : start + size]
+                positions, parts = todo[start : start + size], _Parts()
                 if processes is not None:
                     chunk = processes.submit(positions, [self._sources[i] for i in positions])
-                    working.append(workers.submit(self._adopt, chunk))
+                    working.append((parts.filled_by(workers, self._adopt(chunk)), parts))
                     continue
                 with self._lock:
                     self._open.add(start)
                 read = readers.submit(self._read, positions, start)
                 reading.append(read)
-                working.append(workers.submit(self._work, read, start))
+                working.append((parts.filled_by(workers, self._work(read, start)), parts))
 
         try:
             fill()
             while working:
-                chunk = working[0].result()
+                done, parts = working[0]
+                while (part := parts.get()) is not None:
+                    yield part
+                done.result()
                 working.popleft()
                 if reading:
                     reading.popleft()
                 fill()
-                yield chunk
         finally:
-            for future in (*working, *reading):
+            for future in (*(done for done, _ in working), *reading):
                 future.cancel()
             with self._room:
                 self._ending = True
@@ -150,9 +160,8 @@ class Pipeline:
             readers.shutdown(wait=True, cancel_futures=True)
             workers.shutdown(wait=True, cancel_futures=True)
             self._leave()
-            for future in working:
-                if future.done() and not future.cancelled() and future.exception() is None:
-                    self.rest.append(future.result())
+            for _, parts in working:
+                self.rest += parts.left()
 
     def _processes(self, todo: Sequence[int], sizes: Sequence[int], most: int) -> ProcessPool | None:
         """Start processes that prepare inputs, or return None if threads can keep the device busy."""
@@ -198,16 +207,14 @@ class Pipeline:
         for engine in self._engines:
             engine.leave()
 
-    def _compute_here(self, todo: Sequence[int]) -> Chunk:
+    def _compute_here(self, todo: Sequence[int]) -> Iterator[Chunk]:
         """Compute one chunk in this thread: starting others would not be faster."""
         self._enter()
         try:
-            chunk = self._read(todo)
-            self._prepare(chunk)
-            compute_rows(chunk, self._engines, self._preparation)
-            return chunk
+            parts = list(self._compute(self._read(todo), 0))
         finally:
             self._leave()
+        yield from parts
 
     def _read(self, positions: Sequence[int], number: int = 0) -> Chunk:
         chunk = Chunk([])
@@ -227,34 +234,45 @@ class Pipeline:
         """Whether there is room to read; the chunk that workers need first is read in any case."""
         return self._bytes_read < READ_AHEAD or self._ending or number <= min(self._open, default=number)
 
-    def _work(self, read: Future, number: int) -> Chunk:
-        """Prepare a chunk that is being read and, on a CPU, compute its rows."""
-        chunk: Chunk = read.result()
-        self._prepare(chunk)
-        with self._room:
-            self._open.discard(number)
-            self._room.notify_all()
-        if not self._feeds_device:
-            compute_rows(chunk, self._engines, self._preparation)
-        return chunk
+    def _work(self, read: Future, number: int) -> Iterator[Chunk]:
+        """Prepare a chunk that is being read and, on a CPU, compute its rows; yield each part."""
+        yield from self._compute(read.result(), number)
 
-    def _prepare(self, chunk: Chunk) -> None:
-        """Prepare the inputs without a row, in one array if the shape does not vary."""
+    def _compute(self, chunk: Chunk, number: int) -> Iterator[Chunk]:
+        for part in self._prepare(chunk, number):
+            if not self._feeds_device:
+                compute_rows(part, self._engines, self._preparation)
+            yield part
+
+    def _prepare(self, chunk: Chunk, number: int) -> Iterator[Chunk]:
+        """Prepare the inputs without a row, in one array if the shape does not vary, else in parts."""
         preparation = self._preparation
-        shape = preparation.shape
-        batch = None if varies(preparation) else np.empty((len(chunk.items), *shape), preparation.dtype)
-        varied = []
+        shape, items = preparation.shape, chunk.items
+        batch = None if varies(preparation) else np.empty((len(items), *shape), preparation.dtype)
+        varied: list[np.ndarray] = []
+        start = size = 0  # of the part, in items and bytes
         lacking = self._claim(chunk)
         now = time.perf_counter()  # waiting for claims does not count as preparing
 
-        def note(stage: str) -> None:
+        def note(stage: str, amount: float = 0.0) -> None:
             nonlocal now
             if stage == LONGER:
                 chunk.longer += 1
+            elif stage == DURATION:
+                chunk.duration += amount
+            elif stage == SILENT:
+                chunk.silent.append(self._sources[item.position].id)
             else:
                 now = chunk.spend(stage, now)
 
-        for item in chunk.items:
+        for at, item in enumerate(items):
+            if size >= PART_BYTES:
+                chunk.items, chunk.prepared = items[start:at], varied
+                yield self._hold(chunk, size, number)
+                if self._ending:
+                    return
+                chunk = Chunk(items[at:], wanted=[[] for _ in self._engines])
+                varied, start, size, now = [], at, 0, time.perf_counter()
             content, item.content = item.content, None
             if content is None:
                 continue
@@ -273,12 +291,39 @@ class Pipeline:
                 continue
             if batch is None:
                 varied.append(prepared)
+                size += prepared.nbytes
             chunk.add(digest, lacking)
         self._give_up(lacking)
         if chunk.digests:
             chunk.prepared = varied if batch is None else batch[: len(chunk.digests)]
+        with self._room:
+            self._open.discard(number)
+            self._room.notify_all()
+        yield self._hold(chunk, size, number)
 
-    def _adopt(self, prepared: Future[Chunk]) -> Chunk:
+    def _hold(self, part: Chunk, size: int, number: int) -> Chunk:
+        """Wait until there is room for a part that the device has not taken; the next one needs none."""
+        if not (self._feeds_device and size):
+            return part
+
+        def free() -> None:
+            with self._room:
+                self._bytes_prepared -= size
+                self._room.notify_all()
+
+        with self._room:
+            self._room.wait_for(
+                lambda: (
+                    self._bytes_prepared < WAITING_BYTES
+                    or self._ending
+                    or number <= min(self._open, default=number)
+                )
+            )
+            self._bytes_prepared += size
+        part.release = free
+        return part
+
+    def _adopt(self, prepared: Future[Chunk]) -> Iterator[Chunk]:
         """Keep only the inputs without a row, of a chunk that a process prepared."""
         chunk = prepared.result()
         lacking = self._claim(chunk)
@@ -292,11 +337,12 @@ class Pipeline:
         array: Any = chunk.prepared
         if len(kept) == len(chunk.items):
             chunk.prepared = array[: len(kept)]
-            return chunk
+            yield chunk
+            return
         some = array[kept] if kept else None
         chunk.drop_prepared()
         chunk.prepared = some
-        return chunk
+        yield chunk
 
     def _claim(self, chunk: Chunk) -> list[set[bytes]]:
         """Claim the missing rows of a chunk; return the digests to compute, for each network."""
@@ -332,3 +378,32 @@ class Pipeline:
         """Drop claims on inputs that could not be prepared; their content may be accepted elsewhere."""
         for store, digests in zip(self._stores, lacking, strict=True):
             store.claims.drop(digests)
+
+
+class _Parts:
+    """The parts of a chunk, handed from the thread that computes them to the one that takes them."""
+
+    def __init__(self) -> None:
+        self._parts: queue.SimpleQueue[Chunk | None] = queue.SimpleQueue()
+
+    def filled_by(self, workers: ThreadPoolExecutor, parts: Iterator[Chunk]) -> Future:
+        """Let a thread take the parts that the iterator yields until it ends or fails."""
+
+        def fill() -> None:
+            for part in parts:
+                self._parts.put(part)
+
+        done = workers.submit(fill)
+        done.add_done_callback(lambda _: self._parts.put(None))  # also if no thread can start
+        return done
+
+    def get(self) -> Chunk | None:
+        """Wait for the next part; None at the end."""
+        return self._parts.get()
+
+    def left(self) -> Iterator[Chunk]:
+        """Yield the parts that nobody has taken, without waiting."""
+        while not self._parts.empty():
+            part = self._parts.get()
+            if part is not None:
+                yield part

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from featx.kinds import count_of, kind_of
+from featx.terminal import printable
 
 #: Names of bottlenecks; a stage of preparing has its own name.
 _TITLES = {
@@ -15,6 +16,10 @@ _TITLES = {
     "forward": "the network",
     "commit": "writing to the cache",
 }
+
+
+#: Silent clips that are named.
+_NAMED = 3
 
 
 @dataclass
@@ -43,6 +48,12 @@ class Profile:
         The kind of input.
     longer : int
         Rows that were computed of inputs that are longer than the network takes.
+    silent : int
+        Rows that were computed of clips in which every sample is 0.
+    silent_ids : list of str
+        The first of them.
+    duration : float
+        Seconds of audio of which rows were computed.
     """
 
     images: int = 0
@@ -55,11 +66,19 @@ class Profile:
     comparing: float = 0.0
     kind: str = "image"
     longer: int = 0
+    silent: int = 0
+    silent_ids: list[str] = field(default_factory=list)
+    duration: float = 0.0
 
     def add(self, seconds: Mapping[str, float]) -> None:
         """Add the time that one thread spent."""
         for stage, spent in seconds.items():
             self.stages[stage] += spent
+
+    def add_silent(self, ids: Sequence[str]) -> None:
+        """Count silent clips, and keep the names of the first."""
+        self.silent += len(ids)
+        self.silent_ids += ids[: _NAMED - len(self.silent_ids)]
 
     @property
     def bottleneck(self) -> str | None:
@@ -93,15 +112,32 @@ class Profile:
             "stages": stages,
             "bottleneck": self.bottleneck,
             **({"longer": self.longer} if self.longer else {}),
+            **({"silent": self.silent, "silent_ids": self.silent_ids} if self.silent else {}),
+            **({"duration": self.duration} if self.duration else {}),
         }
 
 
-def notes_on_length(profile: Mapping[str, Any], preparation: Mapping[str, Any]) -> list[str]:
-    """Return a note that says how many inputs were longer than the network takes, and what became of them.
+def notes_on_inputs(profile: Mapping[str, Any], preparation: Mapping[str, Any]) -> list[str]:
+    """Return notes on inputs that were longer than the network takes, and on silent ones.
 
     `profile` is the result of `Profile.to_dict`: inputs whose rows were in the cache are not counted.
     `preparation` is the identity of the inputs' preparation.
     """
+    return [*_note_on_length(profile, preparation), *_note_on_silence(profile)]
+
+
+def _note_on_silence(profile: Mapping[str, Any]) -> list[str]:
+    silent = profile.get("silent", 0)
+    if not silent:
+        return []
+    names = list(profile["silent_ids"])
+    more = f" and {silent - len(names):,} more" if silent > len(names) else ""
+    are = "is" if silent == 1 else "are"
+    return [f"{count_of(silent, kind_of(profile))} {are} silent: {printable(', '.join(names))}{more}"]
+
+
+def _note_on_length(profile: Mapping[str, Any], preparation: Mapping[str, Any]) -> list[str]:
+    """Return a note that says how many inputs were longer than the network takes, and what became of them."""
     longer = profile.get("longer", 0)
     if not longer:
         return []
@@ -124,11 +160,14 @@ def profile_table(profile: Mapping[str, Any]) -> str:
     if not images or wall <= 0:
         return "profile: every row came from the cache; nothing was computed"
     positions = profile.get("batch_positions")
-    batches = profile["batch_size"] if positions is None else f"{positions:,} tokens"
+    batches = profile["batch_size"]
+    if positions is not None:
+        batches = f"{positions:,} {profile.get('position', 'token')}s"
+    heard = f", {profile['duration'] / wall:,.0f} s of audio per second" if "duration" in profile else ""
     threads = "thread" if profile["threads"] == 1 else "threads"
     lines = [
         f"profile: {count_of(images, kind)} in {wall:.2f} s, "
-        f"{images / wall:.0f} {kind}s/s; "
+        f"{images / wall:.0f} {kind}s/s{heard}; "
         f"before that {profile['building']:.2f} s to build the engine and {profile['comparing']:.2f} s to "
         "compare it with plain fp32",
         f"{profile['engine']} {profile['precision']} on {profile['device']}, {profile['threads']} {threads}, "

@@ -341,4 +341,6 @@ def _describe(engines: Sequence[Any]) -> dict[str, Any]:
         values = list(dict.fromkeys(getattr(engine, name) for engine in engines))
         described[keys.get(name, name)] = values[0] if len(values) == 1 else ", ".join(map(str, values))
     positions = getattr(engines[0], "batch_positions", None)
-    return described | ({"batch_positions": positions} if positions is not None else {})
+    if positions is not None:
+        described |= {"batch_positions": positions, "position": engines[0].backbone.inputs.position}
+    return described

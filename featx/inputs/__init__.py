@@ -14,6 +14,10 @@ import numpy as np
 
 #: What `Preparation.prepare` notes of an input that is longer than the network takes.
 LONGER = "longer"
+#: What it notes of an input that holds nothing to be heard.
+SILENT = "silent"
+#: What it notes of an input with a duration, with the seconds that it takes.
+DURATION = "duration"
 
 
 @runtime_checkable
@@ -52,7 +56,10 @@ class Source(Protocol):
         """Return the `Content`, of this kind; `SourceError` when it cannot be read."""
 
     def stat_key(self) -> tuple[str, int, int, int] | None:
-        """Return (absolute path, size, mtime in ns, ctime in ns) of a file; None for anything else."""
+        """Return (absolute path, size, mtime in ns, ctime in ns) of a file; None for anything else.
+
+        Of a part of a file, a null byte and the name of the part stand behind the path.
+        """
 
 
 @runtime_checkable
@@ -102,13 +109,14 @@ class Preparation(Protocol):
         self,
         content: Any,
         out: np.ndarray | None = None,
-        note: Callable[[str], object] | None = None,
+        note: Callable[..., object] | None = None,
     ) -> np.ndarray:
         """Prepare one input, into `out` if it is given and the shape does not vary.
 
         With `in_pieces`, what is returned has one more axis in front, that of the pieces. `note` is called
-        with the name of each of `stages` when it is done, and with `LONGER` if the input is longer than the
-        network takes. `SourceError` when the content cannot be prepared.
+        with the name of each of `stages` when it is done, with `LONGER` if the input is longer than the
+        network takes, with `SILENT` and with `DURATION` and a number. `SourceError` when the content cannot
+        be prepared.
         """
 
     def collate(self, prepared: Sequence[np.ndarray]) -> np.ndarray:

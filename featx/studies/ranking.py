@@ -133,7 +133,7 @@ def rank(
         for depth, (member, X) in enumerate(zip(members, embeddings, strict=True), 1):
             if run.verbose:
                 tell(f"scoring {member.name} {member.layer}")
-            candidate = Candidate(member.name, member.layer, depth, member.dim, {})
+            candidate = Candidate(member.name, member.layer, depth, member.row_dim, {})
             began = time.perf_counter()
             y = np.asarray(used.labels)
             candidate.scores = _score(

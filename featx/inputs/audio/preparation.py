@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from featx.errors import AudioError, InputError
+from featx.inputs import DURATION, SILENT
 from featx.inputs.audio import reference_clips
 from featx.inputs.audio.decode import decode
 from featx.inputs.audio.front_ends import FrontEnd
@@ -24,8 +25,6 @@ from featx.options.checks import JOIN, WINDOWS
 
 #: Stands behind the end of a window in a batch; no sample and no filter bank has a value like it.
 PADDING = -1e30
-#: What `Preparation.prepare` notes of a clip in which every sample is 0.
-SILENT = "silent"
 
 
 @dataclass(frozen=True)
@@ -152,11 +151,12 @@ class AudioPreparation:
         """Return the length of a joined row, of windows whose rows have `dim` values."""
         return dim * (self.windows or 1)
 
-    def samples_of(self, content: ClipContent, note: Callable[[str], object] | None = None) -> np.ndarray:
+    def samples_of(self, content: ClipContent, note: Callable[..., object] | None = None) -> np.ndarray:
         """Return the samples of a clip at the network's rate, float32 (frames,)."""
         samples, rate = decode(content)
         if note is not None:
             note("decode")
+            note(DURATION, len(samples) / rate)
             if not samples.any():
                 note(SILENT)
         samples = resample(samples, rate, self.front_end.rate)
@@ -172,11 +172,26 @@ class AudioPreparation:
             return spread_starts(frames, self.samples, self.windows)
         return window_starts(frames, self.samples, self.hop_samples)
 
+    def window_times(self, clip: ClipContent | np.ndarray) -> list[tuple[float, float]]:
+        """Return start and end of each window of a clip, in seconds of the recording.
+
+        `clip` is a content, or samples at the network's rate. The windows of a segment that starts at 10 s
+        start at 10 s too. None ends behind the clip, though the network may hear silence behind a shorter one.
+        """
+        samples, begin = (
+            (clip, 0.0) if isinstance(clip, np.ndarray) else (self.samples_of(clip), clip.segment.start)
+        )
+        rate, frames = self.front_end.rate, len(samples)
+        return [
+            (begin + at / rate, begin + min(frames, at + self.samples) / rate)
+            for at in self.starts(frames).tolist()
+        ]
+
     def prepare(
         self,
         content: ClipContent,
         out: np.ndarray | None = None,
-        note: Callable[[str], object] | None = None,
+        note: Callable[..., object] | None = None,
     ) -> np.ndarray:
         """Return the windows of a clip; arguments as in `featx.inputs.Preparation`."""
         prepared = self.transform(self.samples_of(content, note))
@@ -198,11 +213,16 @@ class AudioPreparation:
         return min(self.samples, samples + behind) if behind else None
 
     def collate(self, prepared: Sequence[np.ndarray]) -> np.ndarray:
-        """Join windows into a batch, float32 (b, longest[, bands]), with `PADDING` behind shorter ones."""
-        longest = max(len(window) for window in prepared)
-        batch = np.full((len(prepared), longest, *prepared[0].shape[1:]), PADDING, np.float32)
-        for row, window in zip(batch, prepared, strict=True):
+        """Join windows into a batch, float32 (b, longest[, bands]), with `PADDING` behind shorter ones.
+
+        No batch ends with positions of padding alone.
+        """
+        windows = [_without_padding(window) for window in prepared]
+        longest = max(len(window) for window in windows)
+        batch = np.empty((len(windows), longest, *windows[0].shape[1:]), np.float32)
+        for row, window in zip(batch, windows, strict=True):
             row[: len(window)] = window
+            row[len(window) :] = PADDING
         return batch
 
     def join(self, rows: np.ndarray, prepared: np.ndarray) -> np.ndarray:
@@ -223,3 +243,11 @@ class AudioPreparation:
 
     def share_memory(self, processes: int, alone: Callable[[], AbstractContextManager]) -> None:
         """Do nothing: clips are small beside the memory of a machine."""
+
+
+def _without_padding(window: np.ndarray) -> np.ndarray:
+    """Return a window up to its end."""
+    first = window.reshape(len(window), -1)[:, 0]
+    if first[-1] != np.float32(PADDING):
+        return window
+    return window[: int((first != np.float32(PADDING)).sum())]

@@ -22,7 +22,10 @@ def import_soxr() -> Any:
 
 
 def resample(samples: np.ndarray, rate: int, wanted: int) -> np.ndarray:
-    """Return samples, float32 (frames,), at another rate in hertz."""
+    """Return samples, float32 (frames,), at another rate in hertz: ``floor(frames * wanted / rate + 1/2)``.
+
+    What lies above half of the new rate is filtered out.
+    """
     if rate == wanted:
         return samples
     changed: np.ndarray = import_soxr().resample(samples, rate, wanted, quality=QUALITY)

@@ -6,6 +6,7 @@ of it; of samples in memory, that of their values and rate.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Callable
@@ -18,14 +19,14 @@ import numpy as np
 from featx.cache.identity import digest_array, digest_bytes
 from featx.errors import AudioError, DatasetError, SourceError
 from featx.inputs import Source
+from featx.inputs.audio.completeness import RATES
+from featx.inputs.audio.recordings import Recording, digest_of
 from featx.inputs.files import file_stat_key, read_source_file
 
 #: Suffixes of audio files.
 AUDIO_SUFFIXES = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64")
 #: Most bytes of a file that is read: four hours of 16-bit stereo at 48 kHz.
 MAX_FILE_BYTES = 2**32
-#: Lowest and highest rate of samples in memory, in hertz.
-RATES = (100, 1_000_000)
 EXPECTED = "the path of an audio file, its bytes, or samples with their rate"
 
 
@@ -75,8 +76,8 @@ class ClipContent:
     digest : bytes
         32 bytes of BLAKE2b.
     id : str
-    payload : bytes or ndarray
-        An encoded file, or samples, float32 (frames,) or (frames, channels).
+    payload : bytes, Recording or ndarray
+        An encoded file, in memory or on disk, or samples, float32 (frames,) or (frames, channels).
     rate : int or None
         Frames per second of samples; None for a file, which states its own.
     segment : Segment
@@ -92,6 +93,8 @@ class ClipContent:
     @property
     def nbytes(self) -> int:
         """Bytes of memory that it holds."""
+        if isinstance(self.payload, Recording):
+            return 0
         return self.payload.nbytes if isinstance(self.payload, np.ndarray) else len(self.payload)
 
     @classmethod
@@ -154,16 +157,30 @@ class FileClip:
         object.__setattr__(self, "path", os.fspath(self.path))
 
     def read(self) -> ClipContent:
-        """Read the file; `AudioError` where it cannot be read."""
+        """Read the file; `AudioError` where it cannot be read.
+
+        A recording of which a segment is taken is hashed once for all its segments, and stays on disk.
+        """
+        if not self.segment.is_whole:
+            self.segment.check(self.id)
+            key = file_stat_key(self.path)
+            with contextlib.suppress(OSError):  # it is named below
+                digest = digest_of(key) if key is not None else None
+                if key is not None and digest is not None:
+                    digest = _with_segment(digest, self.segment)
+                    return ClipContent(digest, self.id, Recording(key), None, self.segment)
         data = read_source_file(self.path, self.id, AudioError, MAX_FILE_BYTES)
         return ClipContent.of_bytes(data, self.id, self.segment)
 
     def stat_key(self) -> tuple[str, int, int, int] | None:
         """Return (absolute path, size, mtime in ns, ctime in ns), or None where there is no regular file.
 
-        A segment has none: the digest that is kept for a file is that of the whole.
+        A segment has another digest than the whole: a null byte and its times stand behind the path.
         """
-        return file_stat_key(self.path) if self.segment.is_whole else None
+        key = file_stat_key(self.path)
+        if key is None or self.segment.is_whole:
+            return key
+        return f"{key[0]}\0{self.segment.key}", *key[1:]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from featx.extraction import (
     backbone_of,
     extract_features,
     network_embedder,
-    notes_on_length,
+    notes_on_inputs,
 )
 from featx.options import DEFAULT_RUN, Network, Reading, Run, listed, require_no_network
 from featx.studies.collections import open_dataset
@@ -295,7 +295,7 @@ def _notes_on_rows(features: Features, backbone: str, place: str) -> list[str]:
     notes = check_rows(features.embeddings, features.ids, f"{place}, {backbone}", features.kind)
     profile = (features.run or {}).get("profile", {})
     return notes + [
-        f"{backbone}: {said}" for said in notes_on_length(profile, features.space["preprocessing"])
+        f"{backbone}: {said}" for said in notes_on_inputs(profile, features.space["preprocessing"])
     ]
 
 
