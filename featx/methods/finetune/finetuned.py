@@ -190,8 +190,8 @@ class FineTuned:
         Parameters
         ----------
         images : sequence of sources, or ndarray of shape (n, d)
-            Images, texts or clips, or embeddings in mode ``"head"`` only: the other modes have changed the network
-            that the embeddings came from.
+            Images, texts or clips, or embeddings in mode ``"head"`` only: the other modes have changed the
+            network that the embeddings came from.
         batch_size : int, default=32
             Inputs per forward pass; does not change the result.
 
