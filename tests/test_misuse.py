@@ -33,6 +33,7 @@ JUNK: dict[str, tuple] = {
     "layers": (5, True, [], [5], {}, object(), "", iter(["x"])),
     "pooling": (*WORD, "median"),
     "text": WORD,
+    "group": WORD,
     "split_by": (*WORD, "class"),
     "image_size": (*COUNT, 1, 1_000_000),
     "max_length": (*COUNT, 3, 10**9),

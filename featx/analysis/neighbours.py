@@ -1,4 +1,4 @@
-"""Find the most similar images or texts: nearest neighbours, exact by scikit-learn, approximate by faiss."""
+"""Find the most similar inputs: nearest neighbours, exact by scikit-learn, approximate by faiss."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ROWS_PER_CELL, _SEARCHED_SHARE, _FEWEST_CELLS = 64, 1 / 16, 16
 
 @dataclass(frozen=True)
 class Match:
-    """A similar image or text.
+    """A similar image, text or clip.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Match:
 
 
 class SimilarImages:
-    """Search images or texts by their embeddings.
+    """Search images, texts or clips by their embeddings.
 
     Parameters
     ----------

@@ -57,8 +57,8 @@ class AudioInput:
         return torch.zeros((count, self.length, *(() if bands is None else (bands,))), device=device)
 
     def enlarged(self) -> AudioInput:
-        """Return longer windows, or the same where the network takes one length."""
-        return self if self.preparation.pad else AudioInput(self.preparation, self.length + self.length // 2)
+        """Return longer windows, also where the network may not take them."""
+        return AudioInput(self.preparation, self.length + self.length // 2)
 
     def doubled(self) -> AudioInput:
         """Return the same windows: networks are built for any length that they take."""

@@ -44,7 +44,7 @@ class AudioLayerRules(EmbeddingRules):
         Those that the network has.
     """
 
-    default_pooling = "mean"
+    default_pooling: str = "mean"
     poolings: tuple[str, ...] = ("mean", "mean+std", "max")
 
     def mask_of(self, network: Any, x: Tensor, states: int) -> Tensor:

@@ -118,14 +118,14 @@ class Backbone:
         """Everything that changes an embedding, except the preparation, as plain data.
 
         A user's weights are called ``"checkpoint"`` and not by the file's name, because a renamed file gives
-        the same numbers; the sha256 tells files apart.
+        the same numbers; the sha256 tells files apart. A backbone without weights says ``"none"``.
         """
         if self.weights_name is None:
             weights = "random"
         elif self.pretrained is not None:
             weights = self.pretrained.name
         else:
-            weights = self.weights_name if self.checkpoint is None else "checkpoint"
+            weights = self.weights_name if self.checkpoint is None else self.checkpoint.called
         return {
             "architecture": self.architecture.identity_name,
             "source": self.architecture.source,

@@ -15,7 +15,7 @@ import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -40,6 +40,9 @@ _PREFIXES = ("module.", "_orig_mod.", "model.")
 @dataclass(frozen=True)
 class Checkpoint:
     """A file of weights, and the sha256 of the whole file in 64 hexadecimal digits."""
+
+    #: What the weights are called in the identity of a backbone: a renamed file gives the same numbers.
+    called: ClassVar[str] = "checkpoint"
 
     path: Path
     sha256: str

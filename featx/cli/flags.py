@@ -9,10 +9,10 @@ from typing import Any
 from featx.cli import values
 
 DATA_HELP = (
-    "a folder of images or .txt files with one subfolder per class (optionally under train/ and test/ or "
-    "val/), a .csv, .tsv, .parquet or .jsonl with the columns path (images) or text, label and optionally "
-    "split and group, a folder of such tables called train, val (or dev) and test, or a named dataset "
-    "(digits, fashion-mnist, cifar10, ...)"
+    "a folder of images, audio files or .txt files with one subfolder per class (optionally under train/ and "
+    "test/ or val/), a .csv, .tsv, .parquet or .jsonl with the columns path (images or audio) or text, label "
+    "and optionally split, group and, of audio, start and end in seconds, a folder of such tables called "
+    "train, val (or dev) and test, or a named dataset (digits, fashion-mnist, cifar10, ...)"
 )
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "count": values.positive,
@@ -48,9 +48,10 @@ def add_flag(parser: Any, name: str, *flags: str, **changes: Any) -> None:
 
 
 def add_data(parser: Any, more: str = "") -> None:
-    """Add DATA, with `more` at the end of its help, ``--text`` and ``--split-by``."""
+    """Add DATA, with `more` at the end of its help, ``--text``, ``--group`` and ``--split-by``."""
     parser.add_argument("data", metavar="DATA", help=DATA_HELP + more)
     add_flag(parser, "text")
+    add_flag(parser, "group")
     add_flag(parser, "split_by")
 
 

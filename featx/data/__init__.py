@@ -1,4 +1,4 @@
-"""Datasets: images or texts with labels, splits and groups, from folders, tables, memory, or by name.
+"""Datasets: images, clips or texts with labels, splits and groups, from folders, tables, memory, or by name.
 
 `load_dataset` (`loading`) picks one of the `readers`, which return a `Dataset` (`dataset`). `labels` and
 `tasks` turn values into classes and numbers, `splits` divides rows into training and test, `summary`
@@ -9,6 +9,7 @@ from featx.data.dataset import Dataset, require_labelled
 from featx.data.loading import load_dataset
 from featx.data.read_report import SKIP_HINT, LeftOut, ReadReport, skip_hint
 from featx.data.readers.arrays import from_arrays, from_torch
+from featx.data.readers.clips import clips
 from featx.data.readers.folder import read_folder
 from featx.data.readers.folder_listing import exclude_folder, list_images
 from featx.data.readers.images import images_of
@@ -27,6 +28,7 @@ __all__ = [
     "ReadReport",
     "Task",
     "announce",
+    "clips",
     "data_root",
     "exclude_folder",
     "from_arrays",

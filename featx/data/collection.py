@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from featx.errors import InputError
 from featx.results.shown import Shown
 from featx.terminal import printable, shortened
 
+Divided = TypeVar("Divided", bound="Collection")
 # How many classes a description names, and the most characters of one fact in it.
 _NAMED, _MOST = 5, 80
 
@@ -122,6 +124,25 @@ class Collection(Shown):
             columns[name] = None if values is None else values[rows]
         targets = {name: task.subset(rows) for name, task in self.targets.items()}
         return replace(self, targets=targets, **columns)  # type: ignore[type-var]
+
+
+def without_split(collection: Divided, place: str) -> Divided:
+    """Return a collection without its split, so that one is drawn by its groups; an error without groups."""
+    if collection.groups is None:
+        raise collection._error(f"{place}: {lack_of_groups()}")
+    return collection if collection.splits is None else replace(collection, splits=None)  # type: ignore[type-var]
+
+
+def lack_of_groups(columns: Sequence[str] = ()) -> str:
+    """Say that a split by group needs groups; `columns` would do for them."""
+    hint = ""
+    if columns:
+        named = " or ".join(map(repr, columns))
+        hint = f"; {named} would do: group={columns[0]!r} (--group {shlex.quote(columns[0])})"
+    return (
+        "split_by='group' (--split-by group) needs groups, and there are none; group (--group) names the "
+        f"column of groups in a table{hint}"
+    )
 
 
 def _describe(collection: Collection) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The class `Dataset`: images or texts that can be read, with labels, splits and groups."""
+"""The class `Dataset`: images, texts or clips that can be read, with labels, splits and groups."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 _TABLES = {
     "image": "or give a table with the columns path and label, which featx label writes",
     "text": "or give a table with the columns text and label",
+    "clip": "or give a table with the columns path and label (for segments: start and end, too)",
 }
 
 
 @dataclass(eq=False, repr=False)
 class Dataset(Collection):
-    """Images or texts in order, with labels, splits and groups where they are known.
+    """Images, texts or clips in order, with labels, splits and groups where they are known.
 
     Parameters
     ----------
@@ -53,6 +54,11 @@ class Dataset(Collection):
         Name of the labels among the `tasks`.
     reading : ReadReport
         What was left out and what failed when the data was read, and where the splits come from.
+    group_name : str, optional
+        The column that `groups` come from, such as ``"speaker"``; ``"recording"`` for segments of one file.
+    group_like : dict of str to ndarray of shape (n,), str
+        Columns such as ``speaker`` or ``patient`` that the data has and that are not the `groups`; a value is
+        empty where it is missing.
 
     Raises
     ------
@@ -69,6 +75,8 @@ class Dataset(Collection):
     targets: dict[str, Task] = field(default_factory=dict)
     label_name: str = LABEL
     reading: ReadReport = field(default_factory=ReadReport)
+    group_name: str | None = None
+    group_like: dict[str, np.ndarray] = field(default_factory=dict)
     _error: ClassVar[type[InputError]] = DatasetError
 
     def __post_init__(self) -> None:
@@ -82,7 +90,7 @@ class Dataset(Collection):
         odd = next((one for one in self.inputs if not hasattr(one, "kind")), None)
         if odd is not None:
             raise DatasetError(
-                f"{self.name}: inputs must be sources of images or texts, got {shown(odd)}; "
+                f"{self.name}: inputs must be sources of images, texts or clips, got {shown(odd)}; "
                 "from_arrays and load_dataset make them"
             )
         for what in ("labels", "splits", "groups"):
@@ -150,7 +158,8 @@ class Dataset(Collection):
     def subset(self, indices: Sequence[int] | np.ndarray) -> Dataset:
         """Return the inputs at `indices` (whole numbers or a mask), in that order, with the same classes."""
         rows = self._row_numbers(indices)
-        return self._take(rows, inputs=[self.inputs[i] for i in rows.tolist()])
+        group_like = {name: values[rows] for name, values in self.group_like.items()}
+        return self._take(rows, inputs=[self.inputs[i] for i in rows.tolist()], group_like=group_like)
 
     def labelled(self) -> Dataset:
         """Return the inputs with a value in some task; `reading` has the ids of the others."""

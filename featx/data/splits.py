@@ -16,6 +16,8 @@ from featx.data.labels import SPLITS
 from featx.errors import DatasetError, InputError
 from featx.results.shown import Shown
 
+#: What to do about a group in training and in test, at the end of an error.
+BY_GROUP = "draw a split with each group on one side: --split-by group (split_by='group')"
 # How many random orders of the groups are tried; the best result is taken.
 _RESTARTS = 8
 # Cost of a class that is missing from the held-out part; squared deviations cost less than 1.
@@ -236,7 +238,8 @@ def _check_groups(split: Split, groups: np.ndarray | None) -> None:
     if len(both):
         raise DatasetError(
             f"group {str(both[0])!r} has rows in the training and in the test part "
-            f"({len(both)} such group{'s' if len(both) > 1 else ''}); keep each group on one side"
+            f"({len(both)} such group{'s' if len(both) > 1 else ''}); keep each group on one side, or "
+            f"{BY_GROUP}"
         )
 
 

@@ -1,7 +1,9 @@
-"""Embed images or texts inside a scikit-learn pipeline: `FeatureExtractor`."""
+"""Embed images, texts or clips inside a scikit-learn pipeline: `FeatureExtractor`."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +19,7 @@ from featx.options import Network, Run, check_options
 
 
 class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
-    """Embed images or texts with a frozen backbone; each goes through each network once.
+    """Embed images, texts or clips with a frozen backbone; each goes through each network once.
 
     `fit` learns nothing: it checks the parameters and records the hash of the weights. Embeddings come from
     the cache that all of featx shares, so cross-validation and searches over classifiers, layers and
@@ -31,13 +33,15 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
         what `featx.load_backbone` returned. The embeddings of several backbones are concatenated; backbones
         with the same preprocessing share one decoding of an image. For texts a network that takes them, such
         as ``"hf:sentence-transformers/all-MiniLM-L6-v2"`` or ``"hf:FOLDER"``: every string is then a text.
+        For audio one of clips, such as ``"hf:openai/whisper-tiny.en"`` or ``"kaldi:fbank"``.
     weights : str, path or None, default="default"
         See `featx.extract`. A path or another name than the default needs a single backbone.
     layer : str, list of str, or None, default=None
         Where the embedding is taken; None is the pooled penultimate layer, ``"logits"`` the scores of the
         pretraining classes. Several layers come from one forward pass and are cached separately.
     pooling : {"avg", "max", "cls", "patches", "cls+patches", "none"}, optional
-        Pooling of layers with positions; of texts "mean", "cls", "last" or "max".
+        Pooling of layers with positions; of texts "mean", "cls", "last" or "max"; of clips "mean",
+        "mean+std" or "max", over time.
     preprocessing : Preprocessing, dict or torchvision transforms, optional
         Replaces the one that the weights state; see `featx.load_backbone`.
     image_size : int, optional
@@ -48,12 +52,21 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
         Longer texts are cut off (default), or split, and the rows of their pieces averaged.
     prefix : str, optional
         Stands before every text, such as ``"query: "``; default: as the network states.
+    window : float, optional
+        Seconds of audio that the network takes at a time; default: as the network states. Longer clips are
+        taken apart into windows.
+    hop : float, optional
+        Seconds from the start of one window to that of the next; default: `window`.
+    join : {"mean", "max", "concat:K"}, optional
+        How the rows of the windows of a clip become one: their mean (default) or maximum, or those of K
+        windows, spread evenly over the clip, side by side: K times as many columns.
     trust_code : bool, default=False
         Consent to run the Python code that a backbone comes with, such as ``hub:REPO:ENTRY``.
     precision, dtype, engine, device, batch_size
         See `featx.extract`. Precision ``"int8"`` is refused: it depends on the inputs of its calibration.
     on_error : {"raise"}, default="raise"
-        A pipeline cannot leave rows out, so an unreadable image or an empty text always raises an error.
+        A pipeline cannot leave rows out, so an unreadable image or clip, or an empty text, always raises an
+        error.
     cache : path, optional
         Root of the embedding cache; None is ``FEATX_CACHE`` or the user's cache folder at the time of use.
     n_jobs : int, optional
@@ -66,9 +79,10 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
         Length of an embedding.
     weights_sha256_ : dict of str to str
         Hash of each backbone's weights at `fit`; of a network of your own, also that of its code, after a
-        dot, and of a network of texts, that of its tokenizer. `transform` refuses others.
+        dot; of a network of texts that of its tokenizer, and of one of clips that of its front end.
+        `transform` refuses others.
     n_features_in_ : int
-        1: a column of images or texts.
+        1: a column of images, texts or clips.
     feature_names_in_ : ndarray of shape (1,)
         Name of the column, if `fit` was given a data frame.
 
@@ -93,6 +107,10 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
     >>> columns = make_column_transformer(
     ...     (FeatureExtractor("resnet50"), ["photo"]), (text, ["review"]), ("passthrough", ["price"])
     ... )
+
+    Calls of birds, which are paths of recordings, or pairs of samples and their rate:
+
+    >>> calls = FeatureExtractor("hf:openai/whisper-tiny.en", window=2.0, hop=1.0, join="max")
     """
 
     def __init__(
@@ -151,7 +169,8 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
         ----------
         X : sequence of n_inputs
             Anything that `featx.data.inputs_of` takes: for a network of images paths, PIL images, bytes or
-            pixels, for one of texts strings; or a data frame with one column of them.
+            pixels; for one of texts strings; for one of clips paths, bytes, or pairs of samples and their
+            rate; or a data frame with one column of them.
         y : ignored
 
         Returns
@@ -163,7 +182,7 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
         UnknownName, InputError, WeightsError
             A parameter cannot be used; the message names it.
         DatasetError
-            `X` holds no images or texts, or an empty one; the message names its row and column.
+            `X` holds no inputs of the network's kind, or an empty text; the message names its row and column.
         """
         self._check_parameters()
         backbones = self._backbones()
@@ -179,7 +198,7 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """Embed images or texts.
+        """Embed images, texts or clips.
 
         Parameters
         ----------
@@ -193,12 +212,12 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
 
         Raises
         ------
-        ImageError
-            An image cannot be read.
+        ImageError, AudioError
+            An image or a clip cannot be read.
         DatasetError
-            `X` holds no images or texts, an empty one, or another column than in `fit`.
+            `X` holds no inputs of the network's kind, an empty text, or another column than in `fit`.
         ModelMismatch
-            The weights, or the tokenizer, are not those of `fit`.
+            The weights, the tokenizer or the front end are not those of `fit`.
         """
         self._check_parameters()
         backbones = self._backbones()
@@ -224,7 +243,7 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
         return np.array(names, dtype=object)
 
     def _inputs(self, X: Any, kind: str) -> list[Any]:
-        """Return the sources of images or texts in any form."""
+        """Return the sources of inputs in any form."""
         inputs = inputs_of(X, kind)
         known = getattr(self, "feature_names_in_", None)
         if known is not None and hasattr(X, "columns") and list(X.columns) != list(known):
@@ -291,6 +310,9 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
             parts = [member.weights_sha256, *member.architecture.identity.values()]
             if member.kind == "text":
                 parts.append(member.preprocessing.tokenizer.sha256)
+            elif member.kind == "clip":
+                front_end = json.dumps(member.preprocessing.identity["front_end"], sort_keys=True)
+                parts.append(hashlib.sha256(front_end.encode()).hexdigest())
             found[member.name] = ".".join(parts)
         return found
 
@@ -302,13 +324,13 @@ class FeatureExtractor(NetworkHolder, TransformerMixin, BaseEstimator):
             fitted = self.weights_sha256_.get(name, here)
             if fitted == here:
                 continue
-            takes_texts = backbones[0].kind == "text"
-            if takes_texts and fitted.partition(".")[0] == here.partition(".")[0]:
+            reader = {"text": "tokenizer", "clip": "front end"}.get(backbones[0].kind)
+            if reader is not None and fitted.partition(".")[0] == here.partition(".")[0]:
                 raise ModelMismatch(
-                    f"FeatureExtractor: the tokenizer or the pooling of {name} has changed since fit; give "
+                    f"FeatureExtractor: the {reader} or the pooling of {name} has changed since fit; give "
                     "the same one, or fit again"
                 )
-            if "." in fitted and not takes_texts:
+            if "." in fitted and reader is None:
                 raise ModelMismatch(
                     f"FeatureExtractor: the network {name} has changed since fit, in its values or its code; "
                     "give the same one, or fit again"

@@ -20,6 +20,7 @@ from featx.extraction.pixel_reference import pixel_embedder
 from featx.extraction.profile import Profile, notes_on_inputs, profile_table
 from featx.extraction.reuse import forget_reused, loaded_already, reuse_backbone
 from featx.extraction.run import embed, embed_together
+from featx.kinds import count_of
 from featx.options import OPTIONS, ColumnOptions, Network, Reading, Run, backbone_for, checked, is_module
 from featx.terminal import printable, tell
 
@@ -59,24 +60,25 @@ def extract(
     target: str | Sequence[str] | None = None,
     **options: Unpack[ColumnOptions],
 ) -> Features:
-    """Return the embeddings that a frozen, pretrained network gives for a collection of images or texts.
+    """Return the embeddings that a frozen, pretrained network gives for images, texts or clips.
 
     Parameters
     ----------
     data : str, path, Dataset, sequence, array or torch Dataset
-        A folder with one subfolder of images or ``.txt`` files per class (optionally below ``train/`` and
-        ``test/`` or ``val/``), a ``.csv``, ``.tsv``, ``.parquet`` or ``.jsonl`` table, a folder of tables
+        A folder with one subfolder of images, audio or ``.txt`` files per class (optionally below ``train/``
+        and ``test/`` or ``val/``), a ``.csv``, ``.tsv``, ``.parquet`` or ``.jsonl`` table, a folder of tables
         called ``train``, ``val`` (or ``dev``) and ``test``, a data frame with the columns of a table, the
         name of a dataset, a dataset of torch or Hugging Face, or inputs themselves: a list of paths, PIL
-        images, bytes or arrays (h, w, 3) or (h, w), or a list, column or array of strings, each a text. See
-        `featx.load_dataset`.
+        images, bytes or arrays (h, w, 3) or (h, w), pairs of samples and their rate, or a list, column or
+        array of strings, each a text. See `featx.load_dataset`.
     labels : array-like of shape (n_inputs,) or (n_inputs, k), DataFrame or dict of columns, optional
         Labels, where `data` is a sequence of inputs; several columns are several tasks.
     backbone : str, torch.nn.Module or Backbone, default="auto"
-        A name of ``featx backbones``, ``timm:NAME``, ``hf:NAME`` or ``hf:FOLDER`` (also networks of texts), a
-        network of your own, or what `featx.load_backbone` returned; ``"auto"`` is mobilenet_v2 for images and
-        all-MiniLM-L6-v2 for texts. Your own network needs `preprocessing`; `featx.load_backbone` says which
-        layer is taken, and how its values and code identify its embeddings in the cache.
+        A name of ``featx backbones``, ``timm:NAME``, ``hf:NAME`` or ``hf:FOLDER`` (also networks of texts and
+        audio), a network of your own, or what `featx.load_backbone` returned; ``"auto"`` is mobilenet_v2 for
+        images, all-MiniLM-L6-v2 for texts and Whisper's tiny.en for clips. Your own network needs
+        `preprocessing`; `featx.load_backbone` says which layer is taken, and how its values and code identify
+        its embeddings in the cache.
     dtype : {"float32", "float16"}, default="float32"
         Type of the embeddings, in the cache and in the result. ``"float16"`` takes half the bytes and keeps
         three significant digits.
@@ -93,24 +95,25 @@ def extract(
 
     Raises
     ------
-    DatasetError, ImageError, TextError, UnknownName, WeightsError, CacheError
+    DatasetError, ImageError, TextError, AudioError, UnknownName, WeightsError, CacheError
         See `featx.errors`.
     InputError
-        The network takes images and the data holds texts, or the other way round.
+        The network takes another kind of input than the data holds.
 
     Notes
     -----
     `weights` is ``"default"`` for the published weights, the name of others of the same architecture, the
     path of a checkpoint, or None for random ones. `precision` changes the numbers and is part of the space.
-    Whether reduced precision is near enough to fp32 is decided once for a network, on images or texts that
-    come with featx (`featx.extraction.parity_check`), so that the same input always has the same row. A
-    warning says if your inputs suffer more. ``"int8"`` is calibrated on the first inputs (extra ``int8``).
-    `engine`, `device`, `batch_size` and `n_jobs` do not change the embeddings. With ``on_error="skip"``, an
-    unreadable image, an empty text, a missing file of a table and a folder that cannot be listed are left out
-    and listed in `Features.failures`.
+    Whether reduced precision is near enough to fp32 is decided once for a network, on images, texts or
+    sounds that come with featx (`featx.extraction.parity_check`), so that the same input always has the same
+    row. A warning says if your inputs suffer more. ``"int8"`` is calibrated on the first inputs (extra
+    ``int8``). `engine`, `device`, `batch_size` and `n_jobs` do not change the embeddings. With
+    ``on_error="skip"``, an unreadable image or clip, an empty text, a missing file of a table and a folder
+    that cannot be listed are left out and listed in `Features.failures`.
 
     Of texts, `max_length`, `prefix` and `long` change the numbers, too, as does the tokenizer. A note says
-    how many texts were longer than `max_length`.
+    how many texts were longer than `max_length`. Of clips, `window`, `hop` and `join` do, and so do what the
+    network takes of the samples (its front end) and its rate.
 
     Examples
     --------
@@ -153,15 +156,15 @@ def require_loaded_as_it_is(backbone: Any, network: Network) -> None:
 
 
 def embed_dataset(dataset: Dataset, embedder: Embedder, run: Run) -> Rows:
-    """Return the rows of a dataset's images; `failures` includes those of reading the dataset.
+    """Return the rows of a dataset's inputs; `failures` includes those of reading the dataset.
 
-    `SourceError` for the first image that cannot be read; it names the option that leaves such images out.
+    `SourceError` for the first input that cannot be read; it names the option that leaves such inputs out.
     """
     return embed_dataset_together(dataset, [embedder], run)[0]
 
 
 def embed_dataset_together(dataset: Dataset, embedders: Sequence[Embedder], run: Run) -> list[Rows]:
-    """Return the rows of a dataset's images by several embedders, all of the same images."""
+    """Return the rows of a dataset's inputs by several embedders, all of the same inputs."""
     try:
         found = embed_together(dataset.inputs, embedders, **run.embedding)
     except SourceError as error:
@@ -183,7 +186,8 @@ def extract_features(dataset: Dataset, embedder: Embedder, run: Run) -> Features
     rows = embed_dataset(dataset, embedder, run)
     if not len(rows.kept):
         raise DatasetError(
-            f"{dataset.name}: none of its {len(dataset)} images could be read; the first: {rows.failures[0]}"
+            f"{dataset.name}: none of its {count_of(len(dataset), dataset.kind)} could be read; the first: "
+            f"{rows.failures[0]}"
         )
     kept = dataset if len(rows.kept) == len(dataset) else dataset.subset(rows.kept)
     return Features(

@@ -46,8 +46,8 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 MOST_SEED = 2**31 - 1
 #: What can be read as a collection of images.
 DATA = (
-    "a folder, a table (.csv, .tsv, .parquet or .jsonl), an image or .txt file, a list or array of images or "
-    "texts, or the name of a dataset"
+    "a folder, a table (.csv, .tsv, .parquet or .jsonl), an image, audio or .txt file, a list or array of "
+    "images, clips or texts, or the name of a dataset"
 )
 
 

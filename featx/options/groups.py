@@ -64,6 +64,7 @@ class Reading(_Group):
     text: str | None = OPTIONS["text"].default
     label: Any = OPTIONS["label"].default
     target: Any = OPTIONS["target"].default
+    group: str | None = OPTIONS["group"].default
     split_by: str | None = OPTIONS["split_by"].default
     limit: int | None = OPTIONS["limit"].default
 
@@ -135,7 +136,8 @@ class NetworkOptions(TypedDict, total=False):
 class ReadingOptions(TypedDict, total=False):
     """Keywords that choose images of a collection."""
 
-    split_by: Literal["folder", "none"] | str | None
+    group: str | None
+    split_by: Literal["folder", "group", "none"] | str | None
     limit: int | None
 
 

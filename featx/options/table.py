@@ -17,7 +17,7 @@ Form = Literal["text", "names", "count", "seed", "share", "seconds", "batch", "s
 
 #: Words that an option accepts.
 ON_ERROR = ("raise", "skip")
-SPLIT_BY = ("folder", "none")
+SPLIT_BY = ("folder", "group", "none")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8")
 ENGINES = ("auto", "torch", "openvino", "compile", "eager")
 LONG = ("cut", "mean")
@@ -60,11 +60,17 @@ _ALL = (
            python="use at most this number of inputs, a stratified subset"),
     Option("on_error", "stop at an unreadable input (default), or skip it and list it",
            one_of(*ON_ERROR), "raise", choices=ON_ERROR, table="data"),
-    Option("split_by", "what the folders in DATA are, if their names do not tell. folder: groups (sites, "
-           "cameras) with the classes inside, never on both sides of a split; none: the classes",
-           one_of(*SPLIT_BY, optional=True), choices=SPLIT_BY, table="data",
-           python="what the top folders of a folder are: ``'folder'``, groups with the classes inside them; "
-           "``'none'``, the classes"),
+    Option("group", "column of groups (speakers, patients, sites), never on both sides of a split (default: "
+           "group)", checks.check_optional_text, metavar="C", table="data",
+           python="the column of groups (speakers, patients, sites) in a table, never on both sides of a "
+           "split; default: ``group``"),
+    Option("split_by", "group: the split is drawn with each group on one side, whatever split DATA has. "
+           "folder: the top folders in DATA are groups (sites, cameras) with the classes inside; none: they "
+           "are the classes, and segments of one recording no group", one_of(*SPLIT_BY, optional=True),
+           choices=SPLIT_BY, table="data",
+           python="``'group'``: the split is drawn with each group on one side, whatever split the data has; "
+           "``'folder'``: the top folders of a folder are groups with the classes inside them; ``'none'``: "
+           "they are the classes, and segments of one recording no group"),
     Option("labelled", "whether every input must have a label", checks.check_truth, True),
     # The frozen network.
     Option("backbone", "see featx backbones (default: mobilenet_v2 for images, all-MiniLM-L6-v2 for texts, "

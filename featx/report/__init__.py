@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from featx.inputs.samples import Sample
 from featx.report.anomaly import anomaly_view
 from featx.report.comparison import comparison_view, index_view, regression_view
 from featx.report.curve import curve_view
@@ -46,23 +47,23 @@ _PAGES: tuple[tuple[type, str, Any], ...] = (
 )
 
 
-def render(result: Any, samples: Mapping[Any, bytes | str] | None = None) -> str:
+def render(result: Any, samples: Mapping[Any, Sample] | None = None) -> str:
     """Lay out the result of any study as a self-contained HTML page.
 
     Parameters
     ----------
     result : ComparisonResult, CurveResult, DomainResult, ...
         What to show.
-    samples : mapping of str to bytes or str, optional
+    samples : mapping of str to Sample, optional
         Id of an input (for two sets: name of the set and id) -> a small JPEG, PNG or WebP file, for which
-        160 x 160 pixels are enough, or a text. Inputs without one are listed too.
+        160 x 160 pixels are enough, a text, or a `ClipSample`. Inputs without one are listed too.
     """
     template, view = next((page, view) for kind, page, view in _PAGES if isinstance(result, kind))
     return fill_template(template, {"kind": result.input_kind} | view(result, samples or {}))
 
 
 def write_report(
-    path: str | os.PathLike[str], result: Any, samples: Mapping[Any, bytes | str] | None = None
+    path: str | os.PathLike[str], result: Any, samples: Mapping[Any, Sample] | None = None
 ) -> None:
     """Write the page of `render` atomically, or raise `OutputError`."""
     write_atomically(path, render(result, samples))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from featx.inputs.samples import Sample
 from featx.report.provenance import how_it_was_done
 from featx.report.scale import Scale
 from featx.report.table import (
@@ -21,7 +22,7 @@ from featx.results import AnomalyResult, DetectorResult
 from featx.results.formats import format_seconds
 
 
-def anomaly_view(result: AnomalyResult, samples: Mapping[str, bytes | str]) -> dict[str, Any]:
+def anomaly_view(result: AnomalyResult, samples: Mapping[str, Sample]) -> dict[str, Any]:
     """Show which detector tells anomalies apart, and for which normal class that is hardest."""
     ranked = result.ranked()
     name = str(result.dataset["name"])

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from featx.inputs.samples import Sample
 from featx.kinds import count_of
 from featx.report.data_checks import data_checks_view
 from featx.report.methods import methods_table, regression_table, repeats_table
@@ -45,7 +46,7 @@ SHOWN_ERRORS = 12
 ADDS = "top-1 of the ensemble - of the ensemble without it, points"
 
 
-def comparison_view(result: ComparisonResult, samples: Mapping[str, bytes | str]) -> dict[str, Any]:
+def comparison_view(result: ComparisonResult, samples: Mapping[str, Sample]) -> dict[str, Any]:
     """Show which classifier to use, how sure that is, what it costs, and where it goes wrong."""
     data = result.dataset
     pick, best = result.recommended(), result.best()
@@ -178,7 +179,7 @@ def _training_figures(result: ComparisonResult) -> list[dict[str, Any]]:
     return figures
 
 
-def regression_view(result: RegressionResult, samples: Mapping[str, bytes | str]) -> dict[str, Any]:
+def regression_view(result: RegressionResult, samples: Mapping[str, Sample]) -> dict[str, Any]:
     """Show which regressor to use, how sure that is, and where it is furthest off."""
     best, pick = result.best(), result.recommended()
     task = str(result.dataset.get("task") or "number")
@@ -206,7 +207,7 @@ def regression_view(result: RegressionResult, samples: Mapping[str, bytes | str]
     }
 
 
-def _largest_errors(result: RegressionResult, samples: Mapping[str, bytes | str]) -> list[Tile]:
+def _largest_errors(result: RegressionResult, samples: Mapping[str, Sample]) -> list[Tile]:
     truth, predicted = np.asarray(result.truth), np.asarray(result.predictions)
     worst = np.argsort(-np.abs(predicted - truth), kind="stable")[:SHOWN_ERRORS]
     return [

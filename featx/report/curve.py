@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from featx.inputs.samples import Sample
 from featx.report.curve_plot import CLOSER, learning_plot, line_styles, worth_a_closer_look
 from featx.report.page import draw
 from featx.report.provenance import (
@@ -52,7 +53,7 @@ _OVER_BOTH = (
 )
 
 
-def curve_view(result: CurveResult, samples: Mapping[str, bytes | str]) -> dict[str, Any]:
+def curve_view(result: CurveResult, samples: Mapping[str, Sample]) -> dict[str, Any]:
     """Show accuracy by number of training inputs, and where fine-tuning overtakes frozen features."""
     data = result.dataset
     name = str(data.get("name") or "learning curve")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from featx.inputs.samples import Sample
 from featx.report.page import Tile, tile
 from featx.report.table import Table, format_three, plain_table
 from featx.results import ComparisonResult
@@ -13,7 +14,7 @@ from featx.results import ComparisonResult
 SHOWN = 8
 SHOWN_METHODS = 6
 
-Samples = Mapping[str, bytes | str]
+Samples = Mapping[str, Sample]
 #: Inputs that belong together, and a text about them.
 Group = tuple[list[Tile], str]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from featx.inputs.samples import Sample
 from featx.report.provenance import how_it_was_done
 from featx.report.scale import Scale
 from featx.report.table import (
@@ -30,7 +31,7 @@ _ABOUT = {
 }
 
 
-def domains_view(result: DomainResult, samples: Mapping[str, bytes | str]) -> dict[str, Any]:
+def domains_view(result: DomainResult, samples: Mapping[str, Sample]) -> dict[str, Any]:
     """Show whether adapting to the target helps."""
     inputs = f"{result.input_kind}s"
     source, target = (str(domain["name"]) for domain in (result.source, result.target))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
+from featx.inputs.samples import Sample
 from featx.report.page import fill_template, tile
 from featx.results import write_atomically
 
@@ -13,10 +14,10 @@ def write_label_page(
     path: str | os.PathLike[str],
     table: str,
     rows: Sequence[tuple[str, str | None, float | None]],
-    samples: Mapping[str, bytes | str],
+    samples: Mapping[str, Sample],
     kind: str = "image",
 ) -> None:
-    """Write a page of images or texts, in the order of the table's rows.
+    """Write a page of images, texts or clips, in the order of the table's rows.
 
     Parameters
     ----------
@@ -24,8 +25,8 @@ def write_label_page(
     table : str
         The name of the table to fill in.
     rows : sequence of (id, suggested label or None, its probability or None)
-    samples : mapping of str to bytes or str
-        Small images, or texts, by id.
+    samples : mapping of str to Sample
+        Small images, texts or clips, by id.
     kind : str, default="image"
         The kind of the inputs.
     """

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from featx.inputs.samples import Sample
 from featx.metrics import Interval
 from featx.report.page import Tile, draw, tile
 from featx.report.plots import NAMED, confusion_plot, frequent_confusions
@@ -98,7 +99,7 @@ def describe_rest(shown: Sequence[MethodResult], classes: Sequence[str]) -> str:
 
 
 def confident_mistakes(
-    method: MethodResult, other: MethodResult | None, samples: Mapping[str, bytes | str]
+    method: MethodResult, other: MethodResult | None, samples: Mapping[str, Sample]
 ) -> list[Tile]:
     """Return the most confident mistakes of a method.
 

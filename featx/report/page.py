@@ -1,4 +1,4 @@
-"""Fill templates, and show figures, images and texts in them.
+"""Fill templates, and show figures, images, texts and clips in them.
 
 Every page is one self-contained HTML file that needs no scripts and no network.
 """
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from featx.inputs.samples import ClipSample, Sample
 from featx.kinds import picture_of, with_article
 from featx.report.svg import Plot, inline_svg
 from featx.terminal import printable_lines, shortened
@@ -57,10 +58,11 @@ def draw(
 
 @dataclass(frozen=True)
 class Tile:
-    """An image or a text with the lines below it."""
+    """An image, a text or a clip with the lines below it."""
 
     id: str
-    src: str = ""  # the image as a ``data:`` address
+    src: str = ""  # the image, or the spectrogram of a clip, as a ``data:`` address
+    sound: str = ""  # the clip as one
     text: str = ""  # the text on one line, or its beginning
     whole: str = ""  # the text with its line ends, where `text` is its beginning
     title: str = ""  # what opens the whole text
@@ -70,12 +72,33 @@ class Tile:
     alt: str = ""  # for readers who cannot see the image
 
 
-def tile(id: str, samples: Mapping[Any, bytes | str], *, key: Any = None, **lines: str) -> Tile:
+@dataclass(frozen=True)
+class ClipTile(Tile):
+    """A clip with the lines below it, and the times below its spectrogram, from left to right."""
+
+    times: tuple[str, ...] = ()
+
+
+def tile(id: str, samples: Mapping[Any, Sample], *, key: Any = None, **lines: str) -> Tile:
     """Return the tile of an input; `key` finds its sample if it is not the id."""
     sample = samples.get(id if key is None else key)
     if isinstance(sample, str):
         return Tile(id, **_text_parts(sample), **{"alt": id} | lines)
+    if isinstance(sample, ClipSample):
+        return _clip_tile(id, sample, lines)
     return Tile(id, data_uri(sample), **{"alt": id} | lines)
+
+
+def _clip_tile(id: str, clip: ClipSample, lines: dict[str, str]) -> Tile:
+    """Return the tile of a clip, with three times below its spectrogram."""
+    end = f"{clip.shown:.3g} s"
+    if clip.shown < 0.99 * clip.seconds:
+        end += f" of {clip.seconds:,.3g} s" if clip.seconds < 1000 else f" of {clip.seconds:,.0f} s"
+    hertz = f"{clip.highest / 1000:.3g} kHz"
+    alt = f"{lines.get('alt', id)}: spectrogram, {end} to the right, up to {hertz}"
+    times = "0", f"{clip.shown / 2:.3g}", end
+    given = lines | {"sound": data_uri(clip.sound), "alt": alt}
+    return ClipTile(id, data_uri(clip.picture), times=times, **given)
 
 
 def _text_parts(text: str) -> dict[str, str]:
@@ -89,9 +112,15 @@ def _text_parts(text: str) -> dict[str, str]:
     return {"text": shortened(line, SHOWN_TEXT), "whole": whole, "title": title}
 
 
-def data_uri(image: bytes | None) -> str:
-    """Return a JPEG, PNG or WebP file as a ``data:`` address, or an empty text for None."""
-    if not image:
+def data_uri(file: bytes | None) -> str:
+    """Return a JPEG, PNG, WebP, WAV or MP3 file as a ``data:`` address, or an empty text for None."""
+    if not file:
         return ""
-    kind = "png" if image.startswith(b"\x89PNG") else "webp" if image[8:12] == b"WEBP" else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(image).decode('ascii')}"
+    kind = "image/jpeg"
+    if file.startswith(b"\x89PNG"):
+        kind = "image/png"
+    elif file.startswith(b"RIFF"):
+        kind = "image/webp" if file[8:12] == b"WEBP" else "audio/wav"
+    elif file.startswith(b"ID3") or (file[0] == 0xFF and file[1] >= 0xE0):
+        kind = "audio/mpeg"
+    return f"data:{kind};base64,{base64.b64encode(file).decode('ascii')}"

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from featx.inputs.samples import Sample
 from featx.report.page import draw
 from featx.report.plots import fill_cell, name_cells, plain_axes, shorten
 from featx.report.provenance import how_it_was_done
@@ -16,7 +17,7 @@ from featx.results.ranking import SCORES, RankingResult
 _LINES = ("-", "--", ":", "-.")
 
 
-def ranking_view(result: RankingResult, samples: Mapping[str, bytes | str]) -> dict[str, Any]:
+def ranking_view(result: RankingResult, samples: Mapping[str, Sample]) -> dict[str, Any]:
     """Show which backbone or layer has the best embeddings, and what a score would have chosen."""
     data, kind = result.dataset, result.input_kind
     name, depth, alike = str(data.get("name")), depth_plot(result), cka_plot(result)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from featx.inputs.samples import Sample
 from featx.kinds import count_of
 from featx.report.page import Tile, draw, tile
 from featx.report.plots import plain_axes
@@ -22,7 +23,7 @@ _BINS = 40
 _Pair = tuple[list[Tile], str]
 
 
-def scores_view(result: ScoresResult, samples: Mapping[tuple[str, str], bytes | str]) -> dict[str, Any]:
+def scores_view(result: ScoresResult, samples: Mapping[tuple[str, str], Sample]) -> dict[str, Any]:
     """Show how many inputs are unlike the normal ones, which ones most, and those at the threshold."""
     name, normal = (
         str(result.dataset.get(key) or word) for key, word in (("name", "new"), ("normal", "normal"))
@@ -131,7 +132,7 @@ def _facts(result: ScoresResult) -> list[tuple[str, str, str, bool]]:
     ]
 
 
-def _pair(one: Mapping[str, Any], samples: Mapping[tuple[str, str], bytes | str]) -> _Pair:
+def _pair(one: Mapping[str, Any], samples: Mapping[tuple[str, str], Sample]) -> _Pair:
     tiles = [
         tile(one["id"], samples, key=("new", one["id"]), small=one["id"]),
         tile(one["normal"], samples, key=("normal", one["normal"]), small=f"nearest: {one['normal']}"),

@@ -6,15 +6,14 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from featx.inputs.samples import Sample
 from featx.report.page import tile
 from featx.report.provenance import how_it_was_done
 from featx.report.table import plain_table
 from featx.results.similarity import SimilarityResult
 
 
-def similarity_view(
-    result: SimilarityResult, samples: Mapping[tuple[str, str], bytes | str]
-) -> dict[str, Any]:
+def similarity_view(result: SimilarityResult, samples: Mapping[tuple[str, str], Sample]) -> dict[str, Any]:
     """Show whether two sets differ, by how much, and by which inputs."""
     a, b = (str(s["name"]) for s in result.sets)
     measures = ((m["title"], _number(m["value"]), _number(m["chance"])) for m in result.measures)

@@ -9,12 +9,13 @@ and shows it. Nothing here knows how a number was made.
 
 ========================  ==================================================================================
 ``schema``                1
-``dataset``               object: ``name``, ``kind`` (``"text"``; of images it is missing), ``n_train``,
-                          ``n_test`` (images or texts; below, "images" are either), ``classes`` (list of
-                          names, in the order of the confusion matrices), ``split`` (``"given"`` or
-                          ``"drawn"``), and ``n_per_class_train``, ``n_per_class_test`` (lists of counts, in
-                          the order of ``classes``), ``n_unlabelled`` (images without a label, which are in
-                          neither part; missing where there were none); all but ``name`` may be missing
+``dataset``               object: ``name``, ``kind`` (``"text"``, ``"clip"``; missing for images),
+                          ``n_train``, ``n_test`` (images, texts or clips; below, "images" are any),
+                          ``classes`` (list of names, in the order of the confusion matrices), ``split``
+                          (``"given"`` or ``"drawn"``), and ``n_per_class_train``, ``n_per_class_test``
+                          (lists of counts, in the order of ``classes``), ``n_unlabelled`` (images without a
+                          label, which are in neither part; missing where there were none); all but ``name``
+                          may be missing
 ``spaces``                object: backbone -> the space its embeddings live in (weights, layer, ...)
 ``about``                 object: backbone -> what is known of it and changes no number: ``licence``, that of
                           its weights, as the library states it; empty where it states none, and in older
@@ -45,6 +46,10 @@ and shows it. Nothing here knows how a number was made.
                           each class; null unless every group of several images has one class only). Empty
                           in older files
 ``repeats``               null, or the same comparison on several drawn splits (``--seeds``), as below
+``shared_groups``         list of ``{column, values, shared}``: columns of the data that look like groups (a
+                          speaker, a patient), how many values they have, and how many of these are in
+                          training and in test; empty where the split leaves groups out, and in older files
+``group_effect``          null, or object: what a split that leaves groups out changed, as below
 ``hygiene``               null, or the data checks: what may spoil the comparison, as below
 ``ensemble``              null, or object: what each backbone adds to the method ``"ensemble"``, the weighted
                           average of the best probe of each: ``members`` (list of ``backbone``,
@@ -152,12 +157,28 @@ One method:
 The intervals of ``means`` carry the same correction: splits of one dataset share most of their training
 images, and an interval that took them for independent would be too narrow.
 
+``group_effect``: the same probe, and references on the inputs, on splits of the same sizes drawn without
+regard to groups:
+
+========================  ==================================================================================
+``column``                the column of the groups, or null
+``groups``                how many there are; ``test_groups``, how many of them test
+``n_test``                test images
+``draws``                 the number of splits without regard to groups
+``rough``                 whether there are too few test groups to estimate how they differ: intervals are
+                          then over images, and hold for these groups only
+``methods``               list of ``{name, title, backbone, by_group, without, difference, low, high}``, the
+                          probe first: ``by_group`` and ``without``, its top-1 as ``{value, low, high}`` on
+                          the split by group and on those without; ``difference``, the first less the second,
+                          with its 95 % interval
+========================  ==================================================================================
+
 ``hygiene`` (lists end after 100 entries, counts do not; a pair has ``kind``: ``"identical"``, ``"same"`` or
 ``"alike"``, see `featx.analysis.data_checks`; its ``distance``; and the ``bits`` in which the hashes differ,
 or null):
 
 ========================  ==================================================================================
-``hashed``                whether there were hashes of the images or texts; else embeddings decide alone
+``hashed``                whether there were hashes of the inputs; else embeddings decide alone
 ``limits``                object: ``agree_below``, ``alike_below``, null where there were too few images; and
                           ``hash_bits``, the most bits in which hashes of one picture may differ
 ``leaks``                 object: ``test_images`` and ``share``: test images that show the same picture as a

@@ -300,10 +300,11 @@ class StudyResult(Result):
         n, units, copies = (self.units.get(key) or 0 for key in ("images", "units", "copies"))
         if units == n:
             return ""
-        one = "groups" if self.units.get("groups") else f"different {picture_of(self.input_kind)}s"
+        one = "group" if self.units.get("groups") else f"different {picture_of(self.input_kind)}"
+        one, unit = (one, "unit") if units == 1 else (f"{one}s", "units")
         inputs = self.unit_inputs.format(f"{self.input_kind}s")
         joined = f", {copies:,} of them {'a copy' if copies == 1 else 'copies'} of another" if copies else ""
-        return f"intervals and tests count {units:,} {one} as the units of {n:,} {inputs}{joined}"
+        return f"intervals and tests count {units:,} {one} as the {unit} of {n:,} {inputs}{joined}"
 
 
 @dataclass(kw_only=True)

@@ -79,6 +79,8 @@ class ComparisonResult(AdvisedResult):
     ensemble: dict[str, Any] | None = None
     fine_tuning: FineTuningTest | None = None
     baseline: dict[str, Any] | None = None
+    shared_groups: list[dict[str, Any]] = field(default_factory=list)
+    group_effect: dict[str, Any] | None = None
     selection: dict[str, Any] | None = field(default=None, metadata={"json": Selection | None})
     #: What every method predicted for each test image of the first split; None if the result was read.
     test_predictions: TestPredictions | None = field(default=None, compare=False, metadata=NOT_STORED)

@@ -17,7 +17,7 @@ from featx.results.methods import ENSEMBLE, MethodResult
 MODEL_FILE = "model.featx"
 #: Options of a comparison that `featx.train` has too and that change what is trained, or where.
 _SHARED = (
-    *("text", "label", "split_by", "limit", "on_error"),
+    *("text", "label", "group", "split_by", "limit", "on_error"),
     *("weights", "layer", "pooling", "preprocessing", "image_size", "precision", "trust_code"),
     *("max_length", "long", "prefix"),
     *("window", "hop", "join"),
@@ -26,8 +26,9 @@ _SHARED = (
 _PATHS = "weights", "cache"
 #: Options of the command line that another study of the same inputs needs again; the last takes no value.
 _AGAIN = (
-    *("--text", "--split-by", "--limit", "--on-error", "--label", "--weights", "--pooling", "--image-size"),
-    *("--max-length", "--long", "--prefix"),
+    *("--text", "--group", "--split-by", "--limit", "--on-error", "--label"),
+    *("--weights", "--pooling", "--image-size"),
+    *("--max-length", "--long", "--prefix", "--window", "--hop", "--join"),
     *("--precision", "--engine", "--device", "--batch-size", "--cache", "--trust-code"),
 )
 

@@ -27,7 +27,11 @@ def describe(method: MethodResult) -> str:
 
 def in_text(method: Method) -> str:
     """Return a method's title inside a sentence: ``Ridge`` becomes ``ridge``, ``LDA`` stays."""
-    title = method.title
+    return title_in_text(method.title)
+
+
+def title_in_text(title: str) -> str:
+    """Return a title as `in_text` does."""
     return title[0].lower() + title[1:] if title[1:2].islower() else title
 
 
@@ -115,7 +119,7 @@ def on_few_tests(n_test: int, n_units: int | None = None, *, kind: str = "image"
         return []
     few = f"{n_test} test {kind}s"
     if n_units and n_units < n_test:
-        few = f"{n_units} independent units among {n_test} test {kind}s"
+        few = f"{n_units} independent unit{'s' * (n_units > 1)} among {n_test} test {kind}s"
     return [f"With only {few} all of this is rough; more would narrow the intervals."]
 
 

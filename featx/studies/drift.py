@@ -1,4 +1,4 @@
-"""Compare two sets of images or texts: a test, distances of their embeddings, what differs most."""
+"""Compare two sets of images, texts or clips: a test, distances of their embeddings, what differs most."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from featx.data.features import Failure, check_rows
 from featx.data.rows import has_rows, take_features
 from featx.errors import DatasetError, FeaturesError, InputError
 from featx.extraction import embed_dataset, network_embedder, require_loaded_as_it_is
+from featx.inputs.samples import Sample
 from featx.kinds import count_of, kind_of, picture_of
 from featx.options import (
     Network,
@@ -48,7 +49,7 @@ FEWEST = 10
 class Similarity(Reported, SimilarityResult):
     """A comparison of two sets that can be saved; see `featx.results.similarity` for its fields."""
 
-    samples: dict[tuple[str, str], bytes | str] = field(default_factory=dict, metadata=NOT_STORED)
+    samples: dict[tuple[str, str], Sample] = field(default_factory=dict, metadata=NOT_STORED)
 
 
 @dataclass
@@ -95,7 +96,7 @@ def similarity(
 
     Parameters
     ----------
-    a, b : str, path, Features, Dataset or sequence of images or texts
+    a, b : str, path, Features, Dataset or sequence of images, texts or clips
         The reference, and the set to compare with it: either both images or both texts, as `featx.extract`
         takes them, or both a features file or a `Features`, in one space. Labels are ignored.
     backbone : str, torch.nn.Module or Backbone, default="auto"
@@ -123,7 +124,7 @@ def similarity(
     FeaturesError
         The embeddings are of different spaces; the message names the fields.
     InputError
-        Features on one side only, images and texts, or a number is out of range.
+        Features on one side only, inputs of two kinds, or a number is out of range.
     UnknownName, WeightsError, ImageError, TextError, CacheError
         See `featx.errors`.
 
@@ -137,7 +138,7 @@ def similarity(
     if stored[0] != stored[1]:
         raise InputError(
             "similarity: one of the two is a features file and the other is not; give two features files "
-            "of one space, or images or texts twice"
+            "of one space, or images, texts or clips twice"
         )
     if all(stored):
         require_no_network(network, run, backbone=backbone)
@@ -315,8 +316,8 @@ def _find_most_different(
     return found
 
 
-def _samples(first: _Side, second: _Side, named: list[dict[str, Any]]) -> dict[tuple[str, str], bytes | str]:
-    found: dict[tuple[str, str], bytes | str] = {}
+def _samples(first: _Side, second: _Side, named: list[dict[str, Any]]) -> dict[tuple[str, str], Sample]:
+    found: dict[tuple[str, str], Sample] = {}
     for side in (first, second):
         if side.dataset is not None:
             ids = {str(m["id"]) for m in named if m["set"] == side.name}

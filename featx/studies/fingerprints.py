@@ -16,8 +16,10 @@ import numpy as np
 from featx.errors import SourceError
 from featx.extraction import embed, pixel_embedder
 from featx.inputs import Source
+from featx.machine import cores
 from featx.options import Run
 from featx.studies.units import MOST_IMAGES
+from featx.threads import run_in_threads
 
 __all__ = ["Fingerprints", "take_fingerprints"]
 
@@ -33,8 +35,8 @@ class Fingerprints:
     ----------
     kind : str
     evidence : ndarray of shape (n, d)
-        Of images their shrunken pixels, RGB of a square; of texts the hashes of their words, uint64 (n, 2).
-        Whoever keeps a search keys it by these values.
+        Of images their shrunken pixels, RGB of a square; of texts and clips the hashes of their words or
+        samples, uint64 (n, 2). Whoever keeps a search keys it by these values.
     """
 
     kind: str
@@ -42,7 +44,7 @@ class Fingerprints:
 
     def hashes(self) -> np.ndarray:
         """Return 64-bit hashes, uint64 (n,), that differ in few bits for copies."""
-        if self.kind == "text":
+        if self.kind != "image":
             return np.ascontiguousarray(self.evidence[:, 0])
         from featx.inputs.image import perceptual_hashes
 
@@ -51,7 +53,7 @@ class Fingerprints:
 
     def contents(self) -> np.ndarray | None:
         """Return what is equal for inputs that are surely the same, uint64 (n,); None where nothing is."""
-        return np.ascontiguousarray(self.evidence[:, 1]) if self.kind == "text" else None
+        return None if self.kind == "image" else np.ascontiguousarray(self.evidence[:, 1])
 
     def join(self, other: Fingerprints) -> Fingerprints:
         """Return these fingerprints and those of other inputs of the kind."""
@@ -61,7 +63,7 @@ class Fingerprints:
 def take_fingerprints(inputs: Sequence[Source], run: Run) -> Fingerprints | None:
     """Return the fingerprints of inputs of one kind; None if one cannot be read, or there are too many.
 
-    Images are decoded once for each cache; texts are read anew.
+    Images are decoded once for each cache; texts and clips are read anew.
     """
     if len(inputs) > MOST_IMAGES:
         return None
@@ -88,4 +90,19 @@ def _words(texts: Sequence[Source], run: Run) -> np.ndarray | None:
     return np.concatenate(found)
 
 
-_TAKE: dict[str, Any] = {"image": _shrunken_pixels, "text": _words}
+def _sounds(clips: Sequence[Source], run: Run) -> np.ndarray | None:
+    from featx.inputs.audio import clip_content, clip_hash, decode
+
+    def take(clip: Source) -> tuple[int, int]:
+        content: Any = clip.read()
+        samples, rate = decode(content)
+        return clip_hash(samples, rate), clip_content(samples, rate)
+
+    try:
+        found = run_in_threads(take, [(clip,) for clip in clips], cores())
+    except SourceError:
+        return None
+    return np.array(found, np.uint64).reshape(-1, 2)
+
+
+_TAKE: dict[str, Any] = {"image": _shrunken_pixels, "text": _words, "clip": _sounds}

@@ -13,10 +13,12 @@ from featx.data import Dataset
 from featx.data.features import Failure, Features, check_rows
 from featx.data.label_table import LabelTable
 from featx.data.labels import class_name, encode
+from featx.data.readers.segments import segment_in_name
 from featx.data.rows import has_rows, take_features
 from featx.data.tasks import Task, choose_tasks
 from featx.errors import DatasetError, InputError, SourceError, UnknownName
 from featx.extraction import backbone_of, extract_features, network_embedder
+from featx.inputs.audio import WHOLE, Segment
 from featx.inputs.text import is_text_file
 from featx.options import Network, Reading, Run, require_no_network
 from featx.options.checks import short
@@ -33,7 +35,8 @@ _FEW = 10
 class LabelRow(NamedTuple):
     """An input with its label, or with a suggested one (None unless two classes have labels).
 
-    Its `path` is ``""`` for a text that is in no file; `text` is the text, None for images and embeddings.
+    Its `path` is ``""`` for a text that is in no file; `text` is the text, None for other inputs; `segment`
+    is the part of the file that is the clip.
     """
 
     id: str
@@ -44,6 +47,7 @@ class LabelRow(NamedTuple):
     split: str | None
     group: str | None
     text: str | None = None
+    segment: Segment = WHOLE
 
 
 class LabelChoice(NamedTuple):
@@ -57,7 +61,7 @@ class LabelChoice(NamedTuple):
 
 @dataclass
 class LabelPool:
-    """The images or texts of a collection or of a features file, of which some have a label.
+    """The images, texts or clips of a collection or of a features file, of which some have a label.
 
     Attributes
     ----------
@@ -92,14 +96,29 @@ class LabelPool:
 
         It is ``""`` for a text that is in no file.
         """
+        kind = self.images.kind
         if isinstance(self.images, Features):
-            return os.path.join(self.folder, self.images.ids[i])
+            id = self.images.ids[i]
+            return os.path.join(self.folder, segment_in_name(id)[0] if kind == "clip" else id)
         path = getattr(self.images.inputs[i], "path", None)
         if isinstance(path, str):
             return path
-        if self.images.kind == "image":
-            raise InputError(f"{self.place}: a table of labels needs images in files")
+        if kind != "text":
+            raise InputError(f"{self.place}: a table of labels needs {kind}s in files")
         return ""
+
+    def segment_of(self, i: int) -> Segment:
+        """Return the part of its file that a clip is; the whole of it for other inputs."""
+        if self.images.kind != "clip":
+            return WHOLE
+        if isinstance(self.images, Features):
+            return segment_in_name(self.images.ids[i])[1]
+        return getattr(self.images.inputs[i], "segment", WHOLE)
+
+    @property
+    def of_segments(self) -> bool:
+        """Whether some clip is a part of its file."""
+        return not all(self.segment_of(i).is_whole for i in range(len(self.images)))
 
     @property
     def of_texts(self) -> bool:
@@ -120,7 +139,7 @@ class LabelPool:
 
     @property
     def has_inputs(self) -> bool:
-        """Whether the images or texts are there, and not only their embeddings."""
+        """Whether the images, texts or clips are there, and not only their embeddings."""
         return isinstance(self.images, Dataset)
 
     def add_labels(self, table: LabelTable) -> None:
@@ -133,8 +152,13 @@ class LabelPool:
         """
         self.folder = table.file.parent
         everything = range(len(self.names))
-        inputs = [(self._text_of(i) or "") if table.of_texts else self.path_of(i) for i in everything]
-        where = {key: i for i, key in enumerate(table.keys_of(inputs))}
+        inputs = [
+            # Absolute, because the table may lie elsewhere than the working directory.
+            (self._text_of(i) or "") if table.of_texts else os.path.abspath(self.path_of(i))
+            for i in everything
+        ]
+        segments = [self.segment_of(i) for i in everything] if table.of_segments else []
+        where = {key: i for i, key in enumerate(table.keys_of(inputs, segments))}
         for key, label in table.labels.items():
             if key not in where:
                 cells = table.rows[key]
@@ -238,7 +262,8 @@ class LabelPool:
         split, group = (None if values is None else str(values[i]) for values in (of.splits, of.groups))
         suggested, confidence = guess or (None, None)
         path, text = self.path_of(i), self._text_of(i)
-        return LabelRow(of.ids[i], path, self.names[i], suggested, confidence, split, group, text)
+        segment = self.segment_of(i)
+        return LabelRow(of.ids[i], path, self.names[i], suggested, confidence, split, group, text, segment)
 
 
 class _Guess(NamedTuple):

@@ -12,10 +12,15 @@ from typing import Any, ParamSpec, TypeVar
 
 from featx.data import Dataset, exclude_folder
 from featx.inputs import Source
+from featx.inputs.samples import Sample
+from featx.machine import cores
 from featx.results.writing import make_writable_folder
+from featx.threads import run_in_threads
 
 #: Edge of a thumbnail in the report, in pixels.
 THUMBNAIL = 224
+#: Bytes of all sounds of a report, and those that one has even where there are many.
+ALL_SOUNDS, LEAST_SOUND = 2_000_000, 16_000
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,9 +37,12 @@ class Reported:
         return path
 
 
-def samples_of(dataset: Dataset, ids: set[str]) -> dict[str, bytes | str]:
-    """Return small JPEGs of the images, or the texts, with these ids, for the report."""
-    return {source.id: _sample_of(source) for source in dataset.inputs if source.id in ids}
+def samples_of(dataset: Dataset, ids: set[str]) -> dict[str, Sample]:
+    """Return what the report shows of these inputs, by id: small JPEGs, texts, or beginnings of clips."""
+    shown = [source for source in dataset.inputs if source.id in ids]
+    if dataset.kind == "clip":
+        return _excerpts_of(shown)
+    return {source.id: _sample_of(source) for source in shown}
 
 
 def texts_of(dataset: Dataset | None, ids: Sequence[str]) -> list[str] | None:
@@ -43,6 +51,16 @@ def texts_of(dataset: Dataset | None, ids: Sequence[str]) -> list[str] | None:
         return None
     sources = {source.id: source for source in dataset.inputs}
     return [str(sources[id].read().text) for id in ids]
+
+
+def _excerpts_of(clips: Sequence[Source]) -> dict[str, Sample]:
+    """Return the beginnings of clips; of many each has fewer bytes, so that a page stays small."""
+    from featx.inputs.audio.excerpt import MOST_SOUND, take_excerpt
+
+    most = max(LEAST_SOUND, min(MOST_SOUND, ALL_SOUNDS // max(1, len(clips))))
+    calls = [(clip, most) for clip in clips]
+    found = run_in_threads(lambda clip, most: take_excerpt(clip.read(), most), calls, cores())
+    return {clip.id: sample for clip, sample in zip(clips, found, strict=True)}
 
 
 def _sample_of(source: Source) -> bytes | str:

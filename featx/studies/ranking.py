@@ -58,7 +58,7 @@ def rank(
 ) -> Ranking:
     """Rank backbones, or layers of them, by scores from the literature and by a linear probe.
 
-    Every image or text goes through each backbone once, which gives all layers and the logits; a second
+    Every image, text or clip goes through each backbone once, which gives all layers and the logits; a second
     ranking comes from the cache. Where the cache has the layers of all inputs and lacks the logits only, none
     goes through the network: there is no LEEP and no NCE then (the layer ``"logits"`` asks for them). There
     is neither for networks of texts. Where the data has a split, the scores are computed on its training

@@ -1,7 +1,7 @@
 """Find the units of a test set: what counts as one independent observation.
 
 Inputs of one group (the frames of a video, the photographs of a patient, the letters of a customer) and
-copies of one picture or text are right or wrong together. An interval or a test that took them for
+copies of one picture, text or clip are right or wrong together. An interval or a test that took them for
 independent would be too sure, so they count as one unit (J. N. K. Rao and A. J. Scott, "A simple method for
 the analysis of clustered binary data", Biometrics 48, 1992). A unit is a connected component: two groups that
 share a picture are one unit.
@@ -60,7 +60,7 @@ class Units:
     grouped : bool
         Whether the data has groups.
     pictures : ndarray of shape (n,), int64, or None
-        The number of each row's picture or text, equal for copies; None if no copies were searched for.
+        The number of each row's picture, text or clip, equal for copies; None if no copies were searched for.
     """
 
     of: np.ndarray
@@ -143,7 +143,7 @@ def find_copies(
     fingerprints: Fingerprints | None = None,
     kept: KeptChecks | None = None,
 ) -> Found:
-    """Find copies among all images or texts of a collection.
+    """Find copies among all images, texts or clips of a collection.
 
     The limits of the search come from the inputs, so it sees all of them, also where only copies among the
     test inputs count.

@@ -221,7 +221,7 @@ featx train photos -o m.featx --epochs 3                       | epochs; logreg
 featx train photos -o m.featx --classifier head --epochs 3     | epochs; head
 featx train photos -o m.featx --classifier ensemble --backbone vit_b_16 resnet18 --epochs 3 | epochs; ensemble
 featx train photos -o m.featx --classifier finetune-last --epochs 0 | --epochs
-featx train F.h5 -o m.featx --classifier finetune-last         | finetune-last; images
+featx train F.h5 -o m.featx --classifier finetune-last         | finetune-last; inputs
 featx train F.h5 -o m.featx                                    | F.h5; network
 featx train F.h5 -o m.featx --classifier ensemble              | ensemble; features of each
 featx train F.h5 F.h5 -o m.featx                               | ensemble
@@ -266,6 +266,24 @@ featx predict missing.featx flat -o photos                     | photos
 featx predict missing.featx flat -o notes.txt                  | notes.txt
 featx predict missing.featx flat -o nowhere/p.csv              | nowhere
 featx predict good.csv flat -q                                 | good.csv
+featx predict missing.featx flat --window 1                    | --window; --by-window
+featx predict missing.featx flat --hop 0.5                     | --hop; --by-window
+featx predict missing.featx flat --merge                       | --merge; --by-window
+featx predict missing.featx flat --by-window                   | missing.featx
+featx predict missing.featx flat --by-window --window 0        | --window; seconds
+featx predict missing.featx flat --by-window --window 1s       | --window; seconds
+featx predict missing.featx flat --by-window --hop nan         | --hop; seconds
+featx extract photos -o F2.h5 --window                         | --window
+featx extract photos -o F2.h5 --window 0                       | --window; seconds
+featx extract photos -o F2.h5 --window 1000                    | window; 600
+featx extract photos -o F2.h5 --window 1                       | window; takes images
+featx extract photos -o F2.h5 --hop -1                         | --hop
+featx extract photos -o F2.h5 --join sum                       | join; concat:3
+featx extract photos -o F2.h5 --join concat:1                  | join; 2 to 64
+featx train photos -o m.featx --join max                       | join; takes images
+featx compare F.h5 -o out --window 1                           | window; features file
+featx run window.toml                                          | window.toml; window
+featx run join.toml                                            | join; concat:3
 featx rank photos --probe yes                                  | yes
 featx rank one-class                                           | one-class
 featx rank F.h5                                                | F.h5
@@ -374,6 +392,8 @@ def home(tmp_path_factory):
         "rank": experiment.format("rank", 'source = "photos"', "[draws]\nseeds = 3"),
         "anomaly": experiment.format("anomaly", 'source = "photos"', 'detectors = ["knnn"]'),
         "similarity": experiment.format("similarity", 'b = "photos"', ""),
+        "window": experiment.format("compare", 'source = "photos"', '[network]\nwindow = "1"'),
+        "join": experiment.format("compare", 'source = "photos"', '[network]\njoin = "sum"'),
         "trust": experiment.format("compare", 'source = "photos"', "[run]\ntrust_code = true"),
         "outside": experiment.format("compare", 'source = "photos"', "").replace('"out"', '"../out"'),
         "file": experiment.format("compare", 'source = "photos"', "").replace('"out"', '"notes.txt"'),

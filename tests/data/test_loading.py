@@ -173,16 +173,14 @@ def test_a_path_that_does_not_exist_is_called_so(data):
 @pytest.mark.parametrize("name", ["features.h5", "features.HDF5"])
 def test_a_file_of_features_is_named_as_such(tmp_path, name):
     (tmp_path / name).write_bytes(b"\x89HDF")
-    with pytest.raises(
-        DatasetError, match="a file of features, not of images or texts; open it with open_features"
-    ):
+    with pytest.raises(DatasetError, match="a file of features, not of inputs; open it with open_features"):
         load_dataset(tmp_path / name)
 
 
 def test_a_file_that_is_neither_table_nor_image_is_refused(tmp_path):
     (tmp_path / "notes.log").write_text("x")
     with pytest.raises(
-        DatasetError, match=r"notes.log: neither a table \(.csv, .*\) nor an image nor a text"
+        DatasetError, match=r"notes.log: neither a table \(.csv, .*\) nor an image, nor audio, nor a text"
     ):
         load_dataset(tmp_path / "notes.log")
 

@@ -192,7 +192,7 @@ def rows():
         (
             {"classifier": "finetune-full"},
             InputError,
-            "trains the network on the images or texts, and features hold",
+            "trains the network on the inputs themselves, and features hold",
         ),
         (
             {"classifier": "ensemble"},
@@ -208,7 +208,7 @@ def rows():
         ({"epochs": 3, "classifier": "head"}, InputError, r"epochs=3 has no effect"),
         ({"image_size": 64}, InputError, r"image_size=64 has no effect"),
         ({"labels": [0, 1] * 6}, InputError, "labels: features bring their own"),
-        ({"precision": "int8"}, InputError, "'int8' depends on the images"),
+        ({"precision": "int8"}, InputError, "'int8' depends on the inputs"),
     ],
 )
 def test_what_does_not_go_together_is_one_line(rows, given, error, said):

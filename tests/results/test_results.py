@@ -140,6 +140,8 @@ def test_json_holds_the_documented_keys_and_no_nan(result, tmp_path):
         "warnings",
         "extraction",
         "repeats",
+        "shared_groups",
+        "group_effect",
         "hygiene",
         "ensemble",
         "fine_tuning",

@@ -1,6 +1,7 @@
 """Find near-duplicates: pairs of inputs that are the same, or so similar that a person should look.
 
-The inputs are images or texts; where a name here says picture, a text and its copies are one, too.
+The inputs are images, texts or clips; where a name here says picture, a text or a clip and its copies are
+one, too.
 
 No fixed limit says what is near: depending on backbone and data, the cosine of unrelated images may be 0.2 or
 0.95. So embeddings are centred, which removes what all images have in common, and the distance 1 - cosine of
@@ -22,7 +23,8 @@ There are three kinds of pairs:
 
 ``identical``     the embeddings are equal to the last bit: the network saw the same pixels. A file that
                   occurs twice is such a pair, because both have one row in the cache.
-``same``          the hashes (perceptual ones of images, minwise ones of texts) differ in few bits *and* the
+``same``          the hashes (perceptual ones of images, minwise ones of texts, signs
+                  of the spectra of clips) differ in few bits *and* the
                   distance is below ``agree_below``. Each alone errs: hashes on skies and silhouettes,
                   embeddings on things of one kind. If hashes often agree while embeddings do not (plain
                   shapes on a plain ground), fewer bits are allowed, until only a few of all pairs do so by
@@ -154,7 +156,7 @@ def find_near_duplicates(
     contents: np.ndarray | None = None,
     hash_bits: int = HASH_BITS,
 ) -> NearDuplicates:
-    """Find the images or texts that are nearly the same, among all pairs.
+    """Find the images, texts or clips that are nearly the same, among all pairs.
 
     Parameters
     ----------

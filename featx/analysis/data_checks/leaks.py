@@ -14,7 +14,7 @@ __all__ = ["Leaks", "find_conflicting_labels", "find_leaks"]
 
 @dataclass(frozen=True)
 class Leaks:
-    """Test images or texts that are copies of a training one.
+    """Test images, texts or clips that are copies of a training one.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Leaks:
 
 
 def find_leaks(duplicates: NearDuplicates, train: np.ndarray, test: np.ndarray) -> Leaks:
-    """Find the test images or texts of which a copy is in training.
+    """Find the test images, texts or clips of which a copy is in training.
 
     Parameters
     ----------

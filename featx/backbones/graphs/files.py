@@ -23,6 +23,15 @@ from torch import Tensor, nn
 
 from featx.backbones.architectures import Architecture, BackboneSource, Pretrained
 from featx.backbones.checkpoint import Checkpoint
+from featx.backbones.audio_input import AudioInput
+from featx.backbones.graphs.audio import (
+    EXAMPLE,
+    AudioGraphInput,
+    AudioGraphRules,
+    audio_input,
+    read_audio_preparation,
+    takes_audio,
+)
 from featx.backbones.graphs.network import Graph, GraphInput, GraphLayerRules, GraphNetwork
 from featx.backbones.graphs.texts import TextGraphInput, TextGraphRules, read_text_preparation
 from featx.backbones.image_input import ImageInput
@@ -44,11 +53,13 @@ _EXAMPLE = json.dumps({"mean": IMAGENET_MEAN, "std": IMAGENET_STD})
 class GraphFile(Checkpoint):
     """A graph file; `sha256` covers the files of its weights, too. A subclass must define `parse`.
 
-    `files` are all files that it consists of, the preprocessing beside it included.
+    `files` are all files that it consists of, the preprocessing beside it included; `audio` is its input where
+    that is described as audio.
     """
 
     files: tuple[Path, ...] = ()
     channels: str = "rgb"
+    audio: AudioGraphInput | None = None
     _read: dict[str, Graph] = field(default_factory=dict, compare=False, repr=False)
 
     def parse(self, data: dict[Path, bytes]) -> Graph:
@@ -60,7 +71,7 @@ class GraphFile(Checkpoint):
         """The graph, read once.
 
         A `WeightsError` says that the file is damaged or has changed since it was hashed, an `InputError`
-        that no network of images or texts is in it.
+        that no network of images, texts or audio is in it.
         """
         if "graph" not in self._read:
             data = {path: read_part(path) for path in self.files if path != sidecar(self.path)}
@@ -70,10 +81,17 @@ class GraphFile(Checkpoint):
                 )
             with as_one_error(lambda reason: WeightsError(f"{self.path}: damaged, or no graph ({reason})")):
                 graph = self.parse(data)
-            if isinstance(graph.input, GraphInput):
+            if self.audio is not None:
+                graph.take_audio(self.audio)
+            elif isinstance(graph.input, GraphInput):
                 graph.input = graph.input._replace(channels=self.channels)
             self._read["graph"] = graph
         return self._read["graph"]
+
+    def of_audio(self, taken: AudioGraphInput) -> GraphFile:
+        """Return the file with its input as that of audio."""
+        self.graph.take_audio(taken)
+        return replace(self, audio=taken)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return no tensors: the graph holds its own."""
@@ -112,7 +130,7 @@ class GraphArchitecture(Architecture):
     in_torch = False
     identity_name = "graph"  # a file that is moved or renamed gives the same rows
     opened: GraphFile | None = None
-    #: The pooling that is stated for a graph of texts.
+    #: The pooling that is stated for a graph of texts or audio.
     pooling: str | None = None
 
     def __init__(self, name: str):
@@ -129,22 +147,45 @@ class GraphArchitecture(Architecture):
         return self.opened is not None and isinstance(self.opened.graph.input, TextGraphInput)
 
     @property
+    def takes_audio(self) -> bool:
+        """Whether the graph takes audio, as `prepare_inputs` has found out."""
+        return self.opened is not None and self.opened.audio is not None
+
+    @property
     def input_type(self) -> type[NetworkInput]:  # type: ignore[override]
         """Class that turns prepared inputs into the graph's."""
-        return TextInput if self.takes_texts else ImageInput
+        if self.takes_texts:
+            return TextInput
+        return AudioInput if self.takes_audio else ImageInput
 
     @property
     def rules(self) -> LayerRules:  # type: ignore[override]
         """What is known of its layers."""
-        return TextGraphRules(self.pooling) if self.takes_texts else GraphLayerRules()
+        if self.takes_texts:
+            return TextGraphRules(self.pooling)
+        return AudioGraphRules(self.pooling) if self.takes_audio else GraphLayerRules()
 
     def prepare_inputs(self, pretrained: Pretrained | None, settings: InputSettings, name: str) -> Any:
         """Return the preparation of the graph's inputs."""
-        if not self.takes_texts:
-            return super().prepare_inputs(pretrained, settings, name)
-        settings.require("text", name)
-        prepare, self.pooling = read_text_preparation(self.path, read_sidecar(self.path), settings, name)
-        return prepare
+        described = read_sidecar(self.path)
+        if self.takes_texts:
+            settings.require("text", name)
+            prepare, self.pooling = read_text_preparation(self.path, described, settings, name)
+            return prepare
+        assert self.opened is not None
+        taken = self.opened.graph.input
+        if takes_audio(described, settings):
+            settings.require("clip", name)
+            found, taken, self.pooling = read_audio_preparation(audio_input(taken), described, settings, name)
+            self.opened = self.opened.of_audio(taken)
+            return found
+        if isinstance(taken, AudioGraphInput):
+            raise InputError(
+                f"{self.path}: its input {taken.name!r} {_shown(taken.dims)} is not an image; if it "
+                f"takes audio, write what it takes of it into {sidecar(self.path)}, such as {EXAMPLE}, or give "
+                "preprocessing="
+            )
+        return super().prepare_inputs(pretrained, settings, name)
 
     def open_file(self, path: Path, described: Mapping[str, Any] | None) -> GraphFile:
         """Hash a graph file, without reading its graph."""
@@ -227,21 +268,33 @@ def read_sidecar(path: Path) -> dict[str, Any] | None:
     return found
 
 
-def image_input(where: str, name: str, dtype: str | None, dims: Sequence[int | None]) -> GraphInput:
-    """Return the input of these dimensions, None where any is taken; refuse what takes no RGB image."""
-    shape = "(" + ", ".join("any" if d is None else str(d) for d in dims) + ")"
-    if dtype is None or len(dims) != 4 or 3 not in (dims[1], dims[3]):
+def graph_input(
+    where: str, name: str, dtype: str | None, dims: Sequence[int | None]
+) -> GraphInput | AudioGraphInput:
+    """Return the input of these dimensions, None where any is taken: of RGB images, or else of audio.
+
+    Whether a graph takes audio is described beside it (`GraphArchitecture.prepare_inputs`).
+    """
+    is_image = dtype is not None and len(dims) == 4 and 3 in (dims[1], dims[3])
+    floats = dtype is not None and dtype != "uint8"
+    if not is_image and not (floats and len(dims) in (2, 3, 4)):
         raise InputError(
-            f"{where}: its input {name!r} {shape} is not an image; expected floats or bytes (1, 3, h, w) or "
-            "(1, h, w, 3)"
+            f"{where}: its input {name!r} {_shown(dims[1:])} is not an image; expected floats or bytes "
+            "(1, 3, h, w) or (1, h, w, 3)"
         )
     if dims[0] not in (None, 1):
-        raise InputError(
-            f"{where}: takes {dims[0]} images at once; export it for one, or for any number of them"
-        )
+        of = "images" if is_image else "inputs"
+        raise InputError(f"{where}: takes {dims[0]} {of} at once; export it for one, or for any number of them")
+    if not is_image:
+        return AudioGraphInput(name, str(dtype), tuple(dims[1:]))
+    assert dtype is not None
     if dims[1] == 3:
         return GraphInput(name, "NCHW", dtype, dims[2], dims[3])
     return GraphInput(name, "NHWC", dtype, dims[1], dims[2])
+
+
+def _shown(dims: Sequence[int | None]) -> str:
+    return f"({', '.join(['n', *('any' if side is None else str(side) for side in dims)])})"
 
 
 def _preprocessing(taken: GraphInput, given: Mapping[str, Any]) -> Preprocessing:

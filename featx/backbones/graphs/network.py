@@ -74,7 +74,7 @@ class Graph:
 
     Attributes
     ----------
-    input : GraphInput or TextGraphInput
+    input : GraphInput, TextGraphInput or AudioGraphInput
     tensors : sequence of str
         All that can be a layer, in the order of computation.
     candidates : sequence of str
@@ -98,6 +98,14 @@ class Graph:
     def default(self) -> str:
         """The layer where no tensor is named: what the classifier reads, else the output."""
         return self.classified or self.output
+
+    def channels_of(self, tensor: str) -> int | None:
+        """Return the axis of the channels in a tensor where its operator states it; None where it does not."""
+        return None
+
+    def take_audio(self, taken: Any) -> None:
+        """Take the input as `taken`, an `AudioGraphInput` whose axes are known."""
+        self.input = taken
 
     def start(self, tensors: Sequence[str]) -> Session:
         """Return what computes these tensors in fp32, safe to call from several threads."""
@@ -232,11 +240,14 @@ class GraphFeatures(nn.Module):
 
     def to_openvino(self, inputs: NetworkInput) -> Any:
         """Return an OpenVINO model from a batch of the network's inputs to what `forward` gives."""
-        from featx.backbones.graphs.openvino import pooled_model, pooled_text_model
+        from featx.backbones.graphs.openvino import pooled_audio_model, pooled_model, pooled_text_model
 
         model = self.network.graph.to_openvino(self.layers)
         if inputs.kind == "text":
             return pooled_text_model(model, self.layers, self.taps)
+        if inputs.kind == "clip":
+            sides = inputs.preparation.shape  # type: ignore[attr-defined]
+            return pooled_audio_model(model, self.layers, self.taps, self.network.graph.input, sides)
         shape = inputs.example(1, "meta").shape[1:]
         return pooled_model(model, self.layers, self.taps, self.network.graph.input, tuple(shape))
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from featx.backbones.graphs.audio import AudioGraphInput
 from featx.backbones.graphs.network import GraphInput
 from featx.backbones.graphs.texts import IDS, MASK, TYPES
-from featx.backbones.layers.pooling import OF_TOKENS, Tap
+from featx.backbones.layers.pooling import LEAST_VARIANCE, OF_TOKENS, Tap
 from featx.backbones.openvino_import import import_openvino
 
 
@@ -39,6 +40,35 @@ def pooled_model(
     rows = [_pool(ops, results[tap.layer].input_value(0), tap) for tap in taps]
     joined = rows[0] if len(rows) == 1 else ops.concat(rows, 1)
     return ov.Model([joined], [images], "features")
+
+
+def pooled_audio_model(
+    model: Any,
+    layers: Sequence[str],
+    taps: Sequence[Tap],
+    taken: AudioGraphInput,
+    shape: tuple[int | None, ...],
+) -> Any:
+    """Return a model from windows of audio (n, t) or (n, t, bands), `shape` without n, to pooled layers.
+
+    `model` has one result for each of `layers`, in order.
+    """
+    ov = import_openvino()
+    from openvino import opset13 as ops
+
+    sides = [-1, *(-1 if side is None else side for side in shape)]
+    windows = ops.parameter(ov.PartialShape(sides), np.float32)
+    x = windows if taken.dtype == "float32" else ops.convert(windows, "f16")
+    if taken.order == (1, 0):
+        x = ops.transpose(x, np.array([0, 2, 1]))
+    if taken.ones:
+        x = ops.unsqueeze(x, np.array([1 + at for at in taken.ones]))
+    (parameter,) = model.get_parameters()
+    parameter.output(0).replace(x.output(0))
+    results = dict(zip(layers, model.get_results(), strict=True))
+    rows = [_pool(ops, results[tap.layer].input_value(0), tap) for tap in taps]
+    joined = rows[0] if len(rows) == 1 else ops.concat(rows, 1)
+    return ov.Model([joined], [windows], "features")
 
 
 def pooled_text_model(model: Any, layers: Sequence[str], taps: Sequence[Tap]) -> Any:
@@ -96,8 +126,14 @@ def _pool(ops: Any, tensor: Any, tap: Tap) -> Any:
         return kept[0] if len(kept) == 1 else ops.concat(kept, 1)
     axes = range(1, tensor.get_partial_shape().rank.get_length())
     positions = np.array([axis for axis in axes if axis != tap.channels])
-    if tap.pooling == "avg":
+    if tap.pooling in ("avg", "mean"):
         return ops.reduce_mean(x, positions, False)
+    if tap.pooling == "mean+std":
+        mean = ops.reduce_mean(x, positions, True)
+        difference = ops.subtract(x, mean)
+        variance = ops.reduce_mean(ops.multiply(difference, difference), positions, False)
+        least = np.float32(LEAST_VARIANCE)
+        return ops.concat([ops.squeeze(mean, positions), ops.sqrt(ops.maximum(variance, least))], 1)
     if tap.pooling == "max":
         return ops.reduce_max(x, positions, False)
     return ops.reshape(x, np.array([0, -1]), special_zero=True)

@@ -112,7 +112,11 @@ class DryRun:
         if is_default or shown == usual:
             return shown or usual
         stated = self.rules.stated_tokens(self.network)
-        found = find_channels(shape, self.inputs.square, find_larger(), stated)
+        larger = find_larger()
+        found = find_channels(shape, self.inputs.square, larger, stated)
+        long = [axis for axis in range(1, len(shape)) if shape[axis] > 1]
+        if found is None and self.inputs.kind == "clip" and len(long) == 1 and larger in (None, tuple(shape)):
+            return long[0]  # one vector, and axes of length 1
         if found is None:
             raise InputError(
                 f"{self.name}: layer {layer!r} gives {tuple(shape[1:])} per {self.inputs.kind}, and it is "
@@ -125,7 +129,7 @@ class DryRun:
         """Return how a layer of this shape is pooled; refuse a pooling that does not make it a vector."""
         if len(shape) == 2:
             return "identity"
-        pooling = asked or "avg"
+        pooling = asked or self.rules.default_pooling or ("mean" if self.inputs.kind == "clip" else "avg")
         if pooling == "identity" or (pooling in OVER_POSITIONS and len(shape) > 4):
             offered = "none" if len(shape) > 4 else "avg, max or none"
             raise InputError(

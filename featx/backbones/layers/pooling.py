@@ -40,6 +40,13 @@ def pool_maximum(x: Tensor, channels: int = 1, prefix: int = 0) -> Tensor:
     return x.amax(dim=_positions(x, channels))
 
 
+def pool_statistics(x: Tensor, channels: int = 1, prefix: int = 0) -> Tensor:
+    """Put mean and standard deviation over positions side by side: (n, ...) to (n, 2 c)."""
+    over = _positions(x, channels)
+    variance = x.var(dim=over, correction=0)
+    return torch.cat([x.mean(dim=over), variance.clamp(min=LEAST_VARIANCE).sqrt()], dim=1)
+
+
 def pool_class_token(x: Tensor, channels: int = 2, prefix: int = 1) -> Tensor:
     """Take the first token, the class token: (n, t, c) to (n, c)."""
     return x[:, 0].clone()
@@ -65,13 +72,19 @@ def copy_vector(x: Tensor, channels: int = 1, prefix: int = 0) -> Tensor:
     return x.clone()
 
 
+#: Smallest variance: the gradient of a root is infinite at 0.
+LEAST_VARIANCE = 1e-12
 #: Poolings of tokens, which must have a class token and tokens of patches.
 OF_TOKENS = ("cls", "patches", "cls+patches")
 #: Poolings over positions; it must be known which axis holds the channels.
-OVER_POSITIONS = ("avg", "max", *OF_TOKENS)
+OVER_POSITIONS = ("avg", "mean", "mean+std", "max", *OF_TOKENS)
+#: Those that give two values for each channel.
+TWICE = ("cls+patches", "mean+std")
 #: What each pooling computes from a layer's output, the axis of its channels, and its prefix tokens.
 POOLS: dict[str, Callable[[Tensor, int, int], Tensor]] = {
     "avg": pool_average,
+    "mean": pool_average,
+    "mean+std": pool_statistics,
     "max": pool_maximum,
     "cls": pool_class_token,
     "patches": pool_patches,
@@ -85,7 +98,7 @@ def embedding_dim(shape: Sequence[int], pooling: str, channels: int) -> int:
     """Return the length of an embedding that pooling makes of a layer's output."""
     if pooling in ("none", "identity"):
         return math.prod(shape[1:])
-    return (2 if pooling == "cls+patches" else 1) * shape[channels]
+    return (2 if pooling in TWICE else 1) * shape[channels]
 
 
 def usual_channels(axes: int) -> int:

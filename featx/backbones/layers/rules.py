@@ -27,6 +27,8 @@ class LayerRules:
     heads: tuple[str, ...] = ("fc", "classifier", "head", "heads")
     #: Whether networks are traced; the layers of others are the modules of the network, read by hooks.
     traceable: bool = True
+    #: The pooling of positions where none is asked for; None for the usual one of the kind of input.
+    default_pooling: str | None = None
     #: Whether the embedding that the library computes has its channels where most networks have them.
     states_channels: bool = True
 

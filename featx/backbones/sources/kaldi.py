@@ -22,11 +22,15 @@ from featx.errors import InputError
 from featx.inputs.audio import AudioPreparation
 from featx.inputs.audio.kaldi import KaldiFrames
 
+#: What the weights of a network without any are called.
+NONE = "none"
 _FRAMES = {"fbank": KaldiFrames("fbank", 80), "mfcc": KaldiFrames("mfcc", 13)}
 
 
 class NoWeights(Checkpoint):
     """In place of a file of weights, where there are none."""
+
+    called = NONE
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return no tensors."""
@@ -54,9 +58,9 @@ class KaldiArchitecture(Architecture):
 
     def open(self, name: str, weights: Any) -> NoWeights:
         """Return that there are no weights."""
-        if weights != "default":
-            raise InputError(f"{name}: has no weights; leave weights= out")
-        return NoWeights(Path(name), hashlib.sha256(b"").hexdigest())
+        if weights not in ("default", NONE, None):
+            raise InputError(f"{name}: has no weights, got weights={str(weights)!r:.60}; leave weights= out")
+        return NoWeights(Path(NONE), hashlib.sha256(b"").hexdigest())
 
     def build(self, pretrained: Pretrained | None, *, pretrained_style: bool) -> nn.Module:
         """Return the identity."""
@@ -67,7 +71,9 @@ class KaldiArchitecture(Architecture):
     ) -> AudioPreparation:
         """Return the preparation of clips, with the settings that are given."""
         settings.require("clip", name)
-        return AudioPreparation(_FRAMES[self.name]).changed(settings.of_kind("clip", name))
+        prepare = AudioPreparation(_FRAMES[self.name]).changed(settings.of_kind("clip", name))
+        prepare.front_end.check()  # type: ignore[attr-defined]
+        return prepare
 
 
 class KaldiSource(BackboneSource):

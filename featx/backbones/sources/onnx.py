@@ -16,11 +16,12 @@ from featx.backbones.graphs.files import (
     GraphArchitecture,
     GraphFile,
     GraphSource,
+    graph_input,
     hash_parts,
-    image_input,
     read_part,
     sidecar,
 )
+from featx.backbones.graphs.audio import AudioGraphInput
 from featx.backbones.graphs.network import Graph, GraphInput, Session
 from featx.backbones.graphs.texts import IDS, SCORES, TextGraphInput, text_graph_input
 from featx.backbones.openvino_import import import_openvino
@@ -34,6 +35,11 @@ _FLATTENING = {"Flatten", "Reshape", "Squeeze"}
 #: What may follow the last weighted operator of a classifier. After a pooling or a ReLU there are features.
 _AFTER = {"Softmax", "LogSoftmax", "Sigmoid", "Add", "Cast", "DequantizeLinear", "QuantizeLinear"}
 _AFTER |= _PASSING | _FLATTENING
+#: What makes probabilities of the scores of classes.
+_SCORES = {"Softmax", "LogSoftmax", "Sigmoid"}
+#: Operators whose output has its channels on axis 1, and those that work on each value.
+_WITH_CHANNELS = {"Conv", "BatchNormalization", "InstanceNormalization"} | _POOLING - {"ReduceMean"}
+_OF_EACH_VALUE = _PASSING | {"Relu", "LeakyRelu", "PRelu", "Elu", "Clip", "Max", "Add", "Mul", "Sigmoid", "Tanh"}
 #: Domains of operators that ONNX Runtime itself implements.
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 _METADATA = "preprocessing"
@@ -85,6 +91,7 @@ class OnnxGraph(Graph):
         self.tensors = [name for name in self._made_by if name not in self._constants]
         convolutions = [node for node in graph.node if node.op_type == "Conv"]
         self.first_convolution = (convolutions[0].output[0], 1) if convolutions else None
+        self._scores = False  # whether it ends in probabilities
         self.output, self.classified = self._find_ends()
         read = {name for node in graph.node if (name := self._data_of(node)) is not None}
         # A power that is averaged is the variance of a norm.
@@ -92,25 +99,47 @@ class OnnxGraph(Graph):
         worth = read & set(self.tensors) | {self.default}
         self.candidates = [name for name in self.tensors if name in worth]
 
-    def _find_input(self) -> GraphInput | TextGraphInput:
+    def _find_input(self) -> GraphInput | TextGraphInput | AudioGraphInput:
         inputs = [value for value in self._model.graph.input if value.name not in self._constants]
         if IDS in [value.name for value in inputs]:
             return self._find_text_input(inputs)
         if len(inputs) != 1:
             names = ", ".join(value.name for value in inputs)
             raise InputError(
-                f"{self._where}: takes {len(inputs)} inputs ({names:.200}); expected one, an image, or "
-                f"{IDS} for texts"
+                f"{self._where}: takes {len(inputs)} inputs ({names:.200}); expected one, an image "
+                f"or audio, or {IDS} for texts"
             )
         (value,) = inputs
         of = value.type.tensor_type
         types = self._onnx.TensorProto
         known = {types.FLOAT: "float32", types.FLOAT16: "float16", types.UINT8: "uint8"}
         dims = _dims(value)
-        found = image_input(self._where, value.name, known.get(of.elem_type), dims)
-        for axis in {"NCHW": (0, 2, 3), "NHWC": (0, 1, 2)}[found.layout]:
+        found = graph_input(self._where, value.name, known.get(of.elem_type), dims)
+        axes: tuple[int, ...] = (0,)  # of audio, see `take_audio`
+        if isinstance(found, GraphInput):
+            axes = {"NCHW": (0, 2, 3), "NHWC": (0, 1, 2)}[found.layout]
+        for axis in axes:
             of.shape.dim[axis].dim_param = f"axis_{axis}"
         return found
+
+    def channels_of(self, tensor: str) -> int | None:
+        """Return 1 for what a convolution, a pooling or a norm gives, also behind what works on each value."""
+        node = self._made_by.get(tensor)
+        while node is not None and node.op_type not in _WITH_CHANNELS:
+            varying = [name for name in node.input if name and name not in self._constants]
+            alike = node.op_type in _OF_EACH_VALUE and varying
+            node = self._made_by.get(varying[0]) if alike else None
+        return None if node is None else 1
+
+    def take_audio(self, taken: AudioGraphInput) -> None:
+        """Take the input as `taken`; windows of any length are tried."""
+        self.input = taken
+        if not self._scores:  # an encoder of audio may end in a layer like that of a classifier
+            self.classified = None
+            self.candidates = [name for name in self.tensors if name in {*self.candidates, self.output}]
+        (value,) = (value for value in self._model.graph.input if value.name == taken.name)
+        axis = 1 + taken.at
+        value.type.tensor_type.shape.dim[axis].dim_param = f"axis_{axis}"
 
     def _find_text_input(self, inputs: Sequence[Any]) -> TextGraphInput:
         known = {self._onnx.TensorProto.INT64: "int64", self._onnx.TensorProto.INT32: "int32"}
@@ -139,6 +168,7 @@ class OnnxGraph(Graph):
         node = self._made_by[outputs[0]] if len(outputs) == 1 else None
         flattened = False
         while node is not None:
+            self._scores |= node.op_type in _SCORES
             flattened |= node.op_type in _FLATTENING
             if node.op_type in _WEIGHTED:
                 if node.op_type == "Conv" and not flattened:  # its output is a map, not scores

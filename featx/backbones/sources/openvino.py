@@ -18,8 +18,8 @@ from featx.backbones.graphs.files import (
     GraphArchitecture,
     GraphFile,
     GraphSource,
+    graph_input,
     hash_parts,
-    image_input,
     read_part,
     sidecar,
 )
@@ -54,13 +54,13 @@ class OpenVINOGraph(Graph):
         parameters = self._model.get_parameters()
         if len(parameters) != 1:
             names = ", ".join(parameter.friendly_name for parameter in parameters)
-            raise InputError(f"{path}: takes {len(parameters)} inputs ({names}); expected one, an image")
+            raise InputError(f"{path}: takes {len(parameters)} inputs ({names}); expected one, an image or audio")
         (parameter,) = parameters
         known = {"f32": "float32", "f16": "float16", "u8": "uint8"}
         shape = parameter.get_partial_shape()
         dims = [d.get_length() if d.is_static else None for d in shape] if shape.rank.is_static else []
         dtype = known.get(parameter.get_element_type().get_type_name())
-        self.input = image_input(str(path), parameter.friendly_name, dtype, dims)
+        self.input = graph_input(str(path), parameter.friendly_name, dtype, dims)
         self.tensors = list(self._outputs)
         self.output, self.classified = whole[0], self._find_classified(whole)
         worth = {name for name, output in self._outputs.items() if _is_read(_before_forms(output))}

@@ -1,4 +1,4 @@
-"""``featx anomaly``: compare detectors if the truth is known, or score images if it is not."""
+"""``featx anomaly``: compare detectors if the truth is known, or score inputs if it is not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from featx.cli.flags import add_data, add_flag, add_network, add_output, add_run
 from featx.cli.output import run_experiment
 from featx.errors import InputError
 
-HELP = "find images or texts unlike the normal ones"
+HELP = "find images, texts or clips unlike the normal ones"
 
 
 def add(parser: ArgumentParser) -> None:
@@ -19,8 +19,8 @@ def add(parser: ArgumentParser) -> None:
         "normal inputs in DATA and writes how anomalous each input of TEST is; with --normal, which needs "
         "the classes of TEST, detectors are measured on TEST."
     )
-    add_data(parser, "; or an .h5 file; with TEST: normal images or texts")
-    parser.add_argument("test", nargs="?", metavar="TEST", help="images or texts to judge")
+    add_data(parser, "; or an .h5 file; with TEST: normal images, texts or clips")
+    parser.add_argument("test", nargs="?", metavar="TEST", help="images, texts or clips to judge")
     add_output(parser, "DIR", "folder for the results")
     add_flag(parser, "normal")
     add_flag(parser, "label", nargs=None, help="the column of classes of a table (default: label)")

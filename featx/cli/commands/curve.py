@@ -7,13 +7,13 @@ from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 from featx.cli.flags import add_data, add_flag, add_network, add_output, add_run
 from featx.cli.output import run_experiment
 
-HELP = "draw learning curves for few labelled images or texts, with intervals"
+HELP = "draw learning curves for few labelled images, texts or clips, with intervals"
 
 
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
-        "Measures how accuracy grows with the number of labelled images or texts, every method on the same "
+        "Measures how accuracy grows with the number of labelled inputs, every method on the same "
         "nested draws; writes curve.json, curve.csv and report.html. A run that was stopped continues."
     )
     add_data(parser, "; or an .h5 file of featx extract")

@@ -1,4 +1,4 @@
-"""``featx extract``: images or texts to embeddings."""
+"""``featx extract``: images, texts or clips to embeddings."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from featx.cli.flags import add_columns, add_data, add_flag, add_network, add_ou
 from featx.cli.output import list_failures, show_profile
 from featx.terminal import say
 
-HELP = "turn images or texts into embeddings"
+HELP = "turn images, texts or clips into embeddings"
 
 
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
-        "Writes the embedding of each image or text, from the cache or the network, into one HDF5 file."
+        "Writes the embedding of each input, from the cache or the network, into one HDF5 file."
     )
     add_data(parser)
     add_output(parser, "F.h5", "the HDF5 file to write")

@@ -1,4 +1,4 @@
-"""``featx label``: choose the images or texts to label next, suggest labels, write a table to fill in."""
+"""``featx label``: choose the inputs to label next, suggest labels, write a table to fill in."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _AGAIN = (
     *("precision", "engine", "device", "batch_size", "cache", "trust_code"),
 )
 
-HELP = "choose the images or texts to label next, and suggest labels"
+HELP = "choose the images, texts or clips to label next, and suggest labels"
 
 
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
-        "Chooses among the images or texts of DATA without a label those to label next, and prints their "
-        "paths, or the texts, with the most probable label where two classes have labels. With -o it writes "
-        "a table of all of them, the chosen ones on top: fill in its column label, and run the same command "
-        "again for the next ones; labels that are filled in stay. The table is DATA for compare and train, "
-        "and for this command."
+        "Chooses among the images, texts or clips of DATA without a label those to label next, and prints "
+        "their paths, or the texts, with the most probable label where two classes have labels. With -o it "
+        "writes a table of all of them, the chosen ones on top: fill in its column label, and run the same "
+        "command again for the next ones; labels that are filled in stay. The table is DATA for compare and "
+        "train, and for this command."
     )
     add_data(
         parser,
@@ -46,7 +46,7 @@ def add(parser: ArgumentParser) -> None:
     add_output(
         parser,
         "FILE.csv",
-        "the table of labels; beside it, a page with the pictures or texts",
+        "the table of labels; beside it, a page with the pictures, texts or clips",
         required=False,
     )
     parser.add_argument("-n", type=values.positive, default=20, metavar="N", help="how many (default: 20)")
@@ -69,6 +69,7 @@ def add(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     """Print the inputs to label, the first one on top; write the table and the page."""
     from featx.data.label_table import LabelTable
+    from featx.data.readers.segments import name_segment
     from featx.options import Network, Reading, Run
     from featx.results.output_paths import output_file
     from featx.studies.labelling import LabelPool
@@ -88,7 +89,7 @@ def run(args: Namespace) -> None:
     reading, run_options = Reading.of(options), Run.of(options)
     pool = LabelPool.open(args.data, reading=reading, run=run_options)
     if file is not None:
-        table = LabelTable.read(file, pool.of_texts)
+        table = LabelTable.read(file, pool.of_texts, pool.of_segments)
         pool.add_labels(table)
         if table.labels and not args.quiet:  # what was said of DATA does not count them
             n = len(table.labels)
@@ -105,7 +106,7 @@ def run(args: Namespace) -> None:
         seed=args.seed or 0,
     )
     rows = choice.rows[: choice.n]
-    shown = [row.text or (row.path if pool.has_inputs else row.id) for row in rows]
+    shown = [row.text or (name_segment(row.path, row.segment) if pool.has_inputs else row.id) for row in rows]
     _print(list(zip(shown, rows, strict=True)), pool.images.kind)
     list_failures(choice.failures, pool.images.kind)
     if table is not None:
@@ -130,6 +131,7 @@ def _write(
 ) -> None:
     """Write the table and the page, and say what comes next."""
     from featx.data import Dataset
+    from featx.data.readers.segments import cells_of_segment
     from featx.report.labelling import write_label_page
     from featx.results.next_command import compare_line, option_words
     from featx.studies.output import samples_of
@@ -139,6 +141,7 @@ def _write(
         if table.of_texts and row.text is None:
             continue  # it could not be read
         cell = {"id": row.id, "text": row.text or ""} if table.of_texts else {"path": table.path_of(row.path)}
+        cell |= cells_of_segment(row.segment) if table.of_segments else {}
         cell |= {"label": row.label or "", "suggested": row.suggested or ""}
         cell["confidence"] = "" if row.confidence is None else f"{row.confidence:.3f}"
         cell |= {name: of for name, of in (("split", row.split), ("group", row.group)) if of is not None}

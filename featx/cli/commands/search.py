@@ -1,4 +1,4 @@
-"""``featx search``: find the images or texts of a features file that are most similar to a query."""
+"""``featx search``: find the images, texts or clips of a features file that are most similar to a query."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 _LONGEST_PATH = 4096
 _DIGITS = re.compile(r"\d+")
 
-HELP = "find the images or texts of a features file that are most similar to a query"
+HELP = "find the images, texts or clips of a features file that are most similar to a query"
 
 
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
-        "Lists the images or texts of F.h5 nearest to each QUERY, by the cosine of their embeddings. An "
-        "image file, or a text, is embedded with the network that made F.h5."
+        "Lists the images, texts or clips of F.h5 nearest to each QUERY, by the cosine of their embeddings. "
+        "A file, or a text, is embedded with the network that made F.h5."
     )
     parser.add_argument("file", metavar="F.h5", help="a file of featx extract")
     parser.add_argument(
         "queries",
         nargs="+",
         metavar="QUERY",
-        help="an id in F.h5, else an image file; for texts a .txt file or the text itself, in quotes",
+        help="an id in F.h5, else an image or audio file; for texts a .txt file or the text, in quotes",
     )
     parser.add_argument("-k", type=values.positive, default=10, metavar="K", help="how many (default: 10)")
     parser.add_argument("--json", action="store_true", help="for programs, instead of a table")
@@ -50,7 +50,7 @@ def add(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    """Print the images or texts that are most similar to each query."""
+    """Print the images, texts or clips that are most similar to each query."""
     from featx.analysis.neighbours import SimilarImages
     from featx.data.features import load_features
     from featx.options import require_no_effect
@@ -61,7 +61,10 @@ def run(args: Namespace) -> None:
     new = [query for query in dict.fromkeys(args.queries) if query not in known]
     of_texts = features.kind == "text"
     for query in new:
-        (_check_text if of_texts else _check_image)(query, features.ids, args.file)
+        if of_texts:
+            _check_text(query, features.ids, args.file)
+        else:
+            _check_file(query, features.ids, args.file, features.kind)
     if not new:
         why = "every QUERY is an id of the file, and no network runs"
         require_no_effect("weights", args.weights, None, why)
@@ -84,13 +87,14 @@ def run(args: Namespace) -> None:
             say(f"  {1 - match.distance:7.4f}  {id:<{width}}  {label}".rstrip())
 
 
-def _check_image(query: str, ids: list[str], file: str) -> None:
-    """Raise `DatasetError` for what is no image file."""
+def _check_file(query: str, ids: list[str], file: str, kind: str) -> None:
+    """Raise `DatasetError` for what is no file."""
     path = Path(query)
     if path.is_dir():
-        raise DatasetError(f"{query}: a folder; QUERY is an id in {file} or an image file")
+        wanted = "an audio file" if kind == "clip" else "an image file"
+        raise DatasetError(f"{query}: a folder; QUERY is an id in {file} or {wanted}")
     if not path.exists():
-        raise DatasetError(f"{UnknownName('image', query, ids)} (nor is there such a file)")
+        raise DatasetError(f"{UnknownName(kind, query, ids)} (nor is there such a file)")
 
 
 def _check_text(query: str, ids: list[str], file: str) -> None:
@@ -111,9 +115,10 @@ def _is_text_file(query: str) -> bool:
 
 
 def _embedded(queries: list[str], features: Features, args: Namespace) -> np.ndarray:
-    """Embed image files, or texts, with the network that made the features file."""
+    """Embed files, or texts, with the network that made the features file."""
     from featx.data import from_arrays, inputs_of
     from featx.extraction import backbone_arguments, embed, matching_embedder
+    from featx.inputs.audio import as_source
     from featx.options import Run
 
     where = Path(args.file).name
@@ -128,6 +133,8 @@ def _embedded(queries: list[str], features: Features, args: Namespace) -> np.nda
     )
     if features.kind == "text":
         inputs = inputs_of([Path(query) if _is_text_file(query) else query for query in queries], "text")
+    elif features.kind == "clip":
+        inputs = [as_source(query, query) for query in queries]
     else:
         inputs = from_arrays(queries, None).inputs
     rows: np.ndarray = embed(inputs, embedder, cache=args.cache, verbose=not args.quiet).embeddings

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from featx.results import ComparisonResult, TestPredictions
     from featx.results.tables import Lines
 
-HELP = "list the test images or texts that a comparison got wrong"
+HELP = "list the test images, texts or clips that a comparison got wrong"
 
 
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
-        "Lists the test images or texts that a method got wrong, the most confident mistake first (of "
+        "Lists the test images, texts or clips that a method got wrong, the most confident mistake first (of "
         "numbers, the largest error first). The predictions of every method are in predictions.csv."
     )
     parser.add_argument("results", metavar="DIR", help="a folder of results of featx compare")

@@ -1,4 +1,4 @@
-"""``featx similarity``: test whether two sets of images differ."""
+"""``featx similarity``: test whether two sets of inputs differ."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from argparse import ArgumentParser, Namespace
 from featx.cli.flags import add_flag, add_network, add_output, add_run
 from featx.cli.output import run_experiment
 
-HELP = "test whether two sets of images or texts differ, and show which differ most"
+HELP = "test whether two sets of images, texts or clips differ, and show which differ most"
 
 
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
-        "Compares two sets of images or texts by their embeddings: a permutation test of the maximum mean "
-        "discrepancy decides, the other distances say how much. A and B are data as for other commands, or "
-        "two .h5 files of featx extract by one network."
+        "Compares two sets of images, texts or clips by their embeddings: a permutation test of the maximum "
+        "mean discrepancy decides, the other distances say how much. A and B are data as for other commands, "
+        "or two .h5 files of featx extract by one network."
     )
     parser.add_argument("a", metavar="A", help="the reference: a folder, table, named dataset or .h5 file")
     parser.add_argument("b", metavar="B", help="the set to compare with A")

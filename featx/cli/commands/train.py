@@ -22,12 +22,13 @@ HELP = "train a classifier and save it"
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
-        "Trains one classifier on all labelled images or texts and writes a model file: a probe or a head on "
-        "frozen features, the network itself, or an ensemble of several backbones."
+        "Trains one classifier on all labelled images, texts or clips and writes a model file: a probe or a "
+        "head on frozen features, the network itself, or an ensemble of several backbones."
     )
     more = "; those of a test split are left out. Also an .h5 file of featx extract; for ensemble, several"
     parser.add_argument("data", nargs="+", metavar="DATA", help=DATA_HELP + more)
     add_flag(parser, "text")
+    add_flag(parser, "group")
     add_flag(parser, "split_by")
     add_flag(parser, "label", metavar="C", nargs=None, help="the column of classes (default: label)")
     add_output(parser, "MODEL", "the model file to write")

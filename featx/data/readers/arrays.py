@@ -1,4 +1,4 @@
-"""Make datasets of images and texts in memory, of lists of paths, and of torch Datasets."""
+"""Make datasets of images, clips and texts in memory, of lists of paths, and of torch Datasets."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ import numpy as np
 
 from featx.data.dataset import Dataset
 from featx.data.labels import encode_labels, list_per_input, merge_classes, parse_groups, parse_splits
+from featx.data.readers.clips import clip_of, clips_in, is_sampled, make_clip_sources
 from featx.data.readers.images import fetch_image, list_rows, make_sources
 from featx.data.readers.naming import name_of_object
 from featx.data.readers.texts import make_text_sources, texts_in
 from featx.data.tasks import LABEL, check_not_empty, make_task, make_tasks
 from featx.errors import DatasetError
 from featx.inputs import Source
+from featx.inputs.audio import SOURCES as CLIP_SOURCES
+from featx.inputs.audio import LazyClip
 from featx.inputs.image import SOURCES, LazyImage
 from featx.inputs.text import SOURCES as TEXT_SOURCES
 from featx.inputs.text import LazyText
@@ -40,12 +43,13 @@ def from_arrays(
     on_error: str = "raise",
     kind: str | None = None,
 ) -> Dataset:
-    """Make a dataset of images or texts in memory, or of paths.
+    """Make a dataset of images, clips or texts in memory, or of paths.
 
     Parameters
     ----------
     images : sequence of str, Path, bytes, PIL image, array or tensor; or one array of all images
-        Images or texts, see `inputs_of`.
+        Images, clips or texts, see `inputs_of`; samples in an array: ``clips(samples, rate)``, see
+        `featx.data.clips`.
     labels : array-like of shape (n,) or (n, k), DataFrame or dict of columns, optional
         Class names or whole numbers, None or NaN for an image without a label; with `classes`, indices into
         them. Each of several columns is a task of the inputs that have a value in it; a column of floats with
@@ -61,10 +65,10 @@ def from_arrays(
     label, target : str or sequence of str, optional
         Which columns of `labels` are classes, and which are numbers; default: all, by the rule above.
     on_error : {"raise", "skip"}, default="raise"
-        Whether a row that is no image or text is an error now, or when it is read, as a broken file is.
-    kind : {"image", "text"}, optional
-        What strings are: paths of images, or texts. By default they decide, see
-        `featx.data.readers.texts.texts_in`.
+        Whether a row that is no input of that kind is an error now, or when it is read, as a broken file is.
+    kind : {"image", "text", "clip"}, optional
+        What strings are: paths of images or of audio files, or texts. By default they decide, see
+        `inputs_of`.
 
     Raises
     ------
@@ -76,10 +80,9 @@ def from_arrays(
     n = len(listed)
     if n == 0:
         raise DatasetError(f"{name}: no {kind or 'image'}s")
-    texts = texts_in(listed, kind)
-    listed = listed if texts is None else texts
+    listed, make = _inputs_in(listed, kind)
     if ids is None:
-        names = _ids(listed, of_texts=texts is not None)
+        names = _ids(listed, of_texts=make is make_text_sources)
     else:
         names = [str(id) for id in list_per_input(ids, n, "ids")]
     tasks = None if labels is None else make_tasks(labels, n, label, target)
@@ -95,13 +98,22 @@ def from_arrays(
         encoded, class_list = merge_classes(indices, classes)
     dataset = Dataset(
         name,
-        (make_sources if texts is None else make_text_sources)(listed, name, names, on_error=on_error),
+        make(listed, name, names, on_error=on_error),
         None if labels is None else encoded,
         class_list,
         None if splits is None else parse_splits(splits, n),
         None if groups is None else parse_groups(groups, n),
     )
     return dataset if tasks is None else dataset.with_tasks(tasks)
+
+
+def _inputs_in(rows: list[Any], kind: str | None) -> tuple[list[Any], Any]:
+    """Return rows as inputs of the kind that they are, and the function that makes their sources."""
+    sounds = clips_in(rows, kind)
+    if sounds is not None:
+        return sounds, make_clip_sources
+    texts = texts_in(rows, kind)
+    return (rows, make_sources) if texts is None else (texts, make_text_sources)
 
 
 def from_torch(dataset: Any, name: str | None = None) -> Dataset:
@@ -111,10 +123,11 @@ def from_torch(dataset: Any, name: str | None = None) -> Dataset:
     ----------
     dataset : object with ``__len__`` and ``__getitem__``
         Its items are ``(input, label)`` or inputs: a PIL image, a uint8 array, a tensor (CHW; uint8, or
-        floating in [0, 1]), or a text; a string is the path of an image if the first one ends like an image
-        or is a file. The dataset's own transform should neither be random nor normalise. Labels
-        come from ``.targets``, ``.labels`` or ``._labels`` (also through ``torch.utils.data.Subset``), else
-        from all items; class names from ``.classes``.
+        floating in [0, 1]), a clip ``(samples, rate)``, or a text; a string is the path of an image or clip
+        if the first one ends like one or is a file. Items ``(samples, rate, label, ...)``, as torchaudio's
+        datasets have them, are clips, too. The dataset's own transform should neither be random nor
+        normalise. Labels come from ``.targets``, ``.labels`` or ``._labels`` (also through
+        ``torch.utils.data.Subset``), else from all items; class names from ``.classes``.
     name : str, optional
         Default: see `featx.data.readers.naming.name_of_object`.
     """
@@ -129,7 +142,7 @@ def from_torch(dataset: Any, name: str | None = None) -> Dataset:
         raise DatasetError(f"{name}: the dataset is empty")
     first = dataset[0]
     labels = None
-    if isinstance(first, (tuple, list)):
+    if isinstance(first, (tuple, list)) and not is_sampled(first):
         labels = _stored_labels(dataset)
         if labels is None or len(labels) != n:
             labels = [_item_label(dataset[i], i, name) for i in range(n)]
@@ -137,7 +150,9 @@ def from_torch(dataset: Any, name: str | None = None) -> Dataset:
     ids = [f"{i:0{width}d}" for i in range(n)]
     texts = texts_in([_input_of(first)])
     inputs: list[Source]
-    if texts and isinstance(texts[0], str):
+    if clips_in([_input_of(first)]) is not None:
+        inputs = [LazyClip(id, functools.partial(_item_clip, dataset, i, id)) for i, id in enumerate(ids)]
+    elif texts and isinstance(texts[0], str):
         inputs = [LazyText(id, functools.partial(_item_text, dataset, i)) for i, id in enumerate(ids)]
     else:
         inputs = [LazyImage(id, functools.partial(_item_image, dataset, i, id)) for i, id in enumerate(ids)]
@@ -163,7 +178,7 @@ def _ids(inputs: list, *, of_texts: bool) -> list[str]:
     for i, one in enumerate(inputs):
         if isinstance(one, os.PathLike) or (isinstance(one, str) and not of_texts):
             names.append(Path(one).as_posix())
-        elif isinstance(one, (*SOURCES, *TEXT_SOURCES)):
+        elif isinstance(one, (*SOURCES, *TEXT_SOURCES, *CLIP_SOURCES)):
             names.append(one.id)
         else:
             names.append(f"{i:0{width}d}")
@@ -172,11 +187,17 @@ def _ids(inputs: list, *, of_texts: bool) -> list[str]:
 
 
 def _input_of(item: Any) -> Any:
-    return item[0] if isinstance(item, (tuple, list)) else item
+    if not isinstance(item, (tuple, list)):
+        return item
+    return tuple(item[:2]) if is_sampled(item[:2]) else item[0]
 
 
 def _item_image(dataset: Any, i: int, id: str) -> object:
     return fetch_image(_input_of(dataset[i]), id)
+
+
+def _item_clip(dataset: Any, i: int, id: str) -> object:
+    return clip_of(_input_of(dataset[i]), id)
 
 
 def _item_text(dataset: Any, i: int) -> object:
@@ -186,7 +207,7 @@ def _item_text(dataset: Any, i: int) -> object:
 def _item_label(item: Any, i: int, name: str) -> Any:
     if not isinstance(item, (tuple, list)) or len(item) < 2:
         raise DatasetError(f"{name}: item {i} is not (input, label)")
-    return item[1]
+    return item[2] if len(item) > 2 and is_sampled(item[:2]) else item[1]
 
 
 def _stored_labels(dataset: Any) -> list | None:

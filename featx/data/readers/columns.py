@@ -1,105 +1,79 @@
-"""Make a dataset of columns of paths or texts, labels, splits and groups, from a file or from memory."""
+"""Make a dataset of columns of inputs, labels, splits and groups, from a file or from memory."""
 
 from __future__ import annotations
 
 import os
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from featx.data.dataset import Dataset, check_evaluated_classes
-from featx.data.labels import class_name, is_missing, parse_each, parse_groups, same_form, split_name
+from featx.data.labels import class_name, is_missing
 from featx.data.read_report import ReadReport, skip_hint
-from featx.data.readers.folder_listing import PathFinder
+from featx.data.readers.clips import clips_in, find_audio_column, make_clip_sources
+from featx.data.readers.division import RECORDING, divide_rows
+from featx.data.readers.folder_listing import ERRORS, PathFinder
 from featx.data.readers.images import IMAGE_KEYS, make_sources
-from featx.data.readers.text_column import COLUMNS, holds_texts, refuse_numbers, text_candidates
+from featx.data.readers.known_columns import AUDIO_KEYS, COLUMNS, END_KEYS, LENGTH_KEYS, START_KEYS
+from featx.data.readers.segments import name_segment, read_segments
+from featx.data.readers.tabular import Table, Wanted
+from featx.data.readers.text_column import holds_texts, refuse_numbers, text_candidates
 from featx.data.readers.texts import make_text_sources, problem_of
-from featx.data.tasks import LABEL, Task, check_asked, check_not_empty, make_task, names_of
-from featx.errors import DatasetError, ImageError, InputError, SourceError, TextError, UnknownName
+from featx.data.tasks import LABEL, Task, check_not_empty, make_task
+from featx.errors import DatasetError, SourceError, TextError, UnknownName
+from featx.inputs import Source
+from featx.inputs.audio import FileClip, Segment
 from featx.inputs.image import FileImage
 from featx.inputs.text import FileText, StringText, is_text_file
+from featx.kinds import with_article
 from featx.terminal import shortened
 
 #: The most columns that a message names (a table of embeddings has a thousand), and letters of each.
 _NAMED, _LETTERS = 20, 40
 # A name of a column rarely has more words.
 _WORDS_OF_NAMES = 3
+_NO_LABELS = frozenset((*COLUMNS, *AUDIO_KEYS, *START_KEYS, *END_KEYS, *LENGTH_KEYS))
+_FILES = FileImage, FileText, FileClip
 _FRACTION = re.compile(r"[+-]?[0-9]*\.[0-9]*[1-9][0-9]*")
 
 
-@dataclass
-class Table:
-    """The columns that are needed, from a file or from memory."""
-
-    place: str  # the file, for messages
-    folder: str  # what paths are relative to; empty for the working directory
-    rows: list[Any]  # number for messages: the line of a .csv, from 1 in a .parquet, from 0 in memory
-    columns: dict[str, list[Any]]  # `COLUMNS` and the chosen ones; image instead of path if it holds images
-    found: list[str]  # names of all columns
-    all_columns: Callable[[], Mapping[str, list[Any]]] = dict  # reads what could be labels, for a message
-    orders: dict[str, Sequence[str]] = field(default_factory=dict)  # of the classes of a column
-    text: str = ""  # the column of texts; empty for a table of images
-    names: list[str] = field(default_factory=list)  # what rows are called, each its own; default: by number
-    notes: list[str] = field(default_factory=list)  # for the user, on how it was read
-
-    @property
-    def input_column(self) -> str:
-        """The name of the column of inputs: the one of texts, else path or image."""
-        return self.text or ("image" if "image" in self.columns else "path")
-
-    def error(self, column: str, i: int, problem: str) -> DatasetError:
-        """Return an error that names row and column."""
-        line = f"{self.place}, row {self.rows[i]}, column {column}: {problem}"
-        return DatasetError(" ".join(line.splitlines()))  # a value may have several lines
-
-    def missing(self, column: str) -> DatasetError | None:
-        """Return an error on the first missing value of a column; None if it has none."""
-        gaps = [i for i, value in enumerate(self.columns[column]) if is_missing(value)]
-        if not gaps:
-            return None
-        more = f" (and {len(gaps) - 1} more row{'s' * (len(gaps) > 2)})" if len(gaps) > 1 else ""
-        return self.error(column, gaps[0], f"no value{more}")
-
-    def keep(self, kept: Sequence[int]) -> None:
-        """Drop all rows but these."""
-        self.rows = [self.rows[i] for i in kept]
-        self.names = [self.names[i] for i in kept] if self.names else []
-        self.columns = {name: [values[i] for i in kept] for name, values in self.columns.items()}
-
-
-def check_asked_columns(place: str, label: Any, target: Any) -> list[str]:
-    """Return the columns asked for; `DatasetError` if one is asked for twice."""
-    try:
-        check_asked(label, target)
-    except InputError as error:
-        raise DatasetError(f"{place}: {error}") from error
-    return [same_form(name) for name in (*names_of(label), *names_of(target))]
-
-
-def make_dataset(
-    table: Table, name: str, *, labelled: bool, label: Any, target: Any, on_error: str
-) -> Dataset:
+def make_dataset(table: Table, name: str, *, labelled: bool, wanted: Wanted, on_error: str) -> Dataset:
     """Make a dataset of the rows of a table; parameters and errors as for `read_table`."""
-    asked = check_asked_columns(table.place, label, target)
+    wanted.check(table.place)
+    asked = [*wanted.labels, *wanted.targets]
+    table.audio = find_audio_column(table)
     notes = _check_columns(table, labelled and not asked, asked)
     if not table.rows:
         raise DatasetError(f"{table.place}: the table has no rows")
     inputs, failures = (_texts if table.text else _files)(table, on_error)
-    splits = _splits(table)
-    groups = _groups(table)
-    _check_groups(table, splits, groups)
-    reading = ReadReport(failures=tuple(failures), notes=(*table.notes, *notes))
-    wanted = [[same_form(name) for name in names_of(names)] for names in (label, target)]
-    tasks = _tasks(table, *wanted) if asked else _labels(table, labelled)
-    dataset = Dataset(name, inputs, splits=splits, groups=groups, reading=reading).with_tasks(tasks)
+    division = divide_rows(table, wanted, inputs)
+    reading = ReadReport(
+        failures=tuple(failures),
+        notes=(*table.notes, *notes, *division.notes),
+        groups_from=_origin(division.group_name),
+    )
+    tasks = _tasks(table, wanted.labels, wanted.targets) if asked else _labels(table, labelled)
+    dataset = Dataset(
+        name,
+        inputs,
+        splits=division.splits,
+        groups=division.groups,
+        reading=reading,
+        group_name=division.group_name,
+        group_like=division.group_like,
+    ).with_tasks(tasks)
     if len(tasks) <= 1:  # each of several tasks has its own images
         check_evaluated_classes(dataset.labelled(), table.place)
     return dataset
+
+
+def _origin(group_name: str | None) -> str:
+    """Say where groups come from; nothing of a column that is called group."""
+    if group_name in (None, "group"):
+        return ""
+    return "the recordings" if group_name == RECORDING else f"the column {group_name}"
 
 
 def label_candidates(columns: Mapping[str, list[Any]]) -> str:
@@ -110,7 +84,7 @@ def label_candidates(columns: Mapping[str, list[Any]]) -> str:
         names = [class_name(value) for value in present]
         fractions = sum(name is None or _FRACTION.fullmatch(name) is not None for name in names)
         distinct = len(set(names))
-        if column.lower() in COLUMNS or column in IMAGE_KEYS or fractions or not present:
+        if column.lower() in _NO_LABELS or column in IMAGE_KEYS or fractions or not present:
             continue
         if 2 <= distinct <= max(2, len(present) // 2):
             found.append((column, distinct))
@@ -133,7 +107,7 @@ def _check_columns(table: Table, labelled: bool, asked: list[str]) -> list[str]:
         others = {name: values for name, values in table.all_columns().items() if name != table.text}
         hint = label_candidates(others)
     if lacking:
-        inputs = "a text" if table.text else "path"
+        inputs = "a text" if table.text else table.audio or "path"
         if "path" in lacking:
             inputs = "path or text"
             hint = _hint_at_inputs(table, unlabelled and labelled)
@@ -145,7 +119,7 @@ def _check_columns(table: Table, labelled: bool, asked: list[str]) -> list[str]:
     for column in asked:
         if column not in table.columns:
             raise DatasetError(f"{table.place}: {UnknownName('column', column, table.found)}")
-        if column == table.text or (column.lower() in COLUMNS and column.lower() != LABEL):
+        if column in (table.text, table.audio) or (column.lower() in COLUMNS and column.lower() != LABEL):
             raise DatasetError(f"{table.place}: column {column} has a meaning of its own; it is no task")
     if unlabelled and len(table.found) > 1:
         return [f"no column label, so no labels; found: {found}{hint and '; '}{hint}"]
@@ -187,53 +161,72 @@ def _texts(table: Table, on_error: str) -> tuple[list[Any], list[SourceError]]:
 
 
 def _files(table: Table, on_error: str) -> tuple[list[Any], list[SourceError]]:
-    """Return the image of every row that has one, and the failures; drop the other rows from the table.
-
-    Where more than half of the paths are those of text files, the inputs are texts.
-    """
+    """Return the input of every row that has one, and the failures; drop the other rows from the table."""
     column = table.input_column
+    kind = _kind_of_files(table)
     finder = PathFinder()
     ids = [f"row {row}" for row in table.rows]
-    images = list(table.columns[column])
-    of_texts = sum(isinstance(value, str) and is_text_file(value) for value in images)
-    kind = "text" if 2 * of_texts > len(images) else "image"
+    inputs = list(table.columns[column])
+    segments = read_segments(table.columns if kind == "clip" else {}, len(inputs))
+    if segments.wrong and on_error == "raise":
+        first, (at, what) = next(iter(segments.wrong.items()))
+        raise DatasetError(f"{table.error(at, first, what)}; {skip_hint(kind)}")
+    reasons = {i: f"column {at}: {what}" for i, (at, what) in segments.wrong.items()}
     tree = os.path.realpath(table.folder) if table.folder else None
-    seen: dict[str, int] = {}
-    reasons: dict[int, str] = {}
-    for i, value in enumerate(images):
+    seen: dict[tuple[str, Segment], int] = {}
+    for i, value in enumerate(inputs):
+        segment = segments.of_rows[i]
         if is_missing(value):
             reasons[i] = f"no value in column {column}"
         elif isinstance(value, (str, os.PathLike)):
-            ids[i] = os.fspath(value) if isinstance(value, str) else os.fspath(value).replace(os.sep, "/")
+            named = os.fspath(value) if isinstance(value, str) else os.fspath(value).replace(os.sep, "/")
+            ids[i] = name_segment(named, segment)
             given = os.fspath(value) if table.folder else os.path.expanduser(value)
             path = finder.find(os.path.normpath(os.path.join(table.folder, given)))
-            if path in seen:
-                row = table.rows[seen[path]]
-                raise table.error(column, i, f"{value} is already in row {row}; remove one of them")
-            seen[path] = i
-            images[i] = FileText(ids[i], path) if kind == "text" else FileImage(ids[i], path, tree=tree)
+            if i not in reasons and seen.setdefault((path, segment), i) != i:
+                row = table.rows[seen[path, segment]]
+                raise table.error(column, i, f"{ids[i]} is already in row {row}; remove one of them")
+            inputs[i] = _file_source(kind, ids[i], path, segment, tree)
             if not os.path.isfile(path):
                 reasons[i] = f"no such file: {path}"
-        elif column == "path":
+        elif column == "path" and kind != "clip":
             raise table.error(column, i, f"expected text, got {value!r}")
     if reasons and on_error == "raise":
         raise DatasetError(
             f"{table.missing(column) or _missing_files(table, column, reasons)}; {skip_hint(kind)}"
         )
-    kind_of_error = TextError if kind == "text" else ImageError
-    failures: list[SourceError] = [kind_of_error(ids[i], reason) for i, reason in reasons.items()]
-    kept = [i for i in range(len(images)) if i not in reasons]
+    failures: list[SourceError] = [ERRORS[kind](ids[i], reason) for i, reason in sorted(reasons.items())]
+    kept = [i for i in range(len(inputs)) if i not in reasons]
     if not kept:
-        missing = f"{table.place}: no row has {'a text' if kind == 'text' else 'an image'} that is there"
-        raise DatasetError(f"{missing}; the first: {failures[0]}")
+        raise DatasetError(
+            f"{table.place}: no row has {with_article(kind)} that is there; the first: {failures[0]}"
+        )
     table.keep(kept)
     ids = [
-        ids[i] if isinstance(images[i], FileImage | FileText) else f"{table.rows[k]}"
+        ids[i] if isinstance(inputs[i], _FILES) else name_segment(f"{table.rows[k]}", segments.of_rows[i])
         for k, i in enumerate(kept)
     ]
-    where = f"{table.place}, column {column}"
+    where, rows = f"{table.place}, column {column}", [inputs[i] for i in kept]
+    if kind == "clip":
+        of_rows = [segments.of_rows[i] for i in kept]
+        return make_clip_sources(rows, where, ids, on_error=on_error, segments=of_rows), failures
     make = make_text_sources if kind == "text" else make_sources
-    return make([images[i] for i in kept], where, ids, on_error=on_error), failures
+    return make(rows, where, ids, on_error=on_error), failures
+
+
+def _kind_of_files(table: Table) -> str:
+    """Return the kind of inputs: clips or texts where more than half of the paths are of such files."""
+    if table.audio:
+        return "clip"
+    values = table.columns[table.input_column]
+    of_texts = sum(isinstance(value, str) and is_text_file(value) for value in values)
+    return "text" if 2 * of_texts > len(values) else "image" if clips_in(values) is None else "clip"
+
+
+def _file_source(kind: str, id: str, path: str, segment: Segment, tree: str | None) -> Source:
+    if kind == "clip":
+        return FileClip(id, path, segment)
+    return FileText(id, path) if kind == "text" else FileImage(id, path, tree=tree)
 
 
 def _missing_files(table: Table, column: str, reasons: Mapping[int, str]) -> DatasetError:
@@ -261,41 +254,3 @@ def _tasks(table: Table, label: list[str], target: list[str]) -> list[Task]:
     ]
     check_not_empty(tasks, table.place)
     return tasks
-
-
-def _splits(table: Table) -> np.ndarray | None:
-    values = table.columns.get("split")
-    if values is None:
-        return None
-    if error := table.missing("split"):
-        raise error
-
-    def refuse(i: int, value: Any) -> DatasetError:
-        return table.error("split", i, f"unknown split {value!r}; expected train, val or test")
-
-    return np.array(parse_each(values, split_name, refuse), dtype="U5")
-
-
-def _groups(table: Table) -> np.ndarray | None:
-    values = table.columns.get("group")
-    if values is None:
-        return None
-    if error := table.missing("group"):
-        raise error
-    return parse_groups(values, len(values))
-
-
-def _check_groups(table: Table, splits: np.ndarray | None, groups: np.ndarray | None) -> None:
-    """Refuse a group on both sides: a classifier could recognise the group instead of the class."""
-    if splits is None or groups is None:
-        return
-    trained = {group: i for i, group in enumerate(groups.tolist()) if splits[i] != "test"}
-    for i, group in enumerate(groups.tolist()):
-        if splits[i] == "test" and group in trained:
-            other = trained[group]
-            raise table.error(
-                "group",
-                i,
-                f"group {group!r} is in test here and in {splits[other]} in row {table.rows[other]}; "
-                "a group must not be on both sides",
-            )

@@ -1,4 +1,4 @@
-"""Read a folder of images or texts: one subfolder per class, perhaps inside train/, val/ and test/."""
+"""Read a folder of images, clips or texts: one subfolder per class, perhaps inside train/, val/ and test/."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from featx.data.collection import lack_of_groups
 from featx.data.dataset import Dataset, check_evaluated_classes, quote_names
 from featx.data.labels import encode
 from featx.data.read_report import ReadReport
@@ -17,6 +18,7 @@ from featx.data.readers.table import SUFFIXES
 from featx.data.tasks import LABEL, Task
 from featx.errors import DatasetError
 from featx.inputs import Source
+from featx.inputs.audio import FileClip
 from featx.inputs.image import FileImage
 from featx.inputs.text import FileText
 
@@ -31,7 +33,7 @@ def read_folder(
     split_by: str | None = None,
     on_error: str = "raise",
 ) -> Dataset:
-    """Read a folder of images, or of ``.txt`` files with a text each.
+    """Read a folder of images, of audio files, or of ``.txt`` files with a text each.
 
     Parameters
     ----------
@@ -44,7 +46,8 @@ def read_folder(
         With False, class folders may be empty.
     split_by : {"folder", "none"}, optional
         Says what the top folders are, whatever their names: groups such as sites or cameras, each on one side
-        of a split only, with the classes inside them (``"folder"``); or the classes (``"none"``).
+        of a split only, with the classes inside them (``"folder"``); or the classes (``"none"``). A folder
+        has no other groups, for ``"group"``.
     on_error : {"raise", "skip"}, default="raise"
         Whether to stop at a folder that cannot be listed and at a pipe or device named like an input, or to
         list it in `Dataset.reading`. An input that cannot be opened is an error when it is read.
@@ -59,15 +62,18 @@ def read_folder(
     DatasetError
         If there is no such folder, no input in it, an input beside the splits or groups, an empty class
         folder, or a class in test that is not in train; or if the top folders are not named like splits and
-        hold folders of the same names, without `split_by`; or if there are images and more than ten times
-        as many texts.
+        hold folders of the same names, without `split_by`; or if it is not clear which kind of input is
+        meant: images and clips with less than ten of one for each of the other, or more than ten texts for
+        each image or clip.
 
     Notes
     -----
-    With an image anywhere, it is a folder of images, and its ``.txt`` files (captions, notes) are left out.
-    Left out are also hidden files and folders, ``__MACOSX``, files of other suffixes, files without a suffix
-    that hold no image, folders with results of featx, and in a folder of texts what is called ``README.txt``,
-    ``LICENSE.txt`` or the like. A folder is visited once, by its real path, however many links lead to it.
+    With images or clips anywhere, it is a folder of these, and its ``.txt`` files (captions, transcripts,
+    notes) are left out; so are a few images among more than ten times as many clips, and a few clips among
+    images. Left out are also hidden files and folders, ``__MACOSX``, files of other suffixes, files without a
+    suffix that hold no image, folders with results of featx, and in a folder of texts what is called
+    ``README.txt``, ``LICENSE.txt`` or the like. A folder is visited once, by its real path, however many
+    links lead to it.
     """
     root = Path(path).expanduser()
     if not root.exists():
@@ -76,6 +82,10 @@ def read_folder(
         raise DatasetError(f"{root}: no such folder")
     if not root.is_dir():
         raise DatasetError(f"{root}: not a folder")
+    if split_by == "group":
+        raise DatasetError(
+            f"{root}: {lack_of_groups()}; --split-by folder (split_by='folder'): the top folders are groups"
+        )
     listed = list_inputs(root, on_error=on_error)
     if not listed.files:
         found = f"; left out: {listed.left_out}" if listed.left_out else ""
@@ -85,7 +95,8 @@ def read_folder(
         hint = f"; {', '.join(documents)}: save each text as a .txt file" if documents else ""
         hint += f"; {', '.join(tables)}: give the table itself" if tables else ""
         raise DatasetError(
-            f"{root}: no images in this folder (or below it), and no texts (.txt){found}{failed}{hint}"
+            f"{root}: no images in this folder (or below it), no audio, and no texts (.txt)"
+            f"{found}{failed}{hint}"
         )
     layout = read_layout(str(root), listed.files, listed.folders, split_by, listed.kind)
     notes = _check(root, listed, layout, labelled)
@@ -99,10 +110,11 @@ def read_folder(
     )
     home = os.path.realpath(root)
     files = [("/".join(parts), os.path.join(root, *parts)) for parts in listed.files]
-    if listed.kind == "text":
-        inputs: list[Source] = [FileText(id, place) for id, place in files]
+    if listed.kind == "image":
+        inputs: list[Source] = [FileImage(id, place, tree=home) for id, place in files]
     else:
-        inputs = [FileImage(id, place, tree=home) for id, place in files]
+        of_kind = FileText if listed.kind == "text" else FileClip
+        inputs = [of_kind(id, place) for id, place in files]
     dataset = Dataset(
         root.name or root.resolve().name,
         inputs,

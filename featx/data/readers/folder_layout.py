@@ -14,12 +14,15 @@ from featx.errors import DatasetError
 from featx.options import check_options
 
 # Words without a meaning beside the word for a split, as in test_images.
-_FILLER = r"sets?|data|datasets?|images?|imgs?|pics?|pictures?|photos?|splits?|folders?|dir|samples?|files"
+_FILLER = (
+    r"sets?|data|datasets?|images?|imgs?|pics?|pictures?|photos?|audios?|clips?|sounds?|recordings?|wavs?|"
+    r"splits?|folders?|dir|samples?|files"
+)
 _WRITTEN_TOGETHER = re.compile(f"({'|'.join(sorted(SPLIT_WORDS, key=len, reverse=True))})({_FILLER})")
 # Name of the folder of images without a label; such a folder is never a class, a split or a group.
 _UNLABELLED = re.compile(r"unlabell?ed", re.IGNORECASE)
 # Names of folders inside a class that do not name anything, such as images/.
-_STORE = re.compile(rf"{_FILLER}|raw|originals?|jpe?gs?|png|frames|crops", re.IGNORECASE)
+_STORE = re.compile(rf"{_FILLER}|raw|originals?|jpe?gs?|png|frames|crops|flac|mp3|ogg", re.IGNORECASE)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Find files of images or texts: list a folder, or look up a path in either Unicode form."""
+"""Find files of images, clips or texts: list a folder, or look up a path in either Unicode form."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import heapq
 import os
 import unicodedata
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
 from featx.data.labels import same_form
 from featx.data.read_report import LeftOut, skip_hint
 from featx.durable import check_regular
-from featx.errors import DatasetError, ImageError, SourceError, TextError
+from featx.errors import AudioError, DatasetError, ImageError, SourceError, TextError
+from featx.inputs.audio import AUDIO_SUFFIXES, is_audio_file
 from featx.inputs.image import is_ignored, is_image_file
 from featx.inputs.image.containers import sniff
 from featx.inputs.text import TEXT_SUFFIXES, is_text_file
@@ -21,7 +23,11 @@ from featx.kinds import count_of
 #: One file or folder: its path below the root, as parts.
 Parts = tuple[str, ...]
 
+#: The error and the test of a file's name of each kind of input.
+ERRORS: dict[str, type[SourceError]] = {"image": ImageError, "text": TextError, "clip": AudioError}
+_IS_INPUT = {"image": is_image_file, "text": is_text_file, "clip": is_audio_file}
 # A folder with more texts than this for each image is not clearly one of images, whose captions they may be.
+# One of images and clips is of the kind that has more than this for each of the other: covers, spectrograms.
 _CAPTIONS = 10
 # Texts about a folder and not in it, by the beginning of their names.
 _ABOUT = ("readme", "license", "licence", "copying", "citation", "changelog")
@@ -55,19 +61,41 @@ class Listing:
 
 
 def list_inputs(root: str | os.PathLike[str], *, on_error: str = "raise") -> Listing:
-    """List the images in a folder and below it; the ``.txt`` files if there are no images.
+    """List the images in a folder and below it; else its clips; else its ``.txt`` files.
 
-    Text files beside images are left out: captions, labels of boxes and notes. `DatasetError` if there are so
-    many of them that they may be what is meant.
+    Of images and clips, those that are ten times as many as the others are listed (covers of albums, a sound
+    beside photographs). Text files beside either are left out: captions, transcripts, labels of boxes and
+    notes. `DatasetError` if it is not clear what is meant: as many images as clips, or so many texts that
+    they may be.
     """
     images = list_images(root, on_error=on_error)
-    texts = sum(images.left_out.suffixes.get(suffix, 0) for suffix in TEXT_SUFFIXES)
-    if images.files and texts > _CAPTIONS * len(images.files):
+    clips, texts = (_count(images, suffixes) for suffixes in (AUDIO_SUFFIXES, TEXT_SUFFIXES))
+    listing = images
+    if clips > _CAPTIONS * len(images.files):
+        listing = _list_files(root, "clip", on_error)
+    elif clips and len(images.files) <= _CAPTIONS * clips:
+        found = sorted(images.left_out.suffixes.keys() & set(AUDIO_SUFFIXES))
         raise DatasetError(
-            f"{os.fspath(root)}: holds {count_of(texts, 'text')} ({', '.join(TEXT_SUFFIXES)}) and "
+            f"{os.fspath(root)}: holds {count_of(clips, 'clip')} ({', '.join(found)}) and "
             f"{count_of(len(images.files))} ({'/'.join(images.files[0])}); move away what is not meant"
         )
-    return images if images.files or not texts else _list_files(root, "text", on_error)
+    if listing.files and texts > _CAPTIONS * len(listing.files):
+        raise DatasetError(
+            f"{os.fspath(root)}: holds {count_of(texts, 'text')} ({', '.join(TEXT_SUFFIXES)}) and "
+            f"{count_of(len(listing.files), listing.kind)} ({'/'.join(listing.files[0])}); "
+            "move away what is not meant"
+        )
+    return listing if listing.files or not texts else _list_files(root, "text", on_error)
+
+
+def holds_media(root: str | os.PathLike[str]) -> bool:
+    """Whether there are images or clips in a folder or below it."""
+    images = list_images(root, on_error="skip")
+    return bool(images.files or _count(images, AUDIO_SUFFIXES))
+
+
+def _count(listing: Listing, suffixes: Sequence[str]) -> int:
+    return sum(listing.left_out.suffixes.get(suffix, 0) for suffix in suffixes)
 
 
 def list_images(root: str | os.PathLike[str], *, on_error: str = "raise") -> Listing:
@@ -98,7 +126,7 @@ class _Walk:
     def __init__(self, root: str, kind: str) -> None:
         self.root, self.real = root, os.path.realpath(root)
         self.kind = kind
-        self._is_input = is_image_file if kind == "image" else is_text_file
+        self._is_input = _IS_INPUT[kind]
         self.files: list[Parts] = []
         self.folders: set[Parts] = set()
         self.failures: list[SourceError] = []
@@ -185,7 +213,7 @@ class _Walk:
         if format is not None:
             self.images.setdefault(suffix, format)
         if suffix in _ARCHIVES:
-            self._leave_out("archive (unpack it to have its images read)", parts)
+            self._leave_out(f"archive (unpack it to have its {self.kind}s read)", parts)
             return
         self.suffixes[suffix] += 1
         self._note_first("", parts)
@@ -200,8 +228,7 @@ class _Walk:
 
     def _fail(self, parts: Parts, reason: str) -> None:
         id = "/".join(parts).encode("utf-8", "backslashreplace").decode()
-        error = ImageError if self.kind == "image" else TextError
-        self.failures.append(error(id or ".", reason))
+        self.failures.append(ERRORS[self.kind](id or ".", reason))
 
     def _leave_out(self, kind: str, parts: Parts) -> None:
         self.others[kind] += 1

@@ -26,6 +26,7 @@ _EXPECTED = (
     "all images (n, h, w) or (n, h, w, 1, 3 or 4), uint8 or floating in [0, 1]"
 )
 _EXPECTED_TEXTS = "a list, array or column of texts"
+_CLIPS = "; samples of audio have a rate: clips(X, rate) of featx.data"
 _CHANNELS = (1, 3, 4)
 #: Names of the column or key of images in rows with several; the first that exists is taken.
 IMAGE_KEYS = ("image", "img", "path", "file", "filename", "file_name", "image_path")
@@ -84,7 +85,7 @@ def is_frame(X: Any) -> bool:
 def list_rows(X: Any, where: str, kind: str = "image") -> list[Any]:
     """Return one object for each input; `DatasetError` if `X` is not a collection or is ambiguous.
 
-    With the kind ``"text"``, arrays of numbers are refused.
+    With the kind ``"text"`` or ``"clip"``, arrays of numbers are refused.
     """
     from_tensor = is_tensor(X)
     if from_tensor:
@@ -98,13 +99,16 @@ def list_rows(X: Any, where: str, kind: str = "image") -> list[Any]:
     if isinstance(X, np.ndarray):
         if kind == "text" and X.dtype.kind not in "OUT":
             raise DatasetError(f"{where}: expected texts, got {X.dtype} of shape {X.shape}")
+        if kind == "clip" and X.dtype.kind not in "OUT":
+            raise DatasetError(f"{where}: expected clips, got {X.dtype} of shape {X.shape}{_CLIPS}")
         return _rows_of_array(X, where, from_tensor, kind)
     if isinstance(X, (str, bytes, bytearray, memoryview, os.PathLike)) or hasattr(X, "getbands"):
         raise DatasetError(
             f"{where}: expected several {kind}s, got one {type(X).__name__}; put it into a list"
         )
     if isinstance(X, dict) or not hasattr(X, "__len__") or not hasattr(X, "__getitem__"):
-        expected = _EXPECTED_TEXTS if kind == "text" else _EXPECTED
+        expected = "a list or column of clips" if kind == "clip" else _EXPECTED
+        expected = _EXPECTED_TEXTS if kind == "text" else expected
         raise DatasetError(f"{where}: expected {expected}; got {type(X).__name__}")
     rows = list(X) if isinstance(X, (list, tuple)) else [X[i] for i in range(len(X))]
     if rows and all(isinstance(row, (list, tuple)) and len(row) == 1 for row in rows):
@@ -127,7 +131,7 @@ def _rows_of_array(array: np.ndarray, where: str, from_tensor: bool, kind: str) 
         if array.ndim == 4 and shape[1] in _CHANNELS:
             hint = "; move the channels last, as in numpy.moveaxis(images, 1, -1)"
         elif array.ndim == 2:
-            hint = "; put it into a list if it is one grey image"
+            hint = f"; put it into a list if it is one grey image{_CLIPS}"
         elif array.ndim == 1:
             hint = ". Reshape your data: it is no image that each row holds"
         raise DatasetError(f"{where}: expected {_EXPECTED}; got {array.dtype} of shape {shape}{hint}")

@@ -1,4 +1,4 @@
-"""Turn rows in memory into sources of one kind: images or texts."""
+"""Turn rows in memory into sources of one kind: images, clips or texts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from featx.data.dataset import Dataset
+from featx.data.readers.clips import clips_in, make_clip_sources
 from featx.data.readers.images import images_of, list_rows, take_column
+from featx.data.readers.known_columns import AUDIO_KEYS
 from featx.data.readers.texts import TEXT_KEYS, make_text_sources, text_in, texts_in
 from featx.errors import DatasetError
 from featx.inputs import Source
@@ -20,11 +22,14 @@ def inputs_of(X: Any, kind: str | None = None) -> list[Source]:
     Parameters
     ----------
     X : Dataset, sequence, array, or column or one-column data frame of pandas, polars or pyarrow
-        One input per row: images as for `images_of`, or texts: strings, `pathlib.Path` of text files, or
-        dicts with one of the keys in `TEXT_KEYS`.
-    kind : {"image", "text"}, optional
-        With ``"text"`` every string is a text, never a path; with ``"image"`` every string is a path. By
-        default the strings decide, see `featx.data.readers.texts.texts_in`.
+        One input per row: images as for `images_of`; clips: paths or bytes of audio files, samples with their
+        rate as ``(samples, rate)`` or ``{"array": samples, "sampling_rate": rate}``, or what
+        `featx.data.clips` makes of arrays; or texts: strings, `pathlib.Path` of text files, or dicts with one
+        of the keys in `TEXT_KEYS`.
+    kind : {"image", "text", "clip"}, optional
+        With ``"text"`` every string is a text, never a path; with ``"image"`` or ``"clip"`` every string is a
+        path. By default the rows decide, see `featx.data.readers.clips.clips_in` and
+        `featx.data.readers.texts.texts_in`.
 
     Raises
     ------
@@ -34,14 +39,24 @@ def inputs_of(X: Any, kind: str | None = None) -> list[Source]:
     one_of(*KINDS, optional=True)("kind", kind)
     if kind == "image" or isinstance(X, Dataset):
         return images_of(X)
-    column, where = take_column(X, TEXT_KEYS, "text" if kind else "input")
+    keys = AUDIO_KEYS if kind == "clip" else TEXT_KEYS
+    column, where = take_column(X, keys, kind or "input")
     rows = list_rows(column, where, kind or "input")
     if kind and not rows:
-        raise DatasetError(f"{where}: no texts: 0 rows (shape=(0,)) while a minimum of 1 is required.")
+        raise DatasetError(f"{where}: no {kind}s: 0 rows (shape=(0,)) while a minimum of 1 is required.")
+    sounds = clips_in([_clip(row) for row in rows], kind)
+    if sounds is not None:
+        return make_clip_sources(sounds, where)
     if rows and all(isinstance(row, Mapping) for row in rows) and (kind or text_in(rows[0]) is not None):
         rows = [_text(row, f"{where}, row {i}") for i, row in enumerate(rows)]
     texts = texts_in(rows, kind)
     return images_of(X) if texts is None else make_text_sources(texts, where)
+
+
+def _clip(row: Any) -> Any:
+    """Return the clip in a row that is a dict with a key of clips; any other row as it is."""
+    key = next((key for key in AUDIO_KEYS if key in row), None) if isinstance(row, Mapping) else None
+    return row if key is None else row[key]
 
 
 def _text(row: Mapping[str, Any], at: str) -> Any:

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from featx.data.dataset import Dataset, quote_names
 from featx.data.labels import is_missing
 from featx.data.readers.arrays import from_arrays
-from featx.data.readers.columns import Table, check_asked_columns, label_candidates, make_dataset
+from featx.data.readers.clips import clip_of, clips_in
+from featx.data.readers.columns import label_candidates, make_dataset
 from featx.data.readers.images import IMAGE_KEYS, fetch_image, is_frame
+from featx.data.readers.known_columns import (
+    AUDIO_KEYS,
+    COLUMNS,
+    END_KEYS,
+    LABEL_KEYS,
+    LENGTH_KEYS,
+    OPTIONAL,
+    SHARED_KEYS,
+    START_KEYS,
+)
 from featx.data.readers.naming import name_of_object
-from featx.data.readers.text_column import COLUMNS, LABEL_KEYS, find_text_column, text_candidates
+from featx.data.readers.tabular import Table, Wanted
+from featx.data.readers.text_column import find_text_column, text_candidates
 from featx.data.readers.texts import TEXT_KEYS, texts_in
+from featx.data.tasks import names_of
 from featx.errors import DatasetError
+from featx.inputs.audio import LazyClip
 from featx.inputs.image import LazyImage
 
 
@@ -25,6 +40,8 @@ def read_frame(
     text: str | None = None,
     label: Any = None,
     target: Any = None,
+    group: str | None = None,
+    split_by: str | None = None,
     on_error: str = "raise",
 ) -> Dataset:
     """Read a data frame as `read_table` reads a file.
@@ -32,27 +49,33 @@ def read_frame(
     Parameters
     ----------
     frame : DataFrame of pandas or polars, or Table of pyarrow
-        Columns ``path`` (relative to the working directory), ``image`` (anything that `images_of` takes) or
-        of texts, ``label`` and optionally ``split`` and ``group``. A single column of any other name holds
-        images or texts (see `inputs_of`).
-    labelled, text, label, target, on_error
+        Columns ``path`` (relative to the working directory), ``image`` (anything that `images_of` takes),
+        ``audio`` (paths, bytes, or samples with their rate, see `inputs_of`) or of texts, ``label`` and
+        optionally ``split`` and ``group``. A single column of any other name holds images, clips or texts
+        (see `inputs_of`).
+    labelled, text, label, target, group, split_by, on_error
         As for `read_table`; errors count rows from 0.
     """
     given = list(getattr(frame, "column_names", None) or frame.columns)
     names = [str(name) for name in given]
-    asked = check_asked_columns("data frame", label, target)
+    wanted = Wanted(label, target, group, split_by)
+    asked = wanted.check("data frame")
     column = find_text_column("data frame", names, text, asked)
     if len(names) == 1 and names[0].strip().lower() not in COLUMNS:
         labelled = False
         values = _values(frame, given[0])
-        column = column or ("" if texts_in(values) is None else names[0])
-        columns = {column or "image": values}
+        if clips_in(values) is not None:
+            columns = {"audio": values}
+        else:
+            column = column or ("" if texts_in(values) is None else names[0])
+            columns = {column or "image": values}
     else:
         lower = [name.strip().lower() for name in names]
         for known in (*COLUMNS, "image"):
             if lower.count(known) > 1:
                 raise DatasetError(f"data frame: {lower.count(known)} columns are named {known}; keep one")
-        columns = {c: _values(frame, given[lower.index(c)]) for c in (*COLUMNS, "image") if c in lower}
+        own = (*COLUMNS, "image", *OPTIONAL)
+        columns = {c: _values(frame, given[lower.index(c)]) for c in own if c in lower}
         columns |= {c: _values(frame, given[names.index(c)]) for c in (*asked, column) if c in names}
         if "path" in columns:
             columns.pop("image", None)
@@ -62,7 +85,7 @@ def read_frame(
 
     rows = list(range(len(frame)))
     table = Table("data frame", "", rows, columns, names, all_columns, text=column)
-    return make_dataset(table, "frame", labelled=labelled, label=label, target=target, on_error=on_error)
+    return make_dataset(table, "frame", labelled=labelled, wanted=wanted, on_error=on_error)
 
 
 def has_columns(data: Any) -> bool:
@@ -77,6 +100,8 @@ def read_records(
     text: str | None = None,
     label: Any = None,
     target: Any = None,
+    group: str | None = None,
+    split_by: str | None = None,
     on_error: str = "raise",
 ) -> Dataset:
     """Read rows that are dicts.
@@ -84,16 +109,17 @@ def read_records(
     Parameters
     ----------
     rows : sequence of dict, or a dataset of Hugging Face
-        The image is the column that ``.features`` declares as Image, else the first of `IMAGE_KEYS`: anything
-        that `images_of` takes, or a dict of ``bytes`` and ``path``. Without one, the text is the first of
+        The clip is the column that ``.features`` declares as Audio, else the first of `AUDIO_KEYS`. Without
+        one, the image is the column declared as Image, else the first of `IMAGE_KEYS`: anything that
+        `images_of` takes, or a dict of ``bytes`` and ``path``. Without one, the text is the first of
         `TEXT_KEYS`, else the only column declared as strings. The label is the column declared as ClassLabel,
         with its names, else the first of `LABEL_KEYS`; ``split`` and ``group`` as in a table.
     labels : array-like of shape (n,), optional
         Labels, if the rows have none.
     text : str, optional
         The key of the text.
-    label, target, on_error
-        As for `read_table`.
+    label, target, group, split_by, on_error
+        As for `read_table`; segments of clips, too.
 
     Raises
     ------
@@ -109,15 +135,19 @@ def read_records(
     kinds = {name: type(kind).__name__ for name, kind in features.items()}
     names = list(first)
     # If labels are given, label and target choose among their columns.
-    asked = check_asked_columns(place, label, target) if labels is None else []
-    images = [name for name in names if kinds.get(name) == "Image"]
-    image = None if text else _chosen(place, names, images, IMAGE_KEYS, "image")
-    if image is None and place == "images":  # what data without a name is called
+    wanted = Wanted(label, target, group, split_by)
+    if labels is not None:
+        wanted = replace(wanted, label=None, target=None)
+    asked = [*wanted.labels, *wanted.targets]
+    asked_for = wanted.check(place)
+    source, kind = ("", "text") if text is not None else _files_column(place, rows, first, kinds)
+    if kind == "text":
+        source = _text_column(place, rows, text, asked_for)
+    if kind == "text" and place == "images":  # what data without a name is called
         place = "texts"
-    source = _text_column(place, rows, text, asked) if image is None else image
-    columns: dict[str, list[Any]] = (
-        {str(source): _column(rows, source, n)} if image is None else {"image": _images(rows, image, n)}
-    )
+    columns: dict[str, list[Any]] = {str(source): _column(rows, source, n)} if kind == "text" else {}
+    if kind != "text":
+        columns["audio" if kind == "clip" else "image"] = _fetched(rows, source, n, kind)
     orders: dict[str, Sequence[str]] = {}
 
     def take(name: str, under: str) -> None:
@@ -147,17 +177,18 @@ def read_records(
                     f"{place}: which column is the label? found: {', '.join(map(str, names))}; {hint}; "
                     "or remove the other columns if there is no label"
                 )
-    for name in ("split", "group"):
-        if name in names and name not in columns:
+    times = (*START_KEYS, *END_KEYS, *LENGTH_KEYS) if kind == "clip" else ()
+    for name in ("split", "group", *names_of(wanted.group), *SHARED_KEYS, *times):
+        if name in names and name not in columns and name != source:
             take(name, name)
-    column = str(source) if image is None else ""
+    column = str(source) if kind == "text" else ""
     table = Table(place, "", list(range(n)), columns, list(map(str, names)), orders=orders, text=column)
     if labels is None:
-        return make_dataset(table, place, labelled=False, label=label, target=target, on_error=on_error)
+        return make_dataset(table, place, labelled=False, wanted=wanted, on_error=on_error)
     if "label" in columns:
         raise DatasetError(f"{place} brings its own labels; give either them or labels")
-    bare = make_dataset(table, place, labelled=False, label=None, target=None, on_error=on_error)
-    return from_arrays(
+    bare = make_dataset(table, place, labelled=False, wanted=wanted, on_error=on_error)
+    dataset = from_arrays(
         bare.inputs,
         labels,
         splits=bare.splits,
@@ -166,6 +197,29 @@ def read_records(
         label=label,
         target=target,
     )
+    return replace(dataset, reading=bare.reading, group_name=bare.group_name, group_like=bare.group_like)
+
+
+def _files_column(
+    place: str, rows: Any, first: Mapping[Any, Any], kinds: Mapping[str, str]
+) -> tuple[Any, str]:
+    """Return the key of images or clips, and their kind; ``("", "text")`` if rows have neither.
+
+    What is declared counts more than a name: many datasets of sounds have a column path, too.
+    """
+    names = list(first)
+    declared = [name for name in names if kinds.get(name) == "Audio"]
+    images = [name for name in names if kinds.get(name) == "Image"]
+    if declared or not images:
+        clip = _chosen(place, names, declared, AUDIO_KEYS, "audio")
+        if clip is not None:
+            return clip, "clip"
+    image = _chosen(place, names, images, IMAGE_KEYS, "image")
+    if image is None:
+        return "", "text"
+    some = rows if isinstance(rows, (list, tuple)) else [first]  # a dataset decodes each row
+    of_clips = not images and clips_in([row.get(image) for row in some]) is not None
+    return image, "clip" if of_clips else "image"
 
 
 def _text_column(place: str, rows: Any, text: str | None, asked: list[str]) -> Any:
@@ -209,16 +263,21 @@ def _chosen(
     return typed[0] if typed else named[0] if named else None
 
 
-def _images(rows: Any, key: Any, n: int) -> list[Any]:
-    """Return the images: of a list directly, of a dataset as sources that fetch them when they are read."""
+def _fetched(rows: Any, key: Any, n: int, kind: str) -> list[Any]:
+    """Return the images or clips of a list; of a dataset, sources that fetch them when they are read."""
     if isinstance(rows, (list, tuple)):
         return [row[key] for row in rows]
     ids = [f"{i:0{len(str(n - 1))}d}" for i in range(n)]
-    return [LazyImage(id, functools.partial(_fetch, rows, i, key, id)) for i, id in enumerate(ids)]
+    lazy, fetch = (LazyClip, _fetch_clip) if kind == "clip" else (LazyImage, _fetch_image)
+    return [lazy(id, functools.partial(fetch, rows, i, key, id)) for i, id in enumerate(ids)]
 
 
-def _fetch(rows: Any, i: int, key: Any, id: str) -> object:
+def _fetch_image(rows: Any, i: int, key: Any, id: str) -> object:
     return fetch_image(rows[i][key], id)
+
+
+def _fetch_clip(rows: Any, i: int, key: Any, id: str) -> object:
+    return clip_of(rows[i][key], id)
 
 
 def _column(rows: Any, name: Any, n: int) -> list[Any]:

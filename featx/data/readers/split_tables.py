@@ -13,8 +13,9 @@ from typing import Any
 from featx.data.dataset import Dataset, quote_names
 from featx.data.labels import SPLITS, split_name
 from featx.data.read_report import LeftOut
-from featx.data.readers.columns import Table, check_asked_columns, make_dataset
+from featx.data.readers.columns import make_dataset
 from featx.data.readers.table import SUFFIXES, open_table
+from featx.data.readers.tabular import Table, Wanted
 from featx.errors import DatasetError
 from featx.inputs.image import is_ignored
 
@@ -57,6 +58,8 @@ def read_split_tables(
     text: str | None = None,
     label: Any = None,
     target: Any = None,
+    group: str | None = None,
+    split_by: str | None = None,
     on_error: str = "raise",
 ) -> Dataset:
     """Read the tables of `find_split_tables` as one dataset with these splits.
@@ -68,7 +71,8 @@ def read_split_tables(
         if len(files) > 1 and not all("-of-" in file.name for file in files):
             names = quote_names([file.name for file in files])
             raise DatasetError(f"{folder}: several tables of the split {split}: {names}; keep one")
-    asked = check_asked_columns(str(folder), label, target)
+    wanted = Wanted(label, target, group, split_by)
+    asked = wanted.check(str(folder))
     parts = [
         (split, file, open_table(file, text, asked, on_error))
         for split, files in tables.items()
@@ -76,11 +80,13 @@ def read_split_tables(
     ]
     joined = _joined(str(folder), [part for part in parts if part[2].rows] or parts, len(tables) > 1)
     name = folder.name or folder.resolve().name
-    dataset = make_dataset(joined, name, labelled=labelled, label=label, target=target, on_error=on_error)
+    dataset = make_dataset(joined, name, labelled=labelled, wanted=wanted, on_error=on_error)
     used = [file.name for _, file, _ in parts]
     origin = f"the tables {quote_names(used)}"
     reading = replace(
-        dataset.reading, splits_from=origin if len(tables) > 1 else "", left_out=_left_out(folder, used)
+        dataset.reading,
+        splits_from=origin if dataset.splits is not None else "",
+        left_out=_left_out(folder, used),
     )
     return replace(dataset, reading=reading)
 

@@ -17,8 +17,10 @@ import numpy as np
 
 from featx.data.dataset import Dataset
 from featx.data.labels import same_form
-from featx.data.readers.columns import Table, check_asked_columns, make_dataset
-from featx.data.readers.text_column import COLUMNS, columns_without_header, find_text_column, has_known_name
+from featx.data.readers.columns import make_dataset
+from featx.data.readers.known_columns import COLUMNS, OPTIONAL
+from featx.data.readers.tabular import Table, Wanted
+from featx.data.readers.text_column import columns_without_header, find_text_column, has_known_name
 from featx.data.readers.texts import ESCAPED
 from featx.durable import read_regular
 from featx.errors import DatasetError, MissingExtra, as_one_error, reason_of
@@ -51,27 +53,35 @@ def read_table(
     text: str | None = None,
     label: Any = None,
     target: Any = None,
+    group: str | None = None,
+    split_by: str | None = None,
     on_error: str = "raise",
 ) -> Dataset:
-    """Read a table of images or texts.
+    """Read a table of images, clips or texts.
 
     Parameters
     ----------
     path : str or Path
         A file ending in one of `SUFFIXES`. ``.csv``: UTF-8, with comma, semicolon or tab; ``.tsv``: UTF-8,
         with tabs, and quotes are text unless every cell with a quote is quoted as in CSV; ``.jsonl`` (or
-        ``.json``): an object per line, or one list of objects. The column ``path`` (of images, or of ``.txt``
-        files) is absolute or relative to the table's folder; ``label`` is a name or a whole number;
-        ``split`` is train, val or test; inputs of one ``group`` belong together. Other columns are ignored.
+        ``.json``): an object per line, or one list of objects. The column ``path`` (of images, audio files or
+        ``.txt`` files) or ``audio`` is absolute or relative to the table's folder; ``label`` is a name or a
+        whole number; ``split`` is train, val or test; inputs of one ``group`` belong together. Clips may have
+        ``start`` and ``end`` in seconds (see Notes). Other columns are ignored.
     labelled : bool, default=True
         With False, the column ``label`` may be missing or empty; the dataset is then unlabelled. A blank cell
         (or null; the text ``NA`` is a class) means that the input has no label: see `Dataset.labelled`.
     text : str, optional
-        The column of texts. Default: a table with a column ``path`` or ``image`` is one of images; else the
-        first of `featx.data.readers.texts.TEXT_KEYS`, in any case.
+        The column of texts. Default: a table with a column ``path``, ``image`` or ``audio`` is one of files;
+        else the first of `featx.data.readers.texts.TEXT_KEYS`, in any case.
     label, target : str or sequence of str, optional
         Columns of classes (default ``label``) and of numbers. An input with a blank in one is not part of
         that task.
+    group : str, optional
+        The column of groups, such as speakers or patients. Default: the one called ``group``.
+    split_by : {"group", "none"}, optional
+        With ``"group"`` a column ``split`` is not used, so that studies draw the split, with each group on
+        one side. With ``"none"`` segments of one recording are no group.
     on_error : {"raise", "skip"}, default="raise"
         Whether to stop at a row without a path, whose file does not exist, or whose text is empty or not
         UTF-8, or to leave it out and list it in `Dataset.reading`.
@@ -79,19 +89,31 @@ def read_table(
     Returns
     -------
     Dataset
-        In the table's order. Ids are the paths as the table has them; of texts, the file and the row, as in
+        In the table's order. Ids are the paths as the table has them, with the times of a segment, as in
+        ``rec.wav#10-12.5``; of texts, the file and the row, as in
         ``reviews.tsv:12``: the line of a ``.csv``, ``.tsv`` or ``.jsonl``, else the row, counted from 1.
 
     Raises
     ------
     DatasetError
         Naming file, row and column: a missing column or value, a path that does not exist, the same path
-        twice, an unknown split, a group in both train and test, a class in test that is not in train.
+        or segment twice, times that are no seconds or end before they start, an unknown split, a group in
+        both train and test, a class in test that is not in train.
     MissingExtra
         If a .parquet file is read without pyarrow.
 
     Notes
     -----
+    Of clips, ``start`` (or ``offset``) and ``end`` (or ``stop``) make segments, in seconds from the start of
+    the recording; one that begins somewhere may state its ``duration`` instead of its end. A blank start is
+    that of the recording, a blank end its end; a ``duration`` without a start is not looked at. Many rows may
+    name one file. Unless the table has groups or a split, its recordings are the groups, because two segments
+    of one recording in training and in test are nearly copies. `Dataset.reading` says what was done.
+
+    A column ``audio`` (or one of `AUDIO_KEYS` of `featx.data.readers.known_columns`) holds clips: paths, or
+    in .parquet and .jsonl files ``{"bytes", "path"}`` or ``{"array", "sampling_rate"}``, as datasets of
+    Hugging Face have them.
+
     A ``.csv`` or ``.tsv`` without a header is read if it is clear that it has none (`columns_without_header`
     of `featx.data.readers.text_column`); `Dataset.reading` says so.
     """
@@ -101,9 +123,9 @@ def read_table(
     suffix = file.suffix.lower()
     if suffix not in SUFFIXES:
         raise DatasetError(f"{file}: not a table; expected a file ending in {_LISTED}")
-    asked = check_asked_columns(str(file), label, target)
-    table = open_table(file, text, asked, on_error)
-    return make_dataset(table, file.stem, labelled=labelled, label=label, target=target, on_error=on_error)
+    wanted = Wanted(label, target, group, split_by)
+    table = open_table(file, text, wanted.check(str(file)), on_error)
+    return make_dataset(table, file.stem, labelled=labelled, wanted=wanted, on_error=on_error)
 
 
 def open_table(file: Path, text: str | None, asked: list[str], on_error: str) -> Table:
@@ -181,7 +203,9 @@ def _read_csv(file: Path, text: str | None, asked: list[str], on_error: str) -> 
         for name, position in where.items():
             cell = record[position]
             if broken and name != column and ESCAPED.search(cell):
-                raise _not_utf_8(file, line)
+                if name in asked or name not in OPTIONAL:
+                    raise _not_utf_8(file, line)
+                cell = ESCAPED.sub("\ufffd", cell)
             if name != column:
                 cell = original_cell(cell.strip())
             elif file.suffix.lower() == ".csv":  # texts keep their spaces; featx writes its tables as .csv
@@ -333,7 +357,7 @@ def _check_texts(file: Path, name: str, column: Any) -> None:
 
 
 def _positions(file: Path, names: list[str], asked: list[str]) -> dict[str, int]:
-    """Return the positions of `COLUMNS`, whatever their case, and of the columns asked for."""
+    """Return the positions of `COLUMNS` and `OPTIONAL`, whatever their case, and of the columns asked for."""
     lower = [name.strip().lower() for name in names]
     for column in COLUMNS:
         if lower.count(column) > 1:
@@ -341,5 +365,5 @@ def _positions(file: Path, names: list[str], asked: list[str]) -> dict[str, int]
     for column in asked:
         if names.count(column) > 1:
             raise DatasetError(f"{file}: {names.count(column)} columns are named {column}; keep one")
-    found = {column: lower.index(column) for column in COLUMNS if column in lower}
+    found = {column: lower.index(column) for column in (*COLUMNS, *OPTIONAL) if column in lower}
     return found | {column: names.index(column) for column in asked if column in names}

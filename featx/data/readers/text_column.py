@@ -9,36 +9,35 @@ from typing import Any
 
 from featx.data.labels import is_missing, same_form
 from featx.data.readers.images import IMAGE_KEYS
+from featx.data.readers.known_columns import AUDIO_KEYS, COLUMNS, LABEL_KEYS
 from featx.data.readers.texts import TEXT_KEYS, is_image_path
 from featx.errors import DatasetError, UnknownName
 from featx.inputs.text import is_text_file
 from featx.terminal import shortened
 
-#: Columns of every table, apart from that of texts.
-COLUMNS = ("path", "label", "split", "group")
-#: Names of the column of labels in rows that are dicts; the first that exists is taken.
-LABEL_KEYS = ("label", "labels", "class", "category", "target", "y")
-# Columns of images, whatever else a table has; a column `file` or `filename` may be the origin of a text.
-_OF_IMAGES = ("path", "image", "img", "image_path")
+# Columns of images and clips, whatever else a table has; a column `file` may be the origin of a text.
+_OF_FILES = ("path", "image", "img", "image_path", *AUDIO_KEYS)
 # Names that only a header has.
-_HEADERS = frozenset((*COLUMNS, *TEXT_KEYS, *IMAGE_KEYS, *LABEL_KEYS, "id", "idx", "index", "sentiment"))
+_HEADERS = frozenset(
+    (*COLUMNS, *TEXT_KEYS, *IMAGE_KEYS, *AUDIO_KEYS, *LABEL_KEYS, "id", "idx", "index", "sentiment")
+)
 _NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*")
 # Rows that are looked at to see what a column holds.
 _LOOKED_AT = 10_000
 
 
 def find_text_column(place: str, names: Sequence[str], text: str | None, asked: Sequence[str]) -> str:
-    """Return the name of the column of texts; ``""`` for a table of images.
+    """Return the name of the column of texts; ``""`` for a table of files.
 
     Parameters
     ----------
     names : sequence of str
         All columns.
     text : str or None
-        The column that was asked for. Without it, a table with a column of images has no texts; else it is
-        the first of `TEXT_KEYS`, in any case.
+        The column that was asked for. Without it, a table with a column of images or clips has no texts; else
+        it is the first of `TEXT_KEYS`, in any case.
     asked : sequence of str
-        Columns of labels that were asked for.
+        Columns of labels and of groups that were asked for.
 
     Raises
     ------
@@ -56,7 +55,7 @@ def find_text_column(place: str, names: Sequence[str], text: str | None, asked: 
             )
         return column
     lower = [name.strip().lower() for name in names]
-    if any(name in _OF_IMAGES for name in lower):
+    if any(name in _OF_FILES for name in lower):
         return ""
     for key in TEXT_KEYS:
         free = [i for i, name in enumerate(lower) if name == key and names[i] not in asked]
@@ -68,7 +67,7 @@ def find_text_column(place: str, names: Sequence[str], text: str | None, asked: 
 
 
 def _role(column: str, asked: Sequence[str]) -> str:
-    return "label" if column in asked else column.strip().lower()
+    return "label or group" if column in asked else column.strip().lower()
 
 
 def text_candidates(columns: Mapping[str, Sequence[Any]]) -> str:

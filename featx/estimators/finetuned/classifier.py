@@ -48,13 +48,13 @@ _PREPARING = (
 
 
 class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
-    """Fine-tune a pretrained network to the classes of `y`: images or texts in, labels out.
+    """Fine-tune a pretrained network to the classes of `y`: images, texts or clips in, labels out.
 
     Parameters
     ----------
     backbone : str, torch.nn.Module or Backbone, default="mobilenet_v2"
-        A name of ``featx backbones``, ``timm:NAME`` or, also of texts, ``hf:NAME``; a network of your own, of
-        which a copy is trained; or what `featx.load_backbone` returned.
+        A name of ``featx backbones``, ``timm:NAME`` or, also of texts and audio, ``hf:NAME``; a network of
+        your own, of which a copy is trained; or what `featx.load_backbone` returned.
     mode : {"head", "last", "gradual", "full"}, default="head"
         Which layers are trained: a new linear head on frozen embeddings; the head and the last blocks; every
         layer, unfrozen from the top epoch by epoch; or every layer from the start. See Notes.
@@ -67,6 +67,9 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
     max_length, long, prefix : optional
         Settings of texts, as in `featx.extract`. With ``long="mean"`` the features of a long text are the
         mean of those of its pieces in training, too, which takes the time and the memory of all of them.
+    window, hop, join : optional
+        Settings of clips, as in `FeatureExtractor`. The features of a clip of several windows are joined in
+        training, too, which takes the time and the memory of all of them.
     trust_code : bool, default=False
         Consent to run the Python code that a backbone comes with, such as ``hub:REPO:ENTRY``.
     epochs, batch_size, lr_head, lr_backbone, weight_decay, unfreeze, patience, augment : optional
@@ -109,7 +112,7 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
     classes_ : ndarray of shape (n_classes,)
         Classes in the dtype of `y`, sorted.
     n_features_in_ : int
-        1: an image or a text is one feature, whatever its size.
+        1: an image, a text or a clip is one feature, whatever its size.
     n_iter_ : int
         Epochs of the last fit.
     best_epoch_ : int
@@ -236,12 +239,13 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
         self.verbose = verbose
 
     def fit(self, X: Any, y: Any) -> FineTunedClassifier:
-        """Train on labelled images or texts.
+        """Train on labelled images, texts or clips.
 
         Parameters
         ----------
         X : sequence of shape (n_inputs,)
-            Anything that `featx.data.inputs_of` takes; strings are texts for a network of texts, else paths.
+            Anything that `featx.data.inputs_of` takes; strings are texts for a network of texts, else paths;
+            clips in memory are pairs of samples and their rate.
         y : array-like of shape (n_inputs,)
             Strings, whole numbers or booleans, of at least two classes.
 
@@ -254,7 +258,7 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
         InputError
             A parameter or `y` cannot be used; the message names it.
         SourceError
-            An image or a text cannot be read.
+            An image, a text or a clip cannot be read.
         ModelMismatch
             With `warm_start`: the backbone is not that of the last fit.
         """
@@ -358,7 +362,7 @@ class FineTunedClassifier(NetworkHolder, ClassifierMixin, BaseEstimator):
         return tuned.logits(rows.embeddings)
 
     def _inputs(self, X: Any, backbone: Any) -> Sequence[Any]:
-        """Return the sources of images or texts in any form."""
+        """Return the sources of inputs in any form."""
         return inputs_of(X, backbone.kind)
 
     def _backbone(self) -> Any:

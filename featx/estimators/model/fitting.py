@@ -10,6 +10,7 @@ import sklearn
 from featx.data.splits import validation_part
 from featx.estimators.model.model import Model
 from featx.estimators.model.training_set import TrainingSet
+from featx.estimators.model.windows import SECONDS
 from featx.methods.abstention import UnsureRule, fit_confidence, fit_familiarity
 from featx.methods.ensembles import BlockEnsemble, blend_weights
 from featx.methods.probes import fit_best, fit_probe, held_out_probabilities
@@ -180,4 +181,6 @@ def _info(
         "seed": seed,
         "featx": __version__,
         "scikit-learn": sklearn.__version__,
-    } | ({"notes": rows.notes} if rows.notes else {})
+        **({} if rows.seconds is None else {SECONDS: rows.seconds}),
+        **({"notes": rows.notes} if rows.notes else {}),
+    }

@@ -1,4 +1,4 @@
-"""Read what a model is to classify: images or texts, as it was trained on."""
+"""Read what a model is to classify: inputs of the kind that it was trained on."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ from typing import Any
 
 from featx.data import Dataset, from_arrays, load_dataset
 from featx.errors import InputError
+from featx.estimators.model.rows import is_sampled
 from featx.inputs import Source
 from featx.inputs.text import LazyText, StringText
 from featx.options import require_no_effect
 
 
 def read_inputs(data: Any, kind: str, text: str | None, on_error: str) -> Dataset:
-    """Return the images or texts of a collection, for a model of that kind; labels are ignored.
+    """Return the inputs of a collection, for a model of that kind; labels are ignored.
 
     Parameters
     ----------
     data : anything that `featx.load_dataset` takes
         With kind ``"text"`` each string of a list, an array or a column is a text, whatever it looks like.
-    kind : {"image", "text"}
+        With ``"clip"``, also one pair of samples and their rate.
+    kind : {"image", "text", "clip"}
     text : str or None
         The column of texts of a table.
     on_error : {"raise", "skip"}
@@ -34,8 +36,10 @@ def read_inputs(data: Any, kind: str, text: str | None, on_error: str) -> Datase
     """
     if kind != "text":
         require_no_effect("text", text, None, f"the model takes {kind}s")
-    if kind == "text" and text is None and _is_plain(data):
-        dataset = from_arrays(data, kind=kind, on_error=on_error, name="texts")
+    if kind == "clip" and is_sampled(data):
+        data = [data]
+    if kind != "image" and text is None and _is_plain(data):
+        dataset = from_arrays(data, kind=kind, on_error=on_error, name=f"{kind}s")
     else:
         if kind == "text" and isinstance(data, str) and not _is_path(data):
             raise InputError(
@@ -51,7 +55,7 @@ def read_inputs(data: Any, kind: str, text: str | None, on_error: str) -> Datase
 
 
 def text_of(source: Source) -> str | None:
-    """Return the text of a source that no file holds; None for images and files of texts."""
+    """Return the text of a source that no file holds; None for anything else."""
     if isinstance(source, StringText):
         return source.text
     return source.read().text if isinstance(source, LazyText) else None

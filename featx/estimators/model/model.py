@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -28,7 +28,7 @@ _ROWS_GIVEN = "embeddings are given, and no network runs"
 
 @dataclass
 class Model(Shown):
-    """Classify images or texts with a fitted classifier and the backbones that it was trained on.
+    """Classify inputs with a fitted classifier and the backbones that it was trained on.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ class Model(Shown):
 
     @property
     def kind(self) -> str:
-        """The kind of input that it classifies, such as ``"image"`` or ``"text"``."""
+        """The kind of input that it classifies: ``"image"``, ``"text"`` or ``"clip"``."""
         return kind_of((self.members or (self,))[0].space.get("preprocessing"))
 
     @property
@@ -105,13 +105,14 @@ class Model(Shown):
         trust_code: bool = False,
         **options: Unpack[PredictOptions],
     ) -> list[Prediction]:
-        """Predict labels and probabilities of images, or of texts with a model of texts.
+        """Predict labels and probabilities of inputs of the kind that the model was trained on.
 
         Parameters
         ----------
         images : anything that `featx.load_dataset` takes
-            Images or texts, as the model was trained on; their labels are ignored. To a model of texts each
-            string of a list, an array or a column is a text; to one of images it is a path.
+            Images, texts or clips, as the model was trained on; their labels are ignored. To a model of texts
+            each string of a list, an array or a column is a text; to others it is a path. Clips in memory are
+            pairs of samples and their rate.
         weights : path, optional
             Where the backbone's checkpoint is now, for a model that was trained with a local checkpoint; of a
             network ``hf:FOLDER``, where the folder is now.
@@ -137,30 +138,71 @@ class Model(Shown):
         ModelMismatch
             A backbone installed here gives other embeddings than the model was trained on.
         InputError
-            `images` are embeddings, or texts where the model takes images, or the other way round. Or the
-            model was trained on a network of your own, and loaded without it.
+            `images` are embeddings, or of another kind than the model takes. Or the model was trained on a
+            network of your own, and loaded without it.
+
+        See Also
+        --------
+        predict_windows : Several predictions for each recording.
         """
-        if isinstance(images, Features):
-            raise InputError(
-                f"these are embeddings, and predict takes {self.kind}s; predict_proba takes both"
-            )
-        dataset, rows = self._embed(images, options, weights, trust_code)
-        probabilities = self._probabilities(rows.embeddings)
-        inputs, rule = dataset.inputs, self.unsure
-        reasons = (
-            [""] * len(rows.kept) if rule is None else rule.reasons(rows.embeddings, probabilities, self.kind)
-        )
+        dataset, run = self._read(images, options)
         return [
-            Prediction(
-                id=inputs[i].id,
-                label=self.classes[row.argmax()],
-                probability=float(row.max()),
-                probabilities=dict(zip(self.classes, map(float, row), strict=True)),
-                unsure=None if rule is None else bool(reason),
-                reason=reason,
-                text=text_of(inputs[i]),
-            )
-            for i, row, reason in zip(rows.kept, probabilities, reasons, strict=True)
+            replace(answer, id=one.id, text=text_of(one))
+            for one, answer in self._answers(dataset, run, weights, trust_code)
+        ]
+
+    @checked(clips="data")
+    def predict_windows(
+        self,
+        clips: Any,
+        *,
+        window: float | None = None,
+        hop: float | None = None,
+        weights: Any = None,
+        trust_code: bool = False,
+        **options: Unpack[PredictOptions],
+    ) -> list[Prediction]:
+        """Predict a label for each window of recordings: what is heard when.
+
+        A window gets the prediction that the same audio would get as a clip of its own, cut out beforehand.
+
+        Parameters
+        ----------
+        clips : anything that `featx.load_dataset` takes
+            Recordings of any length, as for `predict`.
+        window : float, optional
+            Seconds of a window; default: what the network takes at a time, if the training clips were at
+            least half as long. A model of shorter clips needs it, such as the length of such a clip.
+        hop : float, optional
+            Seconds from the start of one window to that of the next; default: `window` where that is given,
+            else the hop of the training. The last window of a recording ends with it.
+        weights, trust_code, **options
+            As for `predict`.
+
+        Returns
+        -------
+        list of Prediction
+            For each recording in order, one for each window, with its `start` and `end`. A recording that is
+            no longer than a window has one.
+
+        Raises
+        ------
+        InputError
+            The model takes no clips, or `window` is needed; and as for `predict`.
+        ModelMismatch
+            As for `predict`.
+        """
+        from featx.estimators.model.windows import choose_windows, take_apart
+        from featx.terminal import tell
+
+        chosen = choose_windows(self, window, hop)
+        dataset, run = self._read(clips, options)
+        if run.verbose:
+            tell(str(chosen))
+        dataset = take_apart(dataset, chosen, run.on_error)
+        return [
+            replace(answer, id=one.recording.source.id, start=one.segment.start, end=one.end)
+            for one, answer in self._answers(dataset, run, weights, trust_code)
         ]
 
     @checked(images="data")
@@ -172,13 +214,12 @@ class Model(Shown):
         trust_code: bool = False,
         **options: Unpack[PredictOptions],
     ) -> np.ndarray:
-        """Return the probabilities of images or texts, or of embeddings of this model's backbone.
+        """Return the probabilities of inputs, or of embeddings of this model's backbone.
 
         Parameters
         ----------
         images : images, Features or array-like of float of shape (n, d)
-            Embeddings are `Features`, and floats in two axes. Everything else is images or texts, as for
-            `predict`.
+            Embeddings are `Features`, and floats in two axes. Everything else is inputs, as for `predict`.
         weights, trust_code, **options
             As for `predict`; not with embeddings.
 
@@ -198,7 +239,7 @@ class Model(Shown):
         """
         rows = rows_in(images)
         if rows is None:
-            found = self._embed(images, options, weights, trust_code)[1]
+            found = self._embed(*self._read(images, options), weights, trust_code)
             return self._probabilities(found.embeddings)
         for name, value in {"weights": weights, "trust_code": trust_code, **options}.items():
             require_no_effect(name, value, None if name == "weights" else OPTIONS[name].default, _ROWS_GIVEN)
@@ -206,15 +247,42 @@ class Model(Shown):
             check_same_space(images, self.space, "the model")
         return self._probabilities(rows)
 
-    def _embed(
-        self, images: Any, options: PredictOptions, weights: Any, trust_code: bool
-    ) -> tuple[Dataset, ModelRows]:
-        """Return the dataset of images or texts, and their rows; note failures and times."""
+    def _read(self, inputs: Any, options: PredictOptions) -> tuple[Dataset, Run]:
+        """Return the dataset of what is to be predicted, and the options of the run."""
+        if isinstance(inputs, Features):
+            raise InputError(
+                f"these are embeddings, and predict takes {self.kind}s; predict_proba takes both"
+            )
         run = Run.of(options)
-        dataset = read_inputs(images, self.kind, options.get("text"), run.on_error)
+        return read_inputs(inputs, self.kind, options.get("text"), run.on_error), run
+
+    def _embed(self, dataset: Dataset, run: Run, weights: Any, trust_code: bool) -> ModelRows:
+        """Return the rows of a dataset; note failures and times."""
         rows = embed_for_model(self, dataset, run, weights=weights, trust_code=trust_code)
         self.failures, self.extraction = rows.failures, rows.profile
-        return dataset, rows
+        return rows
+
+    def _answers(
+        self, dataset: Dataset, run: Run, weights: Any, trust_code: bool
+    ) -> Iterator[tuple[Any, Prediction]]:
+        """Yield each input that could be read, with its prediction, which has no id yet."""
+        rows = self._embed(dataset, run, weights, trust_code)
+        probabilities, rule = self._probabilities(rows.embeddings), self.unsure
+        reasons = (
+            [""] * len(rows.kept) if rule is None else rule.reasons(rows.embeddings, probabilities, self.kind)
+        )
+        for i, row, reason in zip(rows.kept, probabilities, reasons, strict=True):
+            yield (
+                dataset.inputs[i],
+                Prediction(
+                    id="",
+                    label=self.classes[row.argmax()],
+                    probability=float(row.max()),
+                    probabilities=dict(zip(self.classes, map(float, row), strict=True)),
+                    unsure=None if rule is None else bool(reason),
+                    reason=reason,
+                ),
+            )
 
     def _probabilities(self, rows: np.ndarray) -> np.ndarray:
         if not len(rows):

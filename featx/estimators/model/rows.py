@@ -1,4 +1,4 @@
-"""Tell embeddings from images in what a user gives a model."""
+"""Tell embeddings from inputs in what a user gives a model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from featx.errors import InputError, ModelMismatch, as_one_error
 
 
 def rows_in(data: Any) -> np.ndarray | None:
-    """Return embeddings (n, d), or None where `data` are images.
+    """Return embeddings (n, d), or None where `data` are inputs.
 
     Embeddings are `Features`, and everything with two axes whose values are floats: an array, a tensor, a
     data frame, a list of rows. A single grey image of floats is given in a list.
@@ -26,14 +26,26 @@ def rows_in(data: Any) -> np.ndarray | None:
             isinstance(row, (list, tuple, np.ndarray)) or _is_tensor(row) for row in data
         ):
             return None
+        if is_sampled(data) or any(map(is_sampled, data)):
+            return None
         if any(np.ndim(row) != 1 for row in data):
             return None
         data = [array_of(row) if _is_tensor(row) else row for row in data]
     elif not hasattr(data, "__array__") or hasattr(data, "getbands"):
         return None
-    with as_one_error(lambda reason: InputError(f"expected images, or embeddings of one length ({reason})")):
+    with as_one_error(lambda reason: InputError(f"expected inputs, or embeddings of one length ({reason})")):
         array = array_of(data)
     return array if array.ndim == 2 and array.dtype.kind == "f" else None
+
+
+def is_sampled(value: Any) -> bool:
+    """Whether a value is a clip in memory: a pair of samples and their rate."""
+    return (
+        isinstance(value, tuple)
+        and len(value) == 2
+        and isinstance(value[1], (int, float, np.number))
+        and (isinstance(value[0], (list, np.ndarray)) or _is_tensor(value[0]))
+    )
 
 
 def _is_tensor(value: Any) -> bool:

@@ -40,7 +40,9 @@ def write_model(model: Model, path: Path) -> None:
 
 def _version_for(model: Model, of_images: int) -> int:
     """Return the version of the format that describes a model; `of_images` is that of one of images."""
-    return of_images if model.kind == "image" else 4
+    from featx.estimators.model_file.description import SINCE
+
+    return SINCE.get(model.kind, of_images)
 
 
 def _describe_network(model: Model) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

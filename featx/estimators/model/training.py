@@ -27,10 +27,10 @@ def train(
     sure: float | None = 0.95,
     **options: Unpack[ColumnOptions],
 ) -> Model:
-    """Train one classifier on every labelled image or text of `data`, to predict with and to save.
+    """Train one classifier on every labelled image, text or clip of `data`, to predict with and to save.
 
-    Whatever `featx.compare` recommends can be trained, under its name in the results. Images and texts of a
-    ``test`` split are left out, so that they can measure the accuracy.
+    Whatever `featx.compare` recommends can be trained, under its name in the results. Inputs of a ``test``
+    split are left out, so that they can measure the accuracy.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def train(
     ------
     InputError
         The classifier does not go with the data, the backbones or `epochs`; the network has no gradients.
-    UnknownName, DatasetError, WeightsError, ImageError, TextError, CacheError
+    UnknownName, DatasetError, WeightsError, ImageError, TextError, AudioError, CacheError
         See `featx.errors`.
 
     Notes
@@ -98,17 +98,17 @@ def train(
     network, reading, run = Network.of(options), Reading.of(options), Run.of(options)
     if run.precision == "int8":
         raise InputError(
-            "precision 'int8' depends on the images or texts that it was calibrated on, and a model meets "
-            "others; train with 'bf16' or 'fp32'"
+            "precision 'int8' depends on the inputs that it was calibrated on, and a model meets others; "
+            "train with 'bf16' or 'fp32'"
         )
     if given:
         if trains_network:
             raise InputError(
-                f"classifier {name!r} trains the network on the images or texts, and features hold only what "
-                "the network made of them; give their folder or table"
+                f"classifier {name!r} trains the network on the inputs themselves, and features hold only "
+                "what the network made of them; give their folder or table"
             )
         if labels is not None:
-            raise InputError("labels: features bring their own; give labels only with images or texts")
+            raise InputError("labels: features bring their own; give labels only with inputs")
         chosen = backbones[0] if len(backbones) == 1 else backbones
         rows = gather_features(given, chosen, network=network, reading=reading, run=run)
     else:

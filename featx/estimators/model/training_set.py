@@ -1,4 +1,4 @@
-"""Gather labelled rows to train on: of images or texts through one or several backbones, or of features."""
+"""Gather labelled rows to train on: of inputs through one or several backbones, or of features."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from featx.data.features import Features, check_rows
 from featx.data.rows import has_rows, take_features
 from featx.data.splits import Split
 from featx.errors import DatasetError, InputError
+from featx.estimators.model.windows import usual_seconds
 from featx.extraction import backbone_of, extract_features, network_embedder
 from featx.extraction.matching import OWN_MODULE, backbone_arguments
 from featx.options import DEFAULT_RUN, Network, Reading, Run, require_no_network
@@ -29,11 +30,13 @@ class TrainingSet:
     nets : list of Backbone
         The backbones; empty where the rows come from features.
     images : sequence of Source, or None
-        The images, where the rows do not come from features.
+        The inputs, where the rows do not come from features.
     places : list of str
         Where each of `sets` comes from, for messages.
     notes : list of str
         Remarks on the rows.
+    seconds : float or None
+        Median length of the clips, where the inputs are clips that were read.
     """
 
     sets: list[Features]
@@ -41,6 +44,7 @@ class TrainingSet:
     images: Sequence[Any] | None
     places: list[str]
     notes: list[str] = field(default_factory=list)
+    seconds: float | None = None
 
     @property
     def first(self) -> Features:
@@ -59,7 +63,7 @@ class TrainingSet:
 
     @property
     def split(self) -> Split:
-        """All images as training images, those of a split ``val`` as validation images."""
+        """All inputs as training inputs, those of a split ``val`` as validation inputs."""
         val = None if self.first.splits is None else np.flatnonzero(self.first.splits == "val")
         given = val if val is not None and len(val) else None
         return Split(np.arange(len(self.first)), np.array([], np.int64), given)
@@ -94,7 +98,7 @@ def gather_images(
     seed: int,
     mode: str | None = None,
 ) -> TrainingSet:
-    """Embed the labelled images or texts of a collection with each backbone.
+    """Embed the labelled inputs of a collection with each backbone.
 
     With `mode`, one of fine-tuning, a backbone without gradients is refused before any input goes through it.
     """
@@ -115,7 +119,9 @@ def gather_images(
         dataset = _keep_read(dataset, sets[0])
         require_labelled(dataset)
     notes = [note for one in sets for note in check_rows(one.embeddings, one.ids, dataset.name, one.kind)]
-    return TrainingSet(sets, nets, dataset.inputs, [dataset.name] * len(sets), list(dict.fromkeys(notes)))
+    seconds = usual_seconds(dataset.inputs) if dataset.kind == "clip" else None
+    names = [dataset.name] * len(sets)
+    return TrainingSet(sets, nets, dataset.inputs, names, list(dict.fromkeys(notes)), seconds)
 
 
 def _keep_read(dataset: Dataset, features: Features) -> Dataset:

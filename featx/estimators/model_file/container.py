@@ -32,10 +32,10 @@ __all__ = ["FILES", "FORMAT", "FORMAT_VERSION", "NETWORK", "read_model_file", "w
 
 FORMAT = "featx model"
 #: Version 2 has a probe on the rows of one backbone; version 3 also trained heads, values of fine-tuned
-#: networks, ensembles, and the rule for unsure answers; version 4 also networks of texts. A file has the
-#: lowest version that describes it.
-FORMAT_VERSION = 4
-_VERSIONS = (2, 3, FORMAT_VERSION)
+#: networks, ensembles, and the rule for unsure answers; version 4 also networks of texts; version 5 also
+#: networks of clips. A file has the lowest version that describes it.
+FORMAT_VERSION = 5
+_VERSIONS = (2, 3, 4, FORMAT_VERSION)
 #: Beginning of the names of a network's tensors.
 NETWORK = "network."
 #: Beginning of the names of a network's files, as bytes.

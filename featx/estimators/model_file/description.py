@@ -9,13 +9,15 @@ from featx.errors import InputError, ModelMismatch
 from featx.inputs.preparations import check_settings
 from featx.kinds import kind_of
 
-__all__ = ["check_description"]
+__all__ = ["SINCE", "check_description"]
 
 _FIELDS = {"format", "format_version", "classes", "info"}
 #: The fields of a network and the classifier on its rows.
 _OF_NETWORK = {"space", "backbone", "classifier"}
 _ARGUMENTS = {"name": str, "layer": str, "pooling": str, "preprocessing": dict, "seed": int}
 _MOST_MEMBERS = 100
+#: The first version of the format with networks of a kind of input; images are in all of them.
+SINCE = {"text": 4, "clip": 5}
 
 
 def check_description(meta: dict[str, Any]) -> tuple[str, ...]:
@@ -47,8 +49,9 @@ def check_description(meta: dict[str, Any]) -> tuple[str, ...]:
     kinds = {_kind(part) for part in (meta["members"] if several else [meta])}
     if len(kinds) > 1:
         raise InputError("members of model.json take inputs of several kinds")
-    if meta["format_version"] < 4 and kinds != {"image"}:
-        raise InputError("its network takes texts, and no file before format 4 has one")
+    (kind,) = kinds
+    if meta["format_version"] < SINCE.get(kind, 0):
+        raise InputError(f"its network takes {kind}s, and no file before format {SINCE[kind]} has one")
     _check_info(meta["info"])
     return _check_class_names(meta["classes"])
 

@@ -1,6 +1,7 @@
 """Audio as a kind of input: where clips come from, how they are decoded and prepared for a network."""
 
 from featx.inputs.audio.decode import decode
+from featx.inputs.audio.fingerprint import clip_content, clip_hash
 from featx.inputs.audio.front_ends import FrontEnd, Waveform
 from featx.inputs.audio.preparation import PADDING, AudioPreparation
 from featx.inputs.audio.source import (
@@ -32,6 +33,8 @@ __all__ = [
     "Segment",
     "Waveform",
     "as_source",
+    "clip_content",
+    "clip_hash",
     "decode",
     "is_audio_file",
 ]

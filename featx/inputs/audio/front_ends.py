@@ -7,11 +7,15 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+#: Settings of front ends that `preprocessing` may change where no network states them.
+DESCRIBING = ("features", "rate", "bands", "scale", "fill", "margin", "shortest", "axes")
+
 
 class FrontEnd(Protocol):
     """Turns samples into what a network takes; any thread may call it, and it can be pickled.
 
-    Shorter windows than `shortest` are extended by silence to that length.
+    Shorter windows than `shortest` are extended by silence to that length. One that is described by a user,
+    and not by a network, also has `settings`: what `preprocessing` may change, names of `DESCRIBING`.
     """
 
     @property

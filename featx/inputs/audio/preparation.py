@@ -17,7 +17,7 @@ from featx.errors import AudioError, InputError
 from featx.inputs import DURATION, SILENT
 from featx.inputs.audio import reference_clips
 from featx.inputs.audio.decode import decode
-from featx.inputs.audio.front_ends import FrontEnd
+from featx.inputs.audio.front_ends import DESCRIBING, FrontEnd
 from featx.inputs.audio.resample import resample
 from featx.inputs.audio.source import ClipContent
 from featx.inputs.audio.windows import spread_starts, window_starts
@@ -123,13 +123,14 @@ class AudioPreparation:
         return {"kind": self.kind, "front_end": self.front_end.identity, **self.to_dict()}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings as plain JSON data; the front end belongs to the network."""
+        """Return the settings as plain JSON data, with those of a front end that may be changed."""
         return {
             "window": self.window,
             "hop": self.hop,
             "join": self.join_by,
             "pad": self.pad,
             "silence": self.silence,
+            **_settings_of(self.front_end),
         }
 
     @classmethod
@@ -139,13 +140,20 @@ class AudioPreparation:
 
     def changed(self, settings: Mapping[str, Any]) -> AudioPreparation:
         """Return the same preparation with other settings; `InputError` names one that there is not."""
-        known = self.to_dict()
-        wrong = [name for name in settings if name not in known]
+        known, of_front_end = self.to_dict(), _settings_of(self.front_end)
+        given = dict(settings)
+        if self.front_end is None:  # only what does not depend on it is checked
+            given = {name: value for name, value in given.items() if name not in DESCRIBING}
+        wrong = [name for name in given if name not in known]
         if wrong:
             raise InputError(
                 f"preprocessing: unknown setting {wrong[0]!r} of clips; expected {', '.join(known)}"
             )
-        return replace(self, **{"join_by" if name == "join" else name: v for name, v in settings.items()})
+        front = {name: given.pop(name) for name in of_front_end if name in given}
+        changed = {"join_by" if name == "join" else name: value for name, value in given.items()}
+        if front:
+            changed["front_end"] = self.front_end.changed(front)  # type: ignore[attr-defined]
+        return replace(self, **changed)
 
     def joined_dim(self, dim: int) -> int:
         """Return the length of a joined row, of windows whose rows have `dim` values."""
@@ -201,6 +209,8 @@ class AudioPreparation:
 
     def transform(self, samples: np.ndarray) -> np.ndarray:
         """Return the windows of samples at the network's rate, float32 (windows, positions[, bands])."""
+        margin = round(getattr(self.front_end, "margin", 0.0) * self.front_end.rate)
+        samples = np.pad(samples, margin) if margin else samples
         length = self._length(min(len(samples), self.samples))
         starts = self.starts(len(samples)).tolist()
         return np.stack([self.front_end.compute(samples[at : at + self.samples], length) for at in starts])
@@ -239,10 +249,19 @@ class AudioPreparation:
     def reference_batch(self, count: int) -> np.ndarray:
         """Return windows of `featx.inputs.audio.reference_clips`, one of each clip, of different lengths."""
         clips = reference_clips.reference_clips(count, self.front_end.rate, self.window)
+        if not self.masks:  # windows of one length share a batch
+            shortest = max(min(map(len, clips)), self.front_end.shortest)
+            clips = [np.resize(clip, shortest) for clip in clips]
         return self.collate([self.transform(clip[: self.samples])[0] for clip in clips])
 
     def share_memory(self, processes: int, alone: Callable[[], AbstractContextManager]) -> None:
         """Do nothing: clips are small beside the memory of a machine."""
+
+
+def _settings_of(front_end: Any) -> dict[str, Any]:
+    """Return what `preprocessing` may change of a front end; nothing where a network states it."""
+    settings: dict[str, Any] = getattr(front_end, "settings", {})
+    return settings
 
 
 def _without_padding(window: np.ndarray) -> np.ndarray:

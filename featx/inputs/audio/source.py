@@ -101,7 +101,7 @@ class ClipContent:
     def of_bytes(cls, data: bytes, id: str, segment: Segment = WHOLE) -> ClipContent:
         """Return the content of an encoded file, or of a segment of it."""
         segment.check(id)
-        return cls(_with_segment(digest_bytes(data), segment), id, data, None, segment)
+        return cls(digest_of_segment(digest_bytes(data), segment), id, data, None, segment)
 
     @classmethod
     def of_samples(cls, samples: Any, rate: Any, id: str, segment: Segment = WHOLE) -> ClipContent:
@@ -109,10 +109,11 @@ class ClipContent:
         values = check_samples(samples, rate, id)
         segment.check(id)
         digest = digest_bytes(digest_array(values) + f"@{int(rate)}".encode())
-        return cls(_with_segment(digest, segment), id, values, int(rate), segment)
+        return cls(digest_of_segment(digest, segment), id, values, int(rate), segment)
 
 
-def _with_segment(digest: bytes, segment: Segment) -> bytes:
+def digest_of_segment(digest: bytes, segment: Segment) -> bytes:
+    """Return the digest of a segment of a recording, from that of the whole."""
     return digest if segment.is_whole else digest_bytes(digest + segment.key.encode())
 
 
@@ -167,7 +168,7 @@ class FileClip:
             with contextlib.suppress(OSError):  # it is named below
                 digest = digest_of(key) if key is not None else None
                 if key is not None and digest is not None:
-                    digest = _with_segment(digest, self.segment)
+                    digest = digest_of_segment(digest, self.segment)
                     return ClipContent(digest, self.id, Recording(key), None, self.segment)
         data = read_source_file(self.path, self.id, AudioError, MAX_FILE_BYTES)
         return ClipContent.of_bytes(data, self.id, self.segment)

@@ -74,7 +74,7 @@ def compare(
     ----------
     data, labels
         As in `featx.extract`; also the path of a features file or a `Features`: the probes are then compared
-        without the images or texts, and there is neither a reference that works on these (raw pixels, TF-IDF)
+        without the inputs, and there is neither a reference that works on these (raw pixels, TF-IDF)
         nor a fine-tuned baseline.
     backbones : str, torch.nn.Module, Backbone or sequence of them, default=("auto",)
         One or several backbones: names, networks of your own, or what `featx.load_backbone` returned. Options
@@ -121,7 +121,7 @@ def compare(
         Options of the network, of reading and of the run, as in `featx.extract`. A GPU that `device` names
         also computes the large products of the probes; with ``"auto"`` they are computed on the CPU. What
         `checks` finds is kept beside the cache, so that the next study of the same data finds it again.
-        Without the checks, copies of a picture or text count as different ones, and the result says so.
+        Without the checks, copies of a picture, text or clip count as different ones, and the result says so.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Compare anomaly detectors on frozen features of labelled images or texts."""
+"""Compare anomaly detectors on frozen features of labelled images, texts or clips."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def compare_detectors(
     n_boot: int = 1000,
     **options: Unpack[ColumnOptions],
 ) -> AnomalyComparison:
-    """Compare anomaly detectors on images or texts whose classes say what is normal.
+    """Compare anomaly detectors on images, texts or clips whose classes say what is normal.
 
     Parameters
     ----------

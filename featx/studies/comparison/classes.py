@@ -18,6 +18,7 @@ from featx.results import (
     advise,
     column_names,
     confusion_of,
+    recommended,
 )
 from featx.studies.comparison.data_checks import (
     FEW_GROUPS,
@@ -35,6 +36,12 @@ from featx.studies.comparison.evaluate import (
     method_result,
     note_earlier_runs,
     note_unused_share,
+)
+from featx.studies.comparison.group_effect import (
+    advise_on_groups,
+    describe_shared_groups,
+    measure_group_effect,
+    note_shared_groups,
 )
 from featx.studies.comparison.input_rows import MISSING
 from featx.studies.comparison.paired_tests import MethodTests, compare_methods
@@ -86,7 +93,11 @@ def compare_classes(data: StudyData, options: TaskOptions) -> Comparison:
 
     repeats = repeat_over_splits((split, methods), again, options.all_seeds, "top1", options.verbose)
     per_class = _count_groups(data, split)
+    shared = describe_shared_groups(data, split)
+    pick = recommended(methods, tests.fine_tuning)
+    group_effect = measure_group_effect(data, first, methods, pick, units, options)
     warnings = warnings_of(checks) if options.checks else [unchecked(data.kind)]
+    warnings += note_shared_groups(shared, data.first.groups is not None)
     if per_class is not None:
         few = min(per_class) < FEW_GROUPS
         (warnings if few else checks["notes"]).append(
@@ -112,7 +123,15 @@ def compare_classes(data: StudyData, options: TaskOptions) -> Comparison:
     result = Comparison(
         dataset=describe_classes(data, split) | ({"task": data.task.name} if data.several else {}),
         methods=methods,
-        advice=" ".join([advice, *([] if ensemble is None else [advise_on_ensemble(ensemble)])]),
+        advice=" ".join(
+            [
+                advice,
+                *([] if group_effect is None else [advise_on_groups(group_effect, data.kind)]),
+                *([] if ensemble is None else [advise_on_ensemble(ensemble)]),
+            ]
+        ),
+        shared_groups=shared,
+        group_effect=group_effect,
         ensemble=ensemble,
         fine_tuning=tests.fine_tuning,
         selection=tests.selection,

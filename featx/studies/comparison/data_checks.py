@@ -39,11 +39,15 @@ SHOWN = 8
 
 
 # What may tell groups apart.
-_SUCH_AS = {"image": "such as the camera or the background", "text": "such as the author or the subject"}
+_SUCH_AS = {
+    "image": "such as the camera or the background",
+    "text": "such as the author or the subject",
+    "clip": "such as the speaker or the microphone",
+}
 
 
 class _Inputs(NamedTuple):
-    """The images or texts of a task of classes, and their split."""
+    """The inputs of a task of classes, and their split."""
 
     ids: Sequence[str]
     y: np.ndarray

@@ -45,7 +45,7 @@ def compare_domains(
     n_boot: int = 1000,
     **options: Unpack[StudyOptions],
 ) -> DomainComparison:
-    """Train on the labelled images or texts of one domain and test on another one.
+    """Train on the labelled images, texts or clips of one domain and test on another one.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def compare_domains(
     DatasetError
         No labels, a class of the target that the source lacks, nothing to train or test on.
     InputError
-        The two are embeddings of different spaces, or images and texts.
+        The two are embeddings of different spaces, or inputs of two kinds.
     UnknownName, WeightsError, ImageError, TextError, CacheError
         See `featx.errors`.
 

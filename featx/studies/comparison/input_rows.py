@@ -15,7 +15,11 @@ from featx.options import Run
 from featx.studies.evaluation.text_rows import TextRows
 
 #: What a study of features says of the references that it lacks.
-MISSING = {"image": "no raw-pixel reference", "text": "no TF-IDF reference"}
+MISSING = {
+    "image": "no raw-pixel reference",
+    "text": "no TF-IDF reference",
+    "clip": "no filter-bank reference",
+}
 
 
 def rows_of_inputs(dataset: Dataset, run: Run) -> dict[str, Any]:
@@ -31,4 +35,12 @@ def _read(dataset: Dataset, run: Run) -> dict[str, Any]:
     return {"tfidf": TextRows(dataset.inputs)}
 
 
-_ROWS_OF: dict[str, Callable[[Dataset, Run], dict[str, Any]]] = {"image": _shrink, "text": _read}
+def _none(dataset: Dataset, run: Run) -> dict[str, Any]:
+    return {}
+
+
+_ROWS_OF: dict[str, Callable[[Dataset, Run], dict[str, Any]]] = {
+    "image": _shrink,
+    "text": _read,
+    "clip": _none,
+}

@@ -26,6 +26,7 @@ from featx.studies.comparison.evaluate import (
     note_earlier_runs,
     note_unused_share,
 )
+from featx.studies.comparison.group_effect import describe_shared_groups, note_shared_groups
 from featx.studies.comparison.input_rows import MISSING
 from featx.studies.comparison.paired_tests import compare_methods
 from featx.studies.comparison.repeats import repeat_over_splits
@@ -86,7 +87,12 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
         return other.split, _score_methods(data, other, None, 0, seed)[0]
 
     repeats = repeat_over_splits((split, methods), again, options.all_seeds, "mae", options.verbose)
-    warnings = [NO_FINE_TUNING, *note_unused_share(split, options.test_size)]
+    shared = describe_shared_groups(data, split)
+    warnings = [
+        NO_FINE_TUNING,
+        *note_shared_groups(shared, data.first.groups is not None),
+        *note_unused_share(split, options.test_size),
+    ]
     if not options.checks:
         warnings.append(unchecked(data.kind))
     elif copies is None:
@@ -120,6 +126,7 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
         seed=options.seed,
         repeats=repeats,
         selection=tests.selection,
+        shared_groups=shared,
         units=described,
         warnings=warnings,
         truth=truth.tolist(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from featx.inputs.samples import Sample
 from featx.results import NOT_STORED, ComparisonResult, RegressionResult
 from featx.studies.output import Reported
 
@@ -14,11 +15,11 @@ class Comparison(Reported, ComparisonResult):
 
     Attributes
     ----------
-    samples : dict of str to bytes or str
-        What the report shows of inputs, by id: the JPEG of an image, or a text.
+    samples : dict of str to Sample
+        What the report shows of inputs, by id (see `featx.inputs.samples`).
     """
 
-    samples: dict[str, bytes | str] = field(default_factory=dict, metadata=NOT_STORED)
+    samples: dict[str, Sample] = field(default_factory=dict, metadata=NOT_STORED)
 
     @property
     def thumbnails(self) -> dict[str, bytes]:
@@ -30,4 +31,4 @@ class Comparison(Reported, ComparisonResult):
 class RegressionComparison(Reported, RegressionResult):
     """A comparison of regressors that can be saved; `samples` as in `Comparison`."""
 
-    samples: dict[str, bytes | str] = field(default_factory=dict, metadata=NOT_STORED)
+    samples: dict[str, Sample] = field(default_factory=dict, metadata=NOT_STORED)

@@ -1,4 +1,4 @@
-"""Score images or texts with an anomaly detector fitted on normal ones; none of them needs a label."""
+"""Score images, texts or clips with an anomaly detector fitted on normal ones; none of them needs a label."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 from featx.analysis.neighbours import nearest
 from featx.data import Dataset
 from featx.data.features import Features, check_rows
+from featx.inputs.samples import Sample
 from featx.metrics import flagged_by_chance
 from featx.options import Network, Reading, Run, StudyOptions, checked
 from featx.results import NOT_STORED, ScoresResult
@@ -37,12 +38,12 @@ class ScoredImages(Reported, ScoresResult):
     ----------
     failures : list of Failure
         Images that could not be read.
-    samples : dict of (str, str) to bytes or str
-        What the report shows of inputs, by ``"normal"`` or ``"new"`` and id: the JPEG of an image, or a text.
+    samples : dict of (str, str) to Sample
+        What the report shows of inputs, by ``"normal"`` or ``"new"`` and id: see `featx.inputs.samples`.
     """
 
     failures: list[Any] = field(default_factory=list, kw_only=True)
-    samples: dict[tuple[str, str], bytes | str] = field(default_factory=dict, metadata=NOT_STORED)
+    samples: dict[tuple[str, str], Sample] = field(default_factory=dict, metadata=NOT_STORED)
 
 
 @checked(normal="data", images="data")
@@ -56,12 +57,12 @@ def find_anomalies(
     seed: int = 0,
     **options: Unpack[StudyOptions],
 ) -> ScoredImages:
-    """Fit a detector on normal images or texts and score others.
+    """Fit a detector on normal images, texts or clips and score others.
 
     Parameters
     ----------
     normal, images : as in `featx.extract`
-        Normal images or texts to train on, all of them (labels and splits are ignored), and those to score,
+        Normal inputs to train on, all of them (labels and splits are ignored), and those to score,
         of the same kind; also features.
     detector : str, default="knn"
         A name of `featx.methods.detectors.DETECTORS`.
@@ -86,7 +87,7 @@ def find_anomalies(
     DatasetError
         Fewer than two normal inputs.
     InputError, UnknownName, WeightsError, ImageError, TextError, CacheError
-        See `featx.errors`; `InputError` also for images and texts.
+        See `featx.errors`; `InputError` also for inputs of two kinds.
     """
     from featx.methods.detectors import get_detector
 
@@ -158,10 +159,10 @@ def _choose_shown(result: ScoredImages, known: Features, rows: np.ndarray) -> li
     ]
 
 
-def _samples(opened: Sequence[Dataset | None], result: ScoredImages) -> dict[tuple[str, str], bytes | str]:
+def _samples(opened: Sequence[Dataset | None], result: ScoredImages) -> dict[tuple[str, str], Sample]:
     normal = {one["normal"] for one in result.shown} | {one["id"] for one in result.doubtful}
     wanted = ((_NORMAL, normal), (_NEW, {one["id"] for one in result.shown}))
-    found: dict[tuple[str, str], bytes | str] = {}
+    found: dict[tuple[str, str], Sample] = {}
     for dataset, (side, ids) in zip(opened, wanted, strict=True):
         if dataset is not None:
             found |= {(side, id): image for id, image in samples_of(dataset, ids).items()}

@@ -97,7 +97,7 @@ def learning_curve(
 ) -> LearningCurve:
     """Measure how accuracy grows with the number of labelled inputs, for several methods on the same draws.
 
-    The test inputs (images or texts) are fixed: those of the data's own split, or of one drawn split. Each of
+    The test inputs are fixed: those of the data's own split, or of one drawn split. Each of
     `seeds` draws puts the other inputs of every class into an order; k shots are the first k of a class. A
     level contains the inputs of all smaller ones, and every method gets the same inputs. A class that has
     fewer than k gives all it has, and the result says so. Raw pixels of images, or TF-IDF of texts, are a

@@ -9,7 +9,7 @@
     [data]
     source = "photos"              # as DATA on the command line; a path is relative to this file
     # similarity: a and b; domains: target_domain; scores, and perhaps anomaly: test
-    # text, label, target, normal, test_size, limit, on_error, split_by ("folder" or "none")
+    # text, label, target, normal, test_size, limit, on_error, group, split_by ("folder", "group" or "none")
 
     [network]
     backbones = ["mobilenet_v2"]   # compare, curve and rank; backbone = "..." for the others

@@ -324,9 +324,9 @@ def edit(path, change):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"inputs": ("x", "z")}, r"takes 2 inputs \(x, z\); expected one, an image"),
-        ({"shape": (1, 1, 28, 28)}, r"its input 'x' \(1, 1, 28, 28\) is not an image"),
-        ({"shape": (1, 3)}, r"its input 'x' \(1, 3\) is not an image"),
+        ({"inputs": ("x", "z")}, r"takes 2 inputs \(x, z\); expected one, an image or audio"),
+        ({"shape": (1, 1, 28, 28)}, r"its input 'x' \(n, 1, 28, 28\) is not an image"),
+        ({"shape": (1, 3)}, r"its input 'x' \(n, 3\) is not an image"),
         ({"dtype": "INT64"}, r"its input 'x' .* is not an image; expected floats or bytes"),
         ({"shape": (8, 3, SIZE, SIZE)}, r"takes 8 images at once"),
     ],

@@ -171,8 +171,8 @@ def test_other_members_and_members_twice_are_refused(path):
 
 
 def test_a_newer_and_an_older_format_are_told(path):
-    rewrite(path, model__json=b'{"format": "featx model", "format_version": 5}')
-    with pytest.raises(ModelMismatch, match="model format 5; this featx reads formats 2, 3 and 4"):
+    rewrite(path, model__json=b'{"format": "featx model", "format_version": 6}')
+    with pytest.raises(ModelMismatch, match="model format 6; this featx reads formats 2, 3, 4 and 5"):
         read_model_file(path)
     rewrite(path, classifier__skops=b"")
     with pytest.raises(ModelMismatch, match="older featx, in a format"):

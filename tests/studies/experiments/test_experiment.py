@@ -119,6 +119,9 @@ def test_all_that_can_be_said_survives_being_written(tmp_path):
             "backbones": ["a", "b"],
             "weights": "MobileNet_V2_Weights.IMAGENET1K_V1",
             "image_size": 64,
+            "window": 2,
+            "hop": 0.5,
+            "join": "concat:3",
         },
         "methods": {"classifiers": "lda", "baseline": ["head"], "epochs": 2, "augment": True},
         "draws": {"shots": [1, "all"], "seeds": 3},
@@ -130,6 +133,7 @@ def test_all_that_can_be_said_survives_being_written(tmp_path):
     assert again.arguments == experiment.arguments
     assert again.output.resolve() == experiment.output.resolve()
     assert experiment.arguments["weights"] == "MobileNet_V2_Weights.IMAGENET1K_V1"
+    assert [experiment.arguments[name] for name in ("window", "hop", "join")] == [2, 0.5, "concat:3"]
     assert experiment.arguments["cache"] == str(tmp_path / "c")
     assert experiment.arguments["baseline"] == "head"
     assert again.data == {"source": "digits"}
@@ -152,6 +156,7 @@ def test_all_that_can_be_said_survives_being_written(tmp_path):
         ('"curve"', '"compare"', r"\[draws\] shots is for kind curve; this is compare"),
         ("[draws]", "[draws", r"e\.toml: not valid TOML"),
         ('"random"', "[1]", r"\[network\] weights must be a text"),
+        ('"random"', '"random"\nwindow = "2 s"', r"\[network\] window must be a number, got '2 s'"),
         ("[experiment]", "run = 3\n[experiment]", r"run must be a table, \[run\], got 3"),
         ('kind = "curve"', "", r"\[experiment\] needs the key 'kind'"),
     ],
