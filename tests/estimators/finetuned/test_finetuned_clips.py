@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
 
 
 def classifier(folder, **options):
-    quick = {"epochs": 4, "lr_backbone": 3e-3, "random_state": 0, "device": "cpu"}
+    quick = {"epochs": 2, "lr_backbone": 1e-3, "random_state": 0, "device": "cpu"}
     return FineTunedClassifier(f"hf:{folder}", **{"mode": "last", **QUICK, **quick, **options})
 
 
@@ -43,7 +43,7 @@ def model(folder):
 
 
 def test_pairs_of_samples_and_rate_are_trained_on_and_classified(model):
-    assert model.score(CLIPS, LABELS) > 0.85
+    assert model.score(CLIPS, LABELS) > 0.7
     np.testing.assert_allclose(model.predict_proba(CLIPS).sum(axis=1), 1)
     assert model.recipe_.optimizer == "adamw"
     assert any("chosen on 4 clips" in note for note in model.notes_)
