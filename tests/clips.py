@@ -119,7 +119,6 @@ WAVEFORM_NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "unispeech-sat": ("UniSpeechSat", {}),
     "data2vec-audio": ("Data2VecAudio", {"num_conv_pos_embeddings": 2, "conv_pos_kernel_size": 5}),
     "sew": ("SEW", {"squeeze_factor": 2}),
-    "sew-d": ("SEWD", {"squeeze_factor": 2, "position_buckets": 16, "share_att_key": True}),
     "wav2vec2-conformer": ("Wav2Vec2Conformer", {"position_embeddings_type": "relative"}),
     "wav2vec2-conformer-rotary": ("Wav2Vec2Conformer", {"position_embeddings_type": "rotary"}),
 }
@@ -133,7 +132,7 @@ def write_wav2vec2(folder: Path, *, seed: int = 0, settings: dict[str, Any] | No
 def write_waveform_network(
     folder: Path, name: str, *, seed: int = 0, settings: dict[str, Any] | None = None
 ) -> Path:
-    """Write a tiny random network of `WAVEFORM_NETWORKS`, with two layers of 32 numbers; return its folder."""
+    """Write a tiny random network of `WAVEFORM_NETWORKS`, two layers of 32 numbers; return its folder."""
     kind, own = WAVEFORM_NETWORKS[name]
     sizes = {
         "hidden_size": 32,
@@ -157,6 +156,93 @@ def write_waveform_network(
         "return_attention_mask": "stable" in name,
     }
     return write_network(folder, f"{kind}Model", config, extractor, seed)
+
+
+def write_ast(folder: Path, *, seed: int = 0) -> Path:
+    """Write a tiny random Audio Spectrogram Transformer with a classifier; return its folder."""
+    config = import_transformers().ASTConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_length=128,
+        num_mel_bins=32,
+        num_labels=3,
+    )
+    extractor = {
+        "feature_extractor_type": "ASTFeatureExtractor",
+        "sampling_rate": RATE,
+        "num_mel_bins": 32,
+        "max_length": 128,
+        "mean": -4.0,
+        "std": 4.5,
+    }
+    return write_network(folder, "ASTForAudioClassification", config, extractor, seed)
+
+
+def write_clap(folder: Path, *, seed: int = 0, fused: bool = False) -> Path:
+    """Write a tiny random CLAP, towers of audio and texts; return its folder."""
+    transformers = import_transformers()
+    audio = {
+        "spec_size": 64,
+        "num_mel_bins": 16,
+        "patch_size": 4,
+        "patch_stride": [4, 4],
+        "window_size": 4,
+        "depths": [1, 1],
+        "num_attention_heads": [2, 2],
+        "patch_embeds_hidden_size": 16,
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "enable_fusion": fused,
+        "enable_patch_fusion": fused,
+        "aff_block_r": 2,
+    }
+    text = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "vocab_size": 32,
+        "max_position_embeddings": 16,
+    }
+    config = transformers.ClapConfig(audio_config=audio, text_config=text, projection_dim=8)
+    extractor = {
+        "feature_extractor_type": "ClapFeatureExtractor",
+        "feature_size": 16,
+        "sampling_rate": RATE,
+        "hop_length": 160,
+        "max_length_s": 2,
+        "fft_window_size": 512,
+        "frequency_min": 50,
+        "frequency_max": 7000,
+        "truncation": "fusion" if fused else "rand_trunc",
+        "padding": "repeatpad",
+    }
+    return write_network(folder, "ClapModel", config, extractor, seed)
+
+
+def write_wav2vec2_bert(folder: Path, *, seed: int = 0, positions: str = "relative_key") -> Path:
+    """Write a tiny random wav2vec2-BERT; return its folder."""
+    config = import_transformers().Wav2Vec2BertConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        feature_projection_input_dim=32,
+        conv_depthwise_kernel_size=7,
+        left_max_position_embeddings=8,
+        right_max_position_embeddings=4,
+        position_embeddings_type=positions,
+    )
+    extractor = {
+        "feature_extractor_type": "SeamlessM4TFeatureExtractor",
+        "feature_size": 16,
+        "num_mel_bins": 16,
+        "sampling_rate": RATE,
+        "stride": 2,
+    }
+    return write_network(folder, "Wav2Vec2BertModel", config, extractor, seed)
 
 
 def write_ctranslate2(folder: Path, whisper: Path, kind: str = "float16") -> Path:

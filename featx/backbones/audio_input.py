@@ -48,8 +48,8 @@ class AudioInput:
     @property
     def longest(self) -> AudioInput:
         """The longest windows that the network takes."""
-        front = self.preparation.front_end
-        return AudioInput(self.preparation, front.positions(max(self.preparation.samples, front.shortest)))
+        preparation = self.preparation
+        return AudioInput(preparation, preparation.front_end.positions(preparation.most_samples))
 
     def example(self, count: int, device: torch.device | str = "cpu") -> Tensor:
         """Return silence, float32 (count, length) or (count, length, bands)."""

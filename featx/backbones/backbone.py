@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import fx, nn
 
-from featx.backbones.layers.blocks import add_tables, group_layers, group_transformer, is_transformer
+from featx.backbones.layers.blocks import (
+    add_tables,
+    group_layers,
+    group_transformer,
+    is_transformer,
+    join_stem,
+)
 from featx.backbones.layers.cutting import Cut, cut
 from featx.backbones.layers.hooks import HookedFeatures, modules_before
 from featx.backbones.layers.pooling import Tap
@@ -241,7 +247,8 @@ class Backbone:
         if self.kind == "text" or (self.kind == "clip" and self.is_transformer):
             return add_tables(module, group_transformer(module, ran))
         if self.is_transformer:
-            return group_transformer(module, ran)
+            blocks = group_transformer(module, ran)
+            return join_stem(blocks) if self.kind == "clip" else blocks
         return group_layers(module, ran)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -21,8 +21,11 @@ _EXPANDED = {
 # Names under which implementations of attention hold their queries and keys.
 _QUERIES_AND_KEYS = (
     *({"qkv"}, {"to_qkv"}, {"q", "k"}, {"q", "kv"}, {"to_q", "to_kv"}),
-    *({"query", "key"}, {"q_proj", "k_proj"}),
+    *({"query", "key"}, {"q_proj", "k_proj"}, {"linear_q", "linear_k"}),
 )
+
+# Convolutions of audio networks that stand for positions.
+_POSITIONS = "pos_conv_embed"
 
 
 def is_transformer(network: nn.Module) -> bool:
@@ -88,6 +91,20 @@ def add_tables(module: nn.Module, blocks: list[list[str]]) -> list[list[str]]:
         if isinstance(part, nn.Embedding) and id(part.weight) not in grouped:
             blocks[:1] = [[*(blocks[0] if blocks else []), name]]
     return blocks
+
+
+def join_stem(blocks: list[list[str]]) -> list[list[str]]:
+    """Return the blocks of an audio network with all before its first layer as one.
+
+    These are convolutions, also those that stand for positions.
+    """
+    numbered = (
+        any(name.rpartition(".")[2].isdigit() and _POSITIONS not in name for name in block)
+        for block in blocks
+    )
+    first = next((place for place, found in enumerate(numbered) if found), 0)
+    stem = [name for block in blocks[:first] for name in block]
+    return [*([stem] if stem else []), *blocks[first:]]
 
 
 def _group(

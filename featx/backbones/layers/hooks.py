@@ -56,6 +56,9 @@ class HookedFeatures(nn.Module):
                     seen[LOGITS] = out
         finally:
             del _seen.now
+        lacking = [tap.layer for tap in self.taps if tap.layer not in seen]
+        if lacking:
+            raise LookupError(f"no module {lacking[0]!r} is called when it runs; name another layer")
         rows = [self.rules.pool(self.network, tap, seen[tap.layer], x) for tap in self.taps]
         return rows[0] if len(rows) == 1 else torch.cat(rows, 1)
 

@@ -46,10 +46,12 @@ class AudioPreparation:
         Whether a shorter window is extended to the whole length, as the front end does it. Needed by networks
         of one length.
     silence : float, default=0.0
-        Seconds of silence that the network hears behind a window that is shorter than a whole one. It belongs
-        to the window, and is not `PADDING`.
+        Seconds of silence that the network hears behind a window. It belongs to the window, and is not
+        `PADDING`.
     masks : bool, default=True
         Whether the network masks `PADDING`; without, only windows of one length share a batch.
+    longest : float or None, default=None
+        Seconds that the network takes at most, silence included; None for a window.
     """
 
     kind: ClassVar[str] = "clip"
@@ -65,6 +67,7 @@ class AudioPreparation:
     pad: bool = False
     silence: float = 0.0
     masks: bool = True
+    longest: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("window", "hop"):
@@ -97,6 +100,11 @@ class AudioPreparation:
         return max(1, round(self.window * self.front_end.rate))
 
     @property
+    def most_samples(self) -> int:
+        """Samples of a whole window with the silence behind it."""
+        return max(self.front_end.shortest, self._length(self.samples) or self.samples)
+
+    @property
     def hop_samples(self) -> int:
         """Samples from the start of one window to that of the next."""
         return max(1, round((self.hop or self.window) * self.front_end.rate))
@@ -115,7 +123,8 @@ class AudioPreparation:
     @property
     def nbytes(self) -> int:
         """Bytes of a prepared clip of one window."""
-        return 4 * self.front_end.positions(self.samples) * (self.front_end.bands or 1) * (self.windows or 1)
+        positions = self.front_end.positions(self.most_samples)
+        return 4 * positions * (self.front_end.bands or 1) * (self.windows or 1)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -220,7 +229,8 @@ class AudioPreparation:
         if self.pad:
             return self.samples
         behind = round(self.silence * self.front_end.rate)
-        return min(self.samples, samples + behind) if behind else None
+        most = self.samples if self.longest is None else round(self.longest * self.front_end.rate)
+        return max(samples, min(most, samples + behind)) if behind else None
 
     def collate(self, prepared: Sequence[np.ndarray]) -> np.ndarray:
         """Join windows into a batch, float32 (b, longest[, bands]), with `PADDING` behind shorter ones.

@@ -11,7 +11,7 @@ from featx.backbones import load_backbone
 from featx.errors import InputError
 from featx.inputs.audio import SampledClip
 
-EXACT = [name for name in WAVEFORM_NETWORKS if not name.startswith(("sew-d", "wav2vec2-conformer"))]
+EXACT = [name for name in WAVEFORM_NETWORKS if "conformer" not in name]
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +119,9 @@ def test_another_extractor_is_refused(tmp_path):
 def test_a_layer_of_convolutions_is_refused(folders):
     with pytest.raises(InputError, match="not states of 32 numbers"):
         load_backbone(f"hf:{folders('wav2vec2')}", layer="feature_extractor.conv_layers.1")
+
+
+@pytest.mark.parametrize("layer", ["encoder", "feature_extractor"])
+def test_a_part_that_is_not_called_whole_is_one_error(folders, layer):
+    with pytest.raises(InputError, match=f"no module '{layer}' is called when it runs; name another"):
+        load_backbone(f"hf:{folders('wav2vec2')}", layer=layer)

@@ -123,3 +123,13 @@ def test_settings_that_do_not_fit_are_refused_by_name(tmp_path, changed, message
     file.write_text(json.dumps({**json.loads(file.read_text()), **changed}))
     with pytest.raises(InputError, match=message):
         load_backbone(f"hf:{folder}")
+
+
+def test_silence_is_heard_behind_windows_of_any_length(folder):
+    backbone, whole = (load_backbone(f"hf:{folder}", window=window) for window in (0.5, 30.0))
+    sound = sounds(1)[0][: RATE // 2]
+    assert prepared(backbone, sound).shape == (1, 250, 81)
+    torch.testing.assert_close(rows_alone(backbone, [sound]), rows_alone(whole, [sound]))
+    assert backbone.inputs.longest.length == 250
+    assert prepared(whole, np.zeros(29 * RATE, np.float32)).shape == (1, 3000, 81)
+    assert whole.inputs.longest.length == 3000

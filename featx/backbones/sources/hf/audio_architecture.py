@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,11 +21,10 @@ from featx.backbones.network_input import NetworkInput
 from featx.backbones.sources.hf import ctranslate2
 from featx.backbones.sources.hf.architecture import HfArchitecture
 from featx.backbones.sources.hf.audio_families import FAMILIES
-from featx.backbones.sources.hf.audio_family import AudioFamily
+from featx.backbones.sources.hf.audio_family import AudioFamily, PlainLayerRules
 from featx.backbones.sources.hf.ctranslate2 import MODEL_FILE, states_ctranslate2
 from featx.backbones.sources.hf.networks import quiet, read_config
 from featx.backbones.sources.hf.repository import WEIGHTS_FILES, HfPretrained
-from featx.backbones.sources.hf.waveform_networks import PlainLayerRules
 from featx.durable import file_stamp
 from featx.errors import InputError, WeightsError, as_one_error
 from featx.inputs.audio import PADDING, AudioPreparation
@@ -118,7 +117,7 @@ class HfAudioArchitecture(HfArchitecture):
                 f"{name}: window={prepare.window:g} is more than the {longest:g} seconds that the network "
                 "takes"
             )
-        return prepare
+        return replace(prepare, longest=longest)
 
     def kept_files(self) -> dict[str, bytes]:
         """Return its configuration and the settings of its extractor."""
@@ -152,8 +151,8 @@ class HfAudioArchitecture(HfArchitecture):
         padded = rules.run(network, torch.cat([window, behind], 1))[:, : alone.shape[1]]
         if not (padded - alone).abs().max() <= _SAME * alone.abs().max():
             raise InputError(
-                f"hf:{self.name}: in this network of type {self.config.get('model_type')!r} what stands behind "
-                "a clip in a batch changes its row; take another one"
+                f"hf:{self.name}: in this network of type {self.config.get('model_type')!r} what stands "
+                "behind a clip in a batch changes its row; take another one"
             )
 
     def _build(self, config: Any, tensors: Collection[str] | None) -> nn.Module:

@@ -7,10 +7,11 @@ from typing import Any
 
 from featx.backbones.sources.hf.audio_family import AudioFamily
 from featx.backbones.sources.hf.networks import main_input
+from featx.backbones.sources.hf.spectrogram_networks import SPECTROGRAM_FAMILIES
 from featx.backbones.sources.hf.waveform_networks import WAVEFORM_FAMILIES
 from featx.backbones.sources.hf.whisper import Whisper
 
-FAMILIES: dict[str, AudioFamily] = {"whisper": Whisper(), **WAVEFORM_FAMILIES}
+FAMILIES: dict[str, AudioFamily] = {"whisper": Whisper(), **WAVEFORM_FAMILIES, **SPECTROGRAM_FAMILIES}
 #: What transformers calls inputs that are audio.
 _OF_AUDIO = ("input_values", "input_features")
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from featx.backbones.audio_layers import AudioLayerRules
 from featx.backbones.layers.pooling import Tap
+from featx.backbones.sources.hf.networks import convert_tensors
 from featx.errors import InputError
 from featx.inputs.audio import AudioPreparation
 
@@ -16,10 +18,19 @@ from featx.inputs.audio import AudioPreparation
 class HfAudioLayerRules(AudioLayerRules):
     """Rules of audio networks of transformers; a subclass must define `run`."""
 
-    def width(self, network: Any) -> int:
-        """Return the numbers of a state."""
+    def width_of(self, network: Any, shape: Sequence[int]) -> int:
+        """Return the numbers of a state of a layer that gives this shape."""
         width: int = network.config.hidden_size
         return width
+
+    def attention_mask(self, network: Any, valid: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return a mask of keys for attention: bool for torch's own, numbers to add for others."""
+        keys = valid[:, None, None, :]
+        if network.config._attn_implementation == "sdpa":
+            return keys
+        return torch.zeros(keys.shape, dtype=dtype, device=keys.device).masked_fill(
+            ~keys, torch.finfo(dtype).min
+        )
 
     def find_tap(
         self, network: Any, layer: str, pooling: str | None, shape: Sequence[int], name: str
@@ -28,12 +39,25 @@ class HfAudioLayerRules(AudioLayerRules):
 
         Convolutions give their channels first, and keep time elsewhere.
         """
-        if len(shape) == 3 and shape[2] != self.width(network):
+        if len(shape) == 3 and shape[2] != self.width_of(network, shape):
             raise InputError(
                 f"{name}: layer {layer!r} gives {tuple(shape[1:])} per clip, not states of "
-                f"{self.width(network)} numbers; name a layer of its transformer"
+                f"{self.width_of(network, shape)} numbers; name a layer of its transformer"
             )
         return super().find_tap(network, layer, pooling, shape, name)
+
+
+class PlainLayerRules(HfAudioLayerRules):
+    """The network's own forward pass; only windows of one length share a batch."""
+
+    def run(self, network: Any, x: Tensor) -> Tensor:
+        """Return the last states (n, t, c)."""
+        states: Tensor = network(x)[0]
+        return states
+
+    def mask_of(self, network: Any, x: Tensor, states: int) -> Tensor:
+        """Return that all states count."""
+        return torch.ones((x.shape[0], states), dtype=torch.bool, device=x.device)
 
 
 class AudioFamily:
@@ -54,7 +78,9 @@ class AudioFamily:
         self, tensors: dict[str, Tensor], network: nn.Module, config: Any, label: str
     ) -> dict[str, Tensor]:
         """Return the tensors of a file under the names of `network`, without those of other parts."""
-        raise NotImplementedError
+        found = convert_tensors(tensors, network, None, label)
+        own = network.state_dict().keys()
+        return {key: value for key, value in found.items() if key in own}
 
     def prepare(self, config: Any, stated: Mapping[str, Any], name: str) -> AudioPreparation:
         """Return the preparation that a ``preprocessor_config.json`` states.
@@ -68,7 +94,7 @@ class AudioFamily:
         return None
 
     def trial(self, config: Any) -> Tensor | None:
-        """Return a window on which it is tried out that padding changes no state; None where there is none."""
+        """Return a window on which it is tried out that padding changes no state; None for no trial."""
         return None
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
+
+import numpy as np
 
 from featx.backbones.sources.hf.networks import quiet
 from featx.errors import InputError, as_one_error
@@ -34,6 +38,10 @@ _SETTINGS: dict[str, tuple[float, float] | None] = {
 }
 
 
+#: Samples of a frame of the extractors whose frames follow from the length of a clip.
+_KALDI_FRAME = 400
+
+
 def read_extractor(stated: Mapping[str, Any], kind: str, name: str) -> Any:
     """Return the extractor of transformers with the settings that are stated.
 
@@ -58,3 +66,72 @@ def read_extractor(stated: Mapping[str, Any], kind: str, name: str) -> Any:
         as_one_error(lambda why: InputError(f"{name}: its preprocessor_config.json cannot be read ({why})")),
     ):
         return getattr(transformers, kind)(**settings)
+
+
+@dataclass(frozen=True)
+class ExtractorFrames:
+    """A front end that calls an extractor of transformers: `featx.inputs.audio.FrontEnd`.
+
+    Parameters
+    ----------
+    kind : str
+        Its class.
+    stated : tuple of (str, value)
+        Its settings, in order.
+    rate, shortest, bands : int
+        As in `FrontEnd`.
+    fixed : int or None
+        Frames that it makes of any clip; None where they follow from its length.
+    hop : int
+        Samples from one frame to the next.
+    """
+
+    kind: str
+    stated: tuple[tuple[str, Any], ...]
+    rate: int
+    shortest: int
+    bands: int
+    fixed: int | None
+    hop: int
+
+    @classmethod
+    def of(cls, extractor: Any, **facts: Any) -> ExtractorFrames:
+        """Return the front end of an extractor that `read_extractor` returned."""
+        stated = tuple((key, getattr(extractor, key)) for key in sorted(_SETTINGS) if hasattr(extractor, key))
+        return cls(type(extractor).__name__, stated, extractor.sampling_rate, **facts)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Class and settings; torchaudio, where it is installed, computes some filter banks in fp32."""
+        with quiet() as transformers:
+            speech = transformers.utils.is_speech_available()
+        return {"name": self.kind, **dict(self.stated), **({"by": "torchaudio"} if speech else {})}
+
+    def positions(self, samples: int) -> int:
+        """Return the frames of so many samples."""
+        if self.fixed is not None:
+            return self.fixed
+        stride = int(dict(self.stated).get("stride", 1))
+        return (1 + (max(samples, self.shortest) - _KALDI_FRAME) // self.hop) // stride
+
+    def compute(self, samples: np.ndarray, length: int | None = None) -> np.ndarray:
+        """Return frames, float32 (frames, bands); extractors with `fixed` frames extend a clip themselves."""
+        wanted = self.shortest if self.fixed is not None else max(self.shortest, length or 0)
+        if len(samples) < wanted:
+            samples = np.pad(samples, (0, wanted - len(samples)))
+        extractor = _extractor(self.kind, self.stated)
+        if self.kind == "ClapFeatureExtractor":
+            # Calling the extractor itself would draw from the caller's random numbers.
+            most, truncation, padding = extractor.nb_max_samples, extractor.truncation, extractor.padding
+            (found, *_), _ = extractor._get_input_mel(samples, most, truncation, padding)
+        else:
+            options = {} if self.fixed is not None else {"padding": False}
+            made = extractor(samples, sampling_rate=self.rate, return_tensors="np", **options)
+            found = made[extractor.model_input_names[0]][0]
+        return np.ascontiguousarray(found, np.float32)
+
+
+@lru_cache(maxsize=8)
+def _extractor(kind: str, settings: tuple[tuple[str, Any], ...]) -> Any:
+    with quiet() as transformers:
+        return getattr(transformers, kind)(**dict(settings))

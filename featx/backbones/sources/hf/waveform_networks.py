@@ -9,15 +9,14 @@ a clip is 0 in each convolution and masked in attention, so that a row is that o
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from featx.backbones.audio_input import is_value, without_padding
-from featx.backbones.sources.hf.audio_family import AudioFamily, HfAudioLayerRules, first_of
+from featx.backbones.sources.hf.audio_family import AudioFamily, HfAudioLayerRules, PlainLayerRules, first_of
 from featx.backbones.sources.hf.extractors import read_extractor
-from featx.backbones.sources.hf.networks import convert_tensors
 from featx.backbones.sources.hf.wavlm import gate_positions
 from featx.inputs.audio import AudioPreparation, Waveform
 
@@ -118,17 +117,20 @@ class SewLayerRules(WaveformLayerRules):
         return _up_to(lengths, states)
 
 
-class PlainLayerRules(HfAudioLayerRules):
-    """The network's own forward pass; only windows of one length share a batch."""
+class RotaryPositions(nn.Module):
+    """The angles of rotary positions, which transformers keeps between calls, for all threads."""
 
-    def run(self, network: Any, x: Tensor) -> Tensor:
-        """Return the last states (n, t, c)."""
-        states: Tensor = network(x)[0]
-        return states
+    def __init__(self, own: Any):
+        super().__init__()
+        self.inv_freq: Tensor
+        stored = "inv_freq" not in own._non_persistent_buffers_set
+        self.register_buffer("inv_freq", own.inv_freq, persistent=stored)
 
-    def mask_of(self, network: Any, x: Tensor, states: int) -> Tensor:
-        """Return that all states count."""
-        return torch.ones((x.shape[0], states), dtype=torch.bool, device=x.device)
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return cosines and sines for states (n, t, c), as (2, t, 1, 1, numbers of a head)."""
+        places = torch.arange(hidden.shape[1], device=self.inv_freq.device).to(self.inv_freq.dtype)
+        angles = (places[:, None] * self.inv_freq).repeat(1, 2)[:, None, None, :]
+        return torch.stack([angles.cos(), angles.sin()]).to(hidden.dtype)
 
 
 class WaveformFamily(AudioFamily):
@@ -141,8 +143,6 @@ class WaveformFamily(AudioFamily):
     rules : HfAudioLayerRules
     """
 
-    masks: ClassVar[bool] = True
-
     def __init__(self, network: str, rules: HfAudioLayerRules):
         self.network, self._rules = network, rules
         self._plain = PlainLayerRules()
@@ -154,18 +154,8 @@ class WaveformFamily(AudioFamily):
     def build(self, config: Any, transformers: Any, tensors: Collection[str] | None) -> nn.Module:
         """Build the network, with initial values."""
         network: nn.Module = getattr(transformers, self.network)(config)
-        if hasattr(network, _HIDDEN):
-            delattr(network, _HIDDEN)
         gate_positions(network)
-        return network
-
-    def convert(
-        self, tensors: dict[str, Tensor], network: nn.Module, config: Any, label: str
-    ) -> dict[str, Tensor]:
-        """Return the tensors under the names of `network`, without those of heads and of training."""
-        found = convert_tensors(tensors, network, None, label)
-        own = network.state_dict().keys()
-        return {key: value for key, value in found.items() if key in own}
+        return hold_no_positions(leave_out_hidden(network))
 
     def prepare(self, config: Any, stated: Mapping[str, Any], name: str) -> AudioPreparation:
         """Return the preparation: samples, of mean 0 and variance 1 where that is stated."""
@@ -179,6 +169,21 @@ class WaveformFamily(AudioFamily):
         """Return noise of some states."""
         samples = fewest_samples(config, 8 * getattr(config, "squeeze_factor", 1))
         return torch.randn((1, samples), generator=torch.Generator().manual_seed(0))
+
+
+def leave_out_hidden(network: Any) -> Any:
+    """Take off what training puts in place of states that it hides, and return the network."""
+    if hasattr(network, _HIDDEN):
+        delattr(network, _HIDDEN)
+    return network
+
+
+def hold_no_positions(network: Any) -> Any:
+    """Put `RotaryPositions` in place of those that are kept between calls, and return the network."""
+    positions = getattr(network.encoder, "embed_positions", None)
+    if hasattr(positions, "cached_rotary_positional_embedding"):
+        network.encoder.embed_positions = RotaryPositions(positions)
+    return network
 
 
 def fewest_samples(config: Any, states: int) -> int:
@@ -235,6 +240,5 @@ WAVEFORM_FAMILIES: dict[str, AudioFamily] = {
     "unispeech-sat": WaveformFamily("UniSpeechSatModel", WaveformLayerRules()),
     "data2vec-audio": WaveformFamily("Data2VecAudioModel", WaveformLayerRules()),
     "sew": WaveformFamily("SEWModel", SewLayerRules()),
-    "sew-d": WaveformFamily("SEWDModel", PlainLayerRules()),
     "wav2vec2-conformer": WaveformFamily("Wav2Vec2ConformerModel", PlainLayerRules()),
 }

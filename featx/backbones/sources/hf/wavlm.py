@@ -14,13 +14,20 @@ from torch import Tensor, nn
 
 
 class GatedAttention(nn.Module):
-    """Attention with a bias for the distance of two states, which the state that asks makes stronger or weaker.
+    """Attention with a bias for the distance of two states, which the first makes stronger or weaker.
 
     Parameters
     ----------
     own : nn.Module
         transformers' attention, whose parameters it takes.
     """
+
+    q_proj: nn.Linear
+    k_proj: nn.Linear
+    v_proj: nn.Linear
+    out_proj: nn.Linear
+    gru_rel_pos_linear: nn.Linear
+    rel_attn_embed: nn.Embedding
 
     def __init__(self, own: Any):
         super().__init__()

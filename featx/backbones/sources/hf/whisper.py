@@ -5,7 +5,7 @@ Its authors give it 30 seconds always, mostly silence. Here it hears the window 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -47,7 +47,7 @@ class WhisperLayerRules(HfAudioLayerRules):
         audio: Tensor = x[:, ::_STRIDE, -1] > 0.5
         return audio
 
-    def width(self, network: Any) -> int:
+    def width_of(self, network: Any, shape: Sequence[int]) -> int:
         """Return the numbers of a state."""
         width: int = network.config.d_model
         return width
