@@ -7,7 +7,6 @@ of it; of samples in memory, that of their values and rate.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -24,12 +23,17 @@ from featx.inputs.audio.recordings import Recording, digest_of
 from featx.inputs.files import file_stat_key, read_source_file
 
 #: Suffixes of audio files.
-AUDIO_SUFFIXES = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64")
+AUDIO_SUFFIXES = (
+    *(".wav", ".wave", ".w64", ".flac", ".ogg", ".oga", ".opus", ".mp3"),
+    *(".aiff", ".aif", ".aifc", ".au", ".caf", ".sph"),
+)
 #: Those of audio that cannot be decoded. It counts, so that it is reported and not silently left out.
-FOREIGN_SUFFIXES = (".m4a", ".aac", ".wma", ".amr", ".ape", ".wv", ".caf")
+FOREIGN_SUFFIXES = (".m4a", ".aac", ".wma", ".amr", ".ape", ".wv")
 _SUFFIXES = AUDIO_SUFFIXES + FOREIGN_SUFFIXES
 #: Most bytes of a file that is read: four hours of 16-bit stereo at 48 kHz.
 MAX_FILE_BYTES = 2**32
+#: Latest second of a segment: 31 years.
+_LATEST = 1e9
 EXPECTED = "the path of an audio file, its bytes, or samples with their rate"
 
 
@@ -48,7 +52,7 @@ class Segment:
     def check(self, id: str) -> None:
         """Raise `AudioError` unless the segment begins at 0 s or later and ends behind its start."""
         times = [self.start] if self.stop is None else [self.start, self.stop]
-        if not all(isinstance(t, (int, float)) and math.isfinite(t) for t in times) or self.start < 0:
+        if not all(isinstance(t, (int, float)) and abs(t) <= _LATEST for t in times) or self.start < 0:
             raise AudioError(id, f"start and end must be seconds of at least 0, got {self}")
         if self.stop is not None and self.stop <= self.start:
             raise AudioError(id, f"its end, {self.stop:g} s, is not behind its start, {self.start:g} s")

@@ -266,3 +266,5 @@ def test_segments_outside_the_recording_are_named():
         ClipContent.of_bytes(WAV, "a", Segment(2.0, 1.0))
     with pytest.raises(AudioError, match="start and end must be seconds of at least 0"):
         ClipContent.of_bytes(WAV, "a", Segment(float("nan")))
+    with pytest.raises(AudioError, match="start and end must be seconds of at least 0"):
+        ClipContent.of_bytes(WAV, "a", Segment(1e308))

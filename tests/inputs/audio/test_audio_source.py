@@ -173,7 +173,7 @@ def test_the_stat_key_is_absolute_path_size_and_times(tmp_path, monkeypatch):
     assert FileClip("a", "gone.wav").stat_key() is None
 
 
-@pytest.mark.parametrize("name", ["a.WAV", "b.mp3", "c.flac", "d.Opus", "e.oga", "f.aif"])
+@pytest.mark.parametrize("name", ["a.WAV", "b.mp3", "c.flac", "d.Opus", "e.oga", "f.aif", "g.caf", "h.sph"])
 def test_audio_files_have_their_suffixes(name):
     assert is_audio_file(name)
     assert not is_audio_file(f"{name}.txt")
