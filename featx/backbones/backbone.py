@@ -235,8 +235,8 @@ class Backbone:
         Each block is a list of names, of modules or (class token, position embedding) of parameters. A
         convolution and the norm that follows it are one block; so is a stage of a ResNet (``layer1``), a
         child of ``features``, or a block of a transformer. The patch embedding of a transformer is its first
-        block, with tokens and position embedding; of a network of audio, the convolutions at the input are the
-        first blocks. The last norm belongs to the last block. Layers behind the embedding, which a network
+        block, with tokens and position embedding; of a network of audio, it is the convolutions at the input.
+        The last norm belongs to the last block. Layers behind the embedding, which a network
         that is read by hooks has, belong to no block.
         """
         ran = None
@@ -244,11 +244,11 @@ class Backbone:
             parameter = next(module.parameters())
             inputs = self.inputs.example(1, parameter.device)
             ran = [f"network.{name}" for name in modules_before(module, inputs)]
-        if self.kind == "text" or (self.kind == "clip" and self.is_transformer):
+        if self.kind == "text":
             return add_tables(module, group_transformer(module, ran))
         if self.is_transformer:
             blocks = group_transformer(module, ran)
-            return join_stem(blocks) if self.kind == "clip" else blocks
+            return add_tables(module, join_stem(blocks)) if self.kind == "clip" else blocks
         return group_layers(module, ran)
 
     def __getstate__(self) -> dict[str, Any]:
