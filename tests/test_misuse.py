@@ -198,10 +198,16 @@ METHODS = {
     "rows": (lambda junk: features()[junk], (3.5, None, {}, [None], [[1, 2], [3]], "x", b"x"), "expected|id"),
     "to_parquet": (lambda junk: features().to_parquet(junk), PATH, "path"),
     "predict": (lambda junk: model().predict(junk), JUNK["data"], "images"),
+    "predict_windows": (lambda junk: model().predict_windows(junk), JUNK["data"], "clips"),
+    "windows": (
+        lambda junk: model().predict_windows([], window=junk),
+        [one for one in JUNK["window"] if one is not None],
+        "window",
+    ),
     "predict_proba": (
         lambda junk: model().predict_proba(junk),
         (*JUNK["data"], [[1.0, 2.0], [3.0]]),
-        "image",
+        "image|inputs",
     ),
     "rows of others": (lambda junk: model().predict_proba(np.zeros((3, junk))), (3, 5), "shape"),
     "rows that are not finite": (

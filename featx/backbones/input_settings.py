@@ -73,3 +73,7 @@ class InputSettings:
         for other, options in _OF_KIND.items():
             for option in options if other != kind else ():
                 require_no_effect(option, getattr(self, option), None, f"{name} takes {kind}s")
+
+
+#: Everything is left to the weights.
+NO_SETTINGS = InputSettings()

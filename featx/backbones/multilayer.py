@@ -353,9 +353,7 @@ def _candidates(base: Backbone, has_default: bool = True) -> list[str | None]:
 
 
 def _without_stem(module: nn.Module, blocks: list[list[str]]) -> list[list[str]]:
-    """Return the blocks that stand in lists, without the convolutions before them, 
-    whose channels come first.
-    """
+    """Return the blocks that stand in lists, without what is before them, whose channels come first."""
     lists = {name for name, part in module.named_modules() if isinstance(part, nn.ModuleList)}
     listed = [block for block in blocks if any(name.rpartition(".")[0] in lists for name in block)]
     return listed or blocks

@@ -23,7 +23,7 @@ from featx.backbones.loading import (
     uninitialised_network,
     values_sha256,
 )
-from featx.backbones.own.module import class_name, load_module
+from featx.backbones.own.module import load_module
 from featx.backbones.sources import find_architecture
 from featx.backbones.sources.hub import HubEntry
 from featx.backbones.torch_hub.network import load_hub_network
@@ -153,7 +153,6 @@ def load_backbone(
     """
     settings = InputSettings(preprocessing, image_size, max_length, long, prefix, window, hop, join)
     if isinstance(backbone, nn.Module):
-        settings.require("image", class_name(backbone) if name is None else name)
         given = [key for key, value in (("weights", weights), ("seed", seed)) if value not in ("default", 0)]
         if given:
             raise InputError(
@@ -164,8 +163,7 @@ def load_backbone(
             backbone,
             layer=layer,
             pooling=pooling,
-            preprocessing=preprocessing,
-            image_size=image_size,
+            settings=settings,
             name=name,
         )
     if backbone is not None and name is not None:
@@ -175,15 +173,13 @@ def load_backbone(
     name = name if backbone is None else backbone
     source, architecture, tag = _find_architecture(name, weights, trust_code)
     if isinstance(architecture, HubEntry):
-        settings.require("image", f"hub:{architecture.name}")
         return load_hub_network(
             architecture,
             weights=weights,
             seed=seed,
             layer=layer,
             pooling=pooling,
-            preprocessing=preprocessing,
-            image_size=image_size,
+            settings=settings,
         )
     pretrained, checkpoint = _choose_weights(source, architecture, tag, weights)
     tagged = pretrained

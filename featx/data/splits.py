@@ -264,6 +264,7 @@ def _why_nothing_held_out(y: np.ndarray, groups: np.ndarray | None, classes: Seq
     return (
         f"no test part can be drawn from {n_groups} groups: each is the only one of some class "
         f"(class {_class_name(c, classes)} is in group {str(owners[0])!r} only); split those groups"
+        " (segments of one recording: --split-by none, split_by='none')"
     )
 
 

@@ -327,7 +327,7 @@ def _name_of(backbone: Any) -> str:
 
 
 def check_preprocessing(name: str, value: Any) -> None:
-    if value is None or isinstance(value, Mapping):
+    if value is None or isinstance(value, Mapping) or hasattr(value, "front_end"):  # an AudioPreparation
         return
     if not (hasattr(value, "mean") and (hasattr(value, "crop") or hasattr(value, "crop_size"))):
         raise InputError(

@@ -3,8 +3,9 @@
 The rule:
 
 1. A method may be recommended if it is shown to be better than the majority class, and its top-1 is above
-   that of the references that need no network (raw pixels for images, TF-IDF for texts), of zero-shot
-   classification, and of the same answer to every test input (:func:`~featx.results.methods.admitted`).
+   that of the references that need no network (raw pixels for images, TF-IDF for texts, filter banks for
+   clips), of zero-shot classification, and of the same answer to every test input
+   (:func:`~featx.results.methods.admitted`).
    If there is none, nothing is recommended.
 2. The best method is the one with the highest top-1. The test inputs chose it, so its top-1 flatters it; the
    advice says by how much.

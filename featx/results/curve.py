@@ -23,8 +23,8 @@
 ``leaders``           list, one entry a level: the method with the highest mean top-1, as `CurveLeader` has
                       it; empty for a single draw
 ``crossings``         list, one entry a method that trains the network, as `Crossing` has it
-``reference_gaps``    list, one entry a reference that learns from texts without a network (TF-IDF), as
-                      `ReferenceGap` has it; empty for a single draw, and for images
+``reference_gaps``    list, one entry a reference that learns from texts or clips without a network (TF-IDF,
+                      filter banks), as `ReferenceGap` has it; empty for a single draw, and for images
 ``n_draws``           draws
 ``protocol``          name of the protocol that was asked for, or null
 ``recipe``            how the fine-tuned methods were trained, in sentences, or null

@@ -80,7 +80,7 @@ class Method(Shown):
 
     @property
     def is_reference(self) -> bool:
-        """Whether it is a reference (majority class, raw pixels, TF-IDF), which does not compete."""
+        """Whether it is a reference, which does not compete (majority class, pixels, TF-IDF, ...)."""
         return self.kind == "floor"
 
     @property
@@ -248,9 +248,9 @@ def admitted(methods: Iterable[MethodResult], metric: str = "top1") -> list[Meth
     """Return the methods that may be recommended, the best first: those that beat every reference.
 
     They are shown to be better than a guess (the majority class, the mean), and their `metric` is better than
-    that of every other reference: raw pixels, TF-IDF, zero-shot classification. Methods of older files were
-    not tested against references, and are all returned, except those that are right no more often than the
-    same answer to every test input would be.
+    that of every other reference: raw pixels, TF-IDF, filter banks, zero-shot classification. Methods of
+    older files were not tested against references, and are all returned, except those that are right no more
+    often than the same answer to every test input would be.
     """
     methods = list(methods)
     references = [m for m in methods if m.is_reference and math.isfinite(m.metric(metric).value)]

@@ -65,6 +65,8 @@ class TestPredictions(Shown):
         By the name of the method; see `column_names`.
     texts : list of str, or None
         The inputs themselves, if they are texts.
+    kind : str
+        The kind of the inputs, if they are no texts.
     """
 
     __test__ = False  # no test of pytest
@@ -73,6 +75,7 @@ class TestPredictions(Shown):
     true: np.ndarray
     methods: dict[str, Predicted] = field(default_factory=dict)
     texts: list[str] | None = None
+    kind: str = "image"
 
     @property
     def are_numbers(self) -> bool:
@@ -83,7 +86,7 @@ class TestPredictions(Shown):
         return len(self.ids)
 
     def _facts(self) -> dict[str, str]:
-        kind = "image" if self.texts is None else "text"
+        kind = self.kind if self.texts is None else "text"
         return {f"test {kind}s": f"{len(self):,}", "methods": brief(list(self.methods))}
 
     def __getitem__(self, method: str) -> Predicted:

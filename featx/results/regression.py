@@ -74,7 +74,7 @@ def advise_numbers(
     """Say what to use and how sure that is; parameters as in `featx.results.advise`.
 
     Nothing is recommended if no regressor is shown to be better than the mean, or none is better than every
-    other reference (on raw pixels or TF-IDF).
+    other reference (on raw pixels, TF-IDF or filter banks).
     """
     methods = list(methods)
     best, pool = best_method(methods, "mae"), admitted(methods, "mae")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -35,17 +36,19 @@ class Fingerprints:
     ----------
     kind : str
     evidence : ndarray of shape (n, d)
-        Of images their shrunken pixels, RGB of a square; of texts and clips the hashes of their words or
-        samples, uint64 (n, 2). Whoever keeps a search keys it by these values.
+        Of images their shrunken pixels, RGB of a square; of texts the hashes of their words, uint64 (n, 2);
+        of clips contents and hashes, uint64 (n, 5). Whoever keeps a search keys it by these values.
     """
 
     kind: str
     evidence: np.ndarray
 
     def hashes(self) -> np.ndarray:
-        """Return 64-bit hashes, uint64 (n,), that differ in few bits for copies."""
-        if self.kind != "image":
+        """Return 64-bit hashes, uint64 (n,), that differ in few bits for copies; for clips in none."""
+        if self.kind == "text":
             return np.ascontiguousarray(self.evidence[:, 0])
+        if self.kind == "clip":
+            return self._first_contents
         from featx.inputs.image import perceptual_hashes
 
         side = math.isqrt(self.evidence.shape[1] // 3)
@@ -53,7 +56,19 @@ class Fingerprints:
 
     def contents(self) -> np.ndarray | None:
         """Return what is equal for inputs that are surely the same, uint64 (n,); None where nothing is."""
-        return None if self.kind == "image" else np.ascontiguousarray(self.evidence[:, 1])
+        if self.kind == "text":
+            return np.ascontiguousarray(self.evidence[:, 1])
+        return self._first_contents if self.kind == "clip" else None
+
+    @cached_property
+    def _first_contents(self) -> np.ndarray:
+        """The content of the first copy of each clip: copies are known without their embeddings."""
+        from featx.inputs.audio import group_copies
+
+        contents = self.evidence[:, 0]
+        groups = group_copies(self.evidence[:, 1:], contents)
+        _, firsts, of = np.unique(groups, return_index=True, return_inverse=True)
+        return np.ascontiguousarray(contents[firsts[of]])
 
     def join(self, other: Fingerprints) -> Fingerprints:
         """Return these fingerprints and those of other inputs of the kind."""
@@ -93,16 +108,16 @@ def _words(texts: Sequence[Source], run: Run) -> np.ndarray | None:
 def _sounds(clips: Sequence[Source], run: Run) -> np.ndarray | None:
     from featx.inputs.audio import clip_content, clip_hash, decode
 
-    def take(clip: Source) -> tuple[int, int]:
+    def take(clip: Source) -> np.ndarray:
         content: Any = clip.read()
         samples, rate = decode(content)
-        return clip_hash(samples, rate), clip_content(samples, rate)
+        return np.array([clip_content(samples, rate), *clip_hash(samples, rate).tolist()], np.uint64)
 
     try:
         found = run_in_threads(take, [(clip,) for clip in clips], cores())
     except SourceError:
         return None
-    return np.array(found, np.uint64).reshape(-1, 2)
+    return np.stack(found)
 
 
 _TAKE: dict[str, Any] = {"image": _shrunken_pixels, "text": _words, "clip": _sounds}

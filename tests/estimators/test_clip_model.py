@@ -245,7 +245,7 @@ def test_a_model_of_windows_side_by_side_asks_for_the_window(tmp_path):
     found = model.predict_windows((recorded, RATE), window=0.6, cache=tmp_path)
     assert answers(found) == [(0.0, 0.6, "low"), (0.6, 1.2, "high")]
     cut = model.predict([(recorded[: round(0.6 * RATE)], RATE)], cache=tmp_path)
-    assert cut[0].probabilities == found[0].probabilities
+    assert cut[0].probabilities == pytest.approx(found[0].probabilities, rel=1e-6)
 
 
 def test_an_ensemble_of_different_windows_asks_for_one(tmp_path):
@@ -293,3 +293,27 @@ def test_the_usual_length_is_the_median_of_the_clips_that_can_be_read(tmp_path):
     clips = [SampledClip(str(n), np.zeros(n * RATE, np.float32), RATE) for n in (1, 2, 9)]
     assert usual_seconds([*clips, FileClip("missing", tmp_path / "missing.wav")]) == 2.0
     assert usual_seconds([FileClip("missing", tmp_path / "missing.wav")]) is None
+
+
+def test_a_fine_tuned_network_is_kept_whole_and_predicts_windows(tmp_path):
+    pytest.importorskip("transformers")
+    from clips import write_whisper
+
+    folder = write_whisper(tmp_path / "whisper")
+    pairs, labels = beeps(3)
+    options = {
+        "backbone": f"hf:{folder}",
+        "engine": "torch",
+        "precision": "fp32",
+        "cache": tmp_path / "cache",
+    }
+    train(pairs, labels, classifier="finetune-last", epochs=1, **options).save(tmp_path / "m.featx")
+    recorded = recording("lh")
+    cut = [(recorded[at : at + 4800], RATE) for at in (0, 4800)]
+    shutil.rmtree(folder)
+    model = load_model(tmp_path / "m.featx")
+    assert model.values
+    found = model.predict_windows((recorded, RATE), window=0.3, cache=tmp_path / "a")
+    alone = model.predict(cut, cache=tmp_path / "b")
+    for window, clip in zip(found, alone, strict=True):
+        assert window.probabilities == pytest.approx(clip.probabilities, rel=1e-5)

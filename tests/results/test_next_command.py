@@ -54,6 +54,15 @@ def test_options_that_were_given_are_carried_over_and_defaults_are_not():
     )
 
 
+def test_groups_and_the_split_by_them_are_carried_over():
+    assert train(data="words.csv", group="the speaker", split_by="group") == (
+        "featx train words.csv --classifier svm --backbone timm:net --group 'the speaker' --split-by group "
+        "-o model.featx"
+    )
+    again = "--group speaker --split-by group --window 2"
+    assert options_again(f"featx compare words.csv {again} -o out") == again.split()
+
+
 def test_what_a_model_cannot_have_is_left_out():
     assert "--precision" not in train(precision="int8")
     assert "--epochs" not in train(epochs=3), "a probe has none"

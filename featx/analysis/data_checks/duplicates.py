@@ -23,12 +23,12 @@ There are three kinds of pairs:
 
 ``identical``     the embeddings are equal to the last bit: the network saw the same pixels. A file that
                   occurs twice is such a pair, because both have one row in the cache.
-``same``          the hashes (perceptual ones of images, minwise ones of texts, signs
-                  of the spectra of clips) differ in few bits *and* the
+``same``          the hashes (perceptual ones of images, minwise ones of texts) differ in few bits *and* the
                   distance is below ``agree_below``. Each alone errs: hashes on skies and silhouettes,
                   embeddings on things of one kind. If hashes often agree while embeddings do not (plain
                   shapes on a plain ground), fewer bits are allowed, until only a few of all pairs do so by
-                  chance. Texts of the same words are ``same`` whatever their distance.
+                  chance. Texts of the same words and forms of one recording are ``same`` whatever their
+                  distance.
 ``alike``         the distance is below ``alike_below``, but there are no hashes or they disagree: mirrored,
                   cropped or redrawn copies, the next picture of a series, a paraphrase, or two similar
                   things.
@@ -163,10 +163,10 @@ def find_near_duplicates(
     embeddings : array-like of shape (n, d)
         Embeddings of one backbone and layer.
     hashes : array-like of shape (n,), uint64, optional
-        From `featx.inputs.image.perceptual_hashes` or `featx.inputs.text.text_hashes`. Without them pairs are
+        From `featx.inputs.image.perceptual_hashes`, for example. Without them pairs are
         ``identical`` or ``alike`` only.
     contents : array-like of shape (n,), optional
-        Equal for inputs that are surely the same, such as `featx.inputs.text.text_contents`; these pairs are
+        Equal for inputs that are surely the same, such as texts of the same words; these pairs are
         ``same`` also where their embeddings are apart, and among too few inputs to estimate the limits, and
         equal embeddings of different contents are not ``identical``. Only beside hashes, which must be equal
         where the contents are.

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
+from featx.backbones.audio_settings import described_preparation
 from featx.backbones.graphs.network import GraphInput, GraphLayerRules
 from featx.backbones.input_settings import InputSettings
 from featx.backbones.layers.pooling import Tap, embedding_dim
@@ -31,9 +32,6 @@ from featx.options import POOLINGS_OF
 
 #: What a graph that takes audio needs beside it, at least.
 EXAMPLE = json.dumps({"kind": "clip", "rate": 16000, "features": "waveform"})
-#: Fields that only a description of audio has.
-_ONLY_AUDIO = ("features", "rate")
-_FIELDS = ("kind", "pooling")
 
 
 class AudioGraphInput(NamedTuple):
@@ -81,7 +79,11 @@ class AudioGraphInput(NamedTuple):
         for values in x.detach().to("cpu").float().numpy():
             first = values if values.ndim == 1 else values[:, 0]
             kept = values[first > PADDING / 2].transpose(self.order)
-            yield {self.name: np.ascontiguousarray(np.expand_dims(kept, (0, *(i + 1 for i in self.ones))), self.dtype)}
+            yield {
+                self.name: np.ascontiguousarray(
+                    np.expand_dims(kept, (0, *(i + 1 for i in self.ones))), self.dtype
+                )
+            }
 
 
 class AudioGraphRules(GraphLayerRules):
@@ -113,17 +115,6 @@ class AudioGraphRules(GraphLayerRules):
         return ()
 
 
-def takes_audio(described: Mapping[str, Any] | None, settings: InputSettings) -> bool:
-    """Return whether the JSON file beside a graph, or the option `preprocessing`, describes audio."""
-    given = settings.preprocessing
-    fields = {**(described or {}), **(given if isinstance(given, Mapping) else {})}
-    return (
-        isinstance(given, AudioPreparation)
-        or fields.get("kind") == "clip"
-        or any(name in fields for name in _ONLY_AUDIO)
-    )
-
-
 def audio_input(taken: GraphInput | AudioGraphInput) -> AudioGraphInput:
     """Return an input of floats as one of audio, also where its shape could be that of an image."""
     if isinstance(taken, AudioGraphInput):
@@ -141,18 +132,11 @@ def read_audio_preparation(
     hold the same fields.
     """
     fields = {**(described or {}), **settings.of_kind("clip", name)}
-    if fields.pop("kind", "clip") != "clip":
-        raise InputError(f"{name}: its kind must be 'clip', the kind of audio, to be prepared as such")
     pooling = fields.pop("pooling", None)
     if pooling not in (None, *POOLINGS_OF["clip"]):
         raise InputError(f"{name}: pooling {pooling!r:.40}; expected one of {', '.join(POOLINGS_OF['clip'])}")
-    if "rate" not in fields:
-        raise InputError(
-            f"{name}: the rate of the samples that it takes is not stated; give preprocessing= or write a "
-            f"JSON file beside it, such as {EXAMPLE}"
-        )
     try:
-        prepare = AudioPreparation(_front_end(taken, fields), masks=False).changed(fields)
+        prepare = described_preparation(fields, _front_end(taken, fields))
         taken = taken._replace(axes=_axes(taken, prepare.front_end))  # type: ignore[arg-type]
         return _fit(prepare, taken, "window" in fields), taken, pooling
     except InputError as error:
@@ -178,7 +162,10 @@ def _axes(taken: AudioGraphInput, front: DescribedFrontEnd) -> tuple[str, ...]:
     length = {ONE: 1, BANDS: front.bands}
     fitting = [axes for axes in found if _fits(axes, taken.dims, length)]
     if len(fitting) > 1:  # an axis of that very length before one of any length
-        exact = [sum(length.get(axis) == side for axis, side in zip(axes, taken.dims, strict=True)) for axes in fitting]
+        exact = [
+            sum(length.get(axis) == side for axis, side in zip(axes, taken.dims, strict=True))
+            for axes in fitting
+        ]
         fitting = [axes for axes, count in zip(fitting, exact, strict=True) if count == max(exact)]
     shape = ", ".join("any" if side is None else str(side) for side in taken.dims)
     if not fitting:

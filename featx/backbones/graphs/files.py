@@ -22,15 +22,15 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from featx.backbones.architectures import Architecture, BackboneSource, Pretrained
-from featx.backbones.checkpoint import Checkpoint
 from featx.backbones.audio_input import AudioInput
+from featx.backbones.audio_settings import describes_audio
+from featx.backbones.checkpoint import Checkpoint
 from featx.backbones.graphs.audio import (
     EXAMPLE,
     AudioGraphInput,
     AudioGraphRules,
     audio_input,
     read_audio_preparation,
-    takes_audio,
 )
 from featx.backbones.graphs.network import Graph, GraphInput, GraphLayerRules, GraphNetwork
 from featx.backbones.graphs.texts import TextGraphInput, TextGraphRules, read_text_preparation
@@ -53,8 +53,8 @@ _EXAMPLE = json.dumps({"mean": IMAGENET_MEAN, "std": IMAGENET_STD})
 class GraphFile(Checkpoint):
     """A graph file; `sha256` covers the files of its weights, too. A subclass must define `parse`.
 
-    `files` are all files that it consists of, the preprocessing beside it included; `audio` is its input where
-    that is described as audio.
+    `files` are all files that it consists of, the preprocessing beside it included; `audio` is its input
+    where that is described as audio.
     """
 
     files: tuple[Path, ...] = ()
@@ -174,7 +174,7 @@ class GraphArchitecture(Architecture):
             return prepare
         assert self.opened is not None
         taken = self.opened.graph.input
-        if takes_audio(described, settings):
+        if describes_audio(described, settings.preprocessing):
             settings.require("clip", name)
             found, taken, self.pooling = read_audio_preparation(audio_input(taken), described, settings, name)
             self.opened = self.opened.of_audio(taken)
@@ -182,8 +182,8 @@ class GraphArchitecture(Architecture):
         if isinstance(taken, AudioGraphInput):
             raise InputError(
                 f"{self.path}: its input {taken.name!r} {_shown(taken.dims)} is not an image; if it "
-                f"takes audio, write what it takes of it into {sidecar(self.path)}, such as {EXAMPLE}, or give "
-                "preprocessing="
+                f"takes audio, write what it takes of it into {sidecar(self.path)}, such as {EXAMPLE}, or "
+                "give preprocessing="
             )
         return super().prepare_inputs(pretrained, settings, name)
 
@@ -284,7 +284,9 @@ def graph_input(
         )
     if dims[0] not in (None, 1):
         of = "images" if is_image else "inputs"
-        raise InputError(f"{where}: takes {dims[0]} {of} at once; export it for one, or for any number of them")
+        raise InputError(
+            f"{where}: takes {dims[0]} {of} at once; export it for one, or for any number of them"
+        )
     if not is_image:
         return AudioGraphInput(name, str(dtype), tuple(dims[1:]))
     assert dtype is not None

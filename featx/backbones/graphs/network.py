@@ -100,7 +100,7 @@ class Graph:
         return self.classified or self.output
 
     def channels_of(self, tensor: str) -> int | None:
-        """Return the axis of the channels in a tensor where its operator states it; None where it does not."""
+        """Return the axis of the channels in a tensor, where its operator states it."""
         return None
 
     def take_audio(self, taken: Any) -> None:

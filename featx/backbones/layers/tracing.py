@@ -97,8 +97,9 @@ def trace(
     )
     if inside is not None:
         # Functions are wrapped in the modules that define what is called; of methods, tracing does not know.
-        defined = [sys.modules[known.__module__] for known in type(inside).__mro__]
-        getattr(tracer, "_autowrap_search", []).extend(defined)
+        defined = [sys.modules.get(known.__module__) for known in type(inside).__mro__]
+        # The module of an entry of torch.hub is no longer there.
+        getattr(tracer, "_autowrap_search", []).extend(filter(None, defined))
     try:
         graph = tracer.trace(network)
     except _UNTRACEABLE:

@@ -9,12 +9,15 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
 
+from featx.backbones.audio_input import AudioInput
 from featx.backbones.image_input import ImageInput
 from featx.backbones.layers.pooling import POOLS, Tap
 from featx.backbones.layers.rules import LayerRules
 from featx.backbones.layers.tracing import DROPOUTS, output_of, trace
 from featx.backbones.own.copying import copy_sharing_parameters
 from featx.errors import InputError, reason_of
+from featx.inputs.audio import PADDING
+from featx.kinds import with_article
 
 #: Modules that turn class scores into class scores.
 _AFTER_CLASSIFIER = (*DROPOUTS, nn.Flatten, nn.Softmax, nn.LogSoftmax, nn.Sigmoid)
@@ -29,10 +32,15 @@ _TOLERANCE = 1e-3
 class ModuleChecks:
     """Run a copy of the user's module, to learn what can be relied on."""
 
-    def __init__(self, network: nn.Module, inputs: ImageInput, label: str):
+    def __init__(self, network: nn.Module, inputs: ImageInput | AudioInput, label: str):
         self.network, self.inputs, self.label = network, inputs, label
-        draw = torch.Generator().manual_seed(0)
-        self._images = torch.randn(inputs.example(2).shape, generator=draw)
+        if isinstance(inputs, AudioInput):
+            clips = torch.from_numpy(inputs.preparation.reference_batch(2))
+            whole = (clips.flatten(2)[:, :, 0] if clips.dim() > 2 else clips) != PADDING
+            self._images = clips[:, : int(whole.sum(1).min())]
+        else:
+            draw = torch.Generator().manual_seed(0)
+            self._images = torch.randn(inputs.example(2).shape, generator=draw)
         self._names: dict[fx.Node, str] = {}
         self._runs = 0  # each run draws other numbers, if it draws any
         self._returned = self._run(copy_sharing_parameters(network), self._images)
@@ -159,11 +167,19 @@ class ModuleChecks:
             "layer with layer=, or wrap it in a module whose forward returns the tensor that you mean"
         )
 
+    def require_any_length(self) -> None:
+        """Refuse a module of audio that takes windows of one length, unless all have that length."""
+        if not isinstance(self.inputs, AudioInput) or self.inputs.preparation.pad:
+            return
+        longer = torch.cat([self._images, self._images[:, : 1 + self._images.shape[1] // 3]], 1)
+        self._run(copy_sharing_parameters(self.network), longer)
+
     def require_stable_rows(self, module: nn.Module, tap: Tap, returned: bool) -> None:
         """Refuse a module that gives one image different rows in two runs, or alone and in a batch.
 
         `module` gives the rows of `tap`; with `returned`, these are pooled from what the module returns.
         """
+        kind = self.inputs.kind
         rows = self._run(module, self._images)
         if returned:
             again = POOLS[tap.pooling](self._returned, tap.channels, tap.prefix)
@@ -171,14 +187,14 @@ class ModuleChecks:
             again = self._run(module, self._images)
         if not _close(rows, again):
             raise InputError(
-                f"{self.label}: it gives the same images different rows in two runs, also in eval mode; let "
-                "its random parts follow the mode, as in dropout(x, training=self.training)"
+                f"{self.label}: it gives the same {kind}s different rows in two runs, also in eval mode; "
+                "let its random parts follow the mode, as in dropout(x, training=self.training)"
             )
         alone = torch.cat([self._run(module, self._images[i : i + 1]) for i in range(2)])
         if not _close(rows, alone):
             raise InputError(
-                f"{self.label}: the row of an image depends on the other images of its batch, also in eval "
-                "mode; a BatchNorm must keep running statistics, and forward must not call train()"
+                f"{self.label}: the row of {with_article(kind)} depends on the other {kind}s of its batch, "
+                "also in eval mode; a BatchNorm must keep running statistics, and forward must not call train()"
             )
 
     def _run(self, network: nn.Module, images: Tensor) -> Any:
@@ -189,9 +205,19 @@ class ModuleChecks:
                 return network(images)
         except Exception as error:  # code of the user's
             raise InputError(
-                f"{self.label}: does not run on {len(images)} {self.inputs} ({reason_of(error)}); a backbone "
-                f"takes one tensor, {tuple(images.shape)}"
+                f"{self.label}: does not run on {self._shown(images)} ({reason_of(error)}); a backbone "
+                f"takes one tensor, {tuple(images.shape)}{self._advice()}"
             ) from error
+
+    def _advice(self) -> str:
+        if not isinstance(self.inputs, AudioInput) or self.inputs.preparation.pad:
+            return ""
+        return "; if it takes windows of one length, give that as window=, and 'pad': True in preprocessing"
+
+    def _shown(self, inputs: Tensor) -> str:
+        if isinstance(self.inputs, AudioInput):
+            return f"{len(inputs)} {AudioInput(self.inputs.preparation, inputs.shape[1])}"
+        return f"{len(inputs)} {self.inputs}"
 
 
 def _close(one: Tensor, other: Tensor) -> bool:

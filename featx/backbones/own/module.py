@@ -17,9 +17,12 @@ import torch
 from torch import Tensor, fx, nn
 
 from featx.backbones.architectures import Architecture, Pretrained
+from featx.backbones.audio_input import AudioInput
+from featx.backbones.audio_settings import describes_audio, module_preparation
 from featx.backbones.backbone import Backbone
 from featx.backbones.given_preprocessing import given_preprocessing
 from featx.backbones.image_input import ImageInput
+from featx.backbones.input_settings import NO_SETTINGS, InputSettings
 from featx.backbones.layers.cutting import LOGITS, cut
 from featx.backbones.layers.hooks import EMBEDDING
 from featx.backbones.layers.rules import LayerRules
@@ -28,7 +31,7 @@ from featx.backbones.own.checks import ModuleChecks
 from featx.backbones.own.copying import copy_module, copy_sharing_parameters, unwrapped
 from featx.backbones.own.identity import graph_sha256
 from featx.backbones.own.pickling import pack_module
-from featx.backbones.own.rules import ModuleLayerRules
+from featx.backbones.own.rules import AudioModuleRules, ModuleLayerRules
 from featx.backbones.sources.timm import TimmLayerRules, timm_preprocessing
 from featx.errors import InputError
 from featx.inputs.image.preprocess import Preprocessing
@@ -104,8 +107,7 @@ def load_module(
     *,
     layer: str | None = None,
     pooling: str | None = None,
-    preprocessing: Any = None,
-    image_size: int | None = None,
+    settings: InputSettings = NO_SETTINGS,
     name: str | None = None,
 ) -> Backbone:
     """Load a backbone from a module of the user's, which is neither changed nor moved.
@@ -113,8 +115,10 @@ def load_module(
     Parameters
     ----------
     module : torch.nn.Module
-        From images (n, 3, h, w) to a tensor.
-    layer, pooling, preprocessing, image_size, name
+        From images (n, 3, h, w), samples (n, t) or frames of them (n, t, bands) to a tensor.
+    settings : InputSettings
+        How inputs are prepared.
+    layer, pooling, name
         As for `featx.backbones.load_backbone`.
 
     Raises
@@ -125,10 +129,19 @@ def load_module(
     """
     original = unwrapped(module)
     label = class_name(module) if name is None else name
-    prepare = given_preprocessing(preprocessing, label) or _carried_preprocessing(original, label)
-    if image_size is not None:
-        prepare = prepare.with_size(image_size)
-    inputs = ImageInput(prepare)
+    prepare: Any
+    inputs: AudioInput | ImageInput
+    if describes_audio(settings.preprocessing):
+        settings.require("clip", label)
+        prepare = module_preparation(settings, label)
+        inputs = AudioInput(prepare)
+    else:
+        settings.require("image", label)
+        prepare = given_preprocessing(settings.preprocessing, label)
+        prepare = prepare or _carried_preprocessing(original, label)
+        if settings.image_size is not None:
+            prepare = prepare.with_size(settings.image_size)
+        inputs = ImageInput(prepare)
     if isinstance(original, torch.jit.ScriptModule) and layer not in (None, EMBEDDING, LOGITS):
         raise InputError(
             f"{label}: a scripted or traced module has no layer {layer!r} that can be read, only what it "
@@ -139,7 +152,7 @@ def load_module(
     checks = ModuleChecks(copy_sharing_parameters(network), inputs, label)
     graph = checks.graph()
     rules: LayerRules
-    if type(original).__module__.partition(".")[0] == "timm":
+    if type(original).__module__.partition(".")[0] == "timm" and isinstance(inputs, ImageInput):
         if layer in (None, EMBEDDING):
             checks.require_tensor()
         rules = TimmLayerRules()
@@ -150,7 +163,12 @@ def load_module(
             checks.require_tensor()
         if layer is None and not has_head:
             _warn_of_scores(checks, graph, label)
-        rules = ModuleLayerRules(has_head, graph is not None, prepare.size)
+        traced = graph is not None
+        if isinstance(inputs, AudioInput):
+            checks.require_any_length()
+            rules = AudioModuleRules(has_head, traced)
+        else:
+            rules = ModuleLayerRules(has_head, traced, prepare.size)
     try:
         identity = graph_sha256(checks.network, graph)
     except InputError as error:
@@ -158,6 +176,7 @@ def load_module(
     if hasattr(network, EMBEDDING) and not isinstance(rules, TimmLayerRules):
         network = Enclosed(network).eval()
     architecture = ModuleArchitecture(network, type(original).__name__, rules, identity)
+    architecture.input_type = type(inputs)  # type: ignore[misc]
     part = cut(
         copy_sharing_parameters(network),
         inputs,
@@ -207,5 +226,5 @@ def _carried_preprocessing(module: nn.Module, label: str) -> Preprocessing:
     raise InputError(
         f"{label}: say how images are prepared for this module: preprocessing=featx.Preprocessing() resizes "
         "to 256, crops 224 x 224 and has ImageNet's mean and std; torchvision's weights state theirs as "
-        "WEIGHTS.transforms()"
+        "WEIGHTS.transforms(); of audio, preprocessing={'kind': 'clip', 'rate': 16000} gives it samples"
     )

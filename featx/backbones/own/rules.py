@@ -84,3 +84,18 @@ class ModuleLayerRules(LayerRules):
                 patches = (high // int(stride[0])) * (wide // int(stride[1]))
                 return tuple(sorted({patches, patches + self.prefix_tokens(network)}))
         return ()
+
+
+class AudioModuleRules(ModuleLayerRules):
+    """The same for a module that takes audio; arguments as there."""
+
+    def __init__(self, has_head: bool, traceable: bool):
+        super().__init__(has_head, traceable, (0, 0))
+
+    def prefix_tokens(self, network: Any) -> int:
+        """Return 0: audio has no patches."""
+        return 0
+
+    def stated_tokens(self, network: Any) -> tuple[int, ...]:
+        """Return nothing: the number of positions is not known."""
+        return ()

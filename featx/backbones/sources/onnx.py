@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from featx.backbones.graphs.audio import AudioGraphInput
 from featx.backbones.graphs.files import (
     GraphArchitecture,
     GraphFile,
@@ -21,7 +22,6 @@ from featx.backbones.graphs.files import (
     read_part,
     sidecar,
 )
-from featx.backbones.graphs.audio import AudioGraphInput
 from featx.backbones.graphs.network import Graph, GraphInput, Session
 from featx.backbones.graphs.texts import IDS, SCORES, TextGraphInput, text_graph_input
 from featx.backbones.openvino_import import import_openvino
@@ -39,7 +39,18 @@ _AFTER |= _PASSING | _FLATTENING
 _SCORES = {"Softmax", "LogSoftmax", "Sigmoid"}
 #: Operators whose output has its channels on axis 1, and those that work on each value.
 _WITH_CHANNELS = {"Conv", "BatchNormalization", "InstanceNormalization"} | _POOLING - {"ReduceMean"}
-_OF_EACH_VALUE = _PASSING | {"Relu", "LeakyRelu", "PRelu", "Elu", "Clip", "Max", "Add", "Mul", "Sigmoid", "Tanh"}
+_OF_EACH_VALUE = _PASSING | {
+    "Relu",
+    "LeakyRelu",
+    "PRelu",
+    "Elu",
+    "Clip",
+    "Max",
+    "Add",
+    "Mul",
+    "Sigmoid",
+    "Tanh",
+}
 #: Domains of operators that ONNX Runtime itself implements.
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 _METADATA = "preprocessing"
@@ -123,7 +134,7 @@ class OnnxGraph(Graph):
         return found
 
     def channels_of(self, tensor: str) -> int | None:
-        """Return 1 for what a convolution, a pooling or a norm gives, also behind what works on each value."""
+        """Return 1 for what a convolution, pooling or norm gives, also behind what works on each value."""
         node = self._made_by.get(tensor)
         while node is not None and node.op_type not in _WITH_CHANNELS:
             varying = [name for name in node.input if name and name not in self._constants]

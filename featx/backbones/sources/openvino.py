@@ -54,7 +54,9 @@ class OpenVINOGraph(Graph):
         parameters = self._model.get_parameters()
         if len(parameters) != 1:
             names = ", ".join(parameter.friendly_name for parameter in parameters)
-            raise InputError(f"{path}: takes {len(parameters)} inputs ({names}); expected one, an image or audio")
+            raise InputError(
+                f"{path}: takes {len(parameters)} inputs ({names}); expected one, an image or audio"
+            )
         (parameter,) = parameters
         known = {"f32": "float32", "f16": "float16", "u8": "uint8"}
         shape = parameter.get_partial_shape()

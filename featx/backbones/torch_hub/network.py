@@ -15,9 +15,11 @@ from typing import Any
 from torch import nn
 
 from featx.backbones.architectures import Pretrained
+from featx.backbones.audio_settings import describes_audio
 from featx.backbones.backbone import Backbone
 from featx.backbones.checkpoint import Checkpoint, open_checkpoint
 from featx.backbones.graphs.files import read_sidecar, sidecar
+from featx.backbones.input_settings import InputSettings
 from featx.backbones.loading import fill, random_network, values_sha256
 from featx.backbones.own.copying import copy_module
 from featx.backbones.own.module import Enclosed, load_module
@@ -80,8 +82,7 @@ def load_hub_network(
     seed: int,
     layer: str | None,
     pooling: str | None,
-    preprocessing: Any,
-    image_size: int | None,
+    settings: InputSettings,
 ) -> Backbone:
     """Load a backbone from an entry, to whose code the user has consented.
 
@@ -101,29 +102,31 @@ def load_hub_network(
         weights, weights_name = open_checkpoint(weights), "checkpoint"
     architecture = HubNetwork(entry, weights)
     network = random_network(architecture, seed)
-    if preprocessing is None:
-        preprocessing = _stated_preprocessing(architecture, network)
+    if settings.preprocessing is None:
+        settings = replace(settings, preprocessing=_stated_preprocessing(architecture, network))
     loaded = load_module(
         network,
         layer=layer,
         pooling=pooling,
-        preprocessing=preprocessing,
-        image_size=image_size,
+        settings=settings,
         name=name,
     )
     architecture.learn(loaded)
+    architecture.input_type = type(loaded.inputs)  # type: ignore[misc]
     backbone = replace(loaded, architecture=architecture, weights_name=weights_name, seed=seed)
     backbone.keep(loaded.module)
     return backbone
 
 
-def _stated_preprocessing(entry: HubNetwork, network: nn.Module) -> Preprocessing | None:
+def _stated_preprocessing(entry: HubNetwork, network: nn.Module) -> Preprocessing | dict[str, Any] | None:
     """Return the preprocessing beside the code; None where a network of timm carries its own.
 
     An `InputError` says that there is neither: with a wrong guess every row would be poor.
     """
     hubconf = entry.files.folder() / HUBCONF
     fields = read_sidecar(hubconf)
+    if describes_audio(fields):
+        return fields
     if fields is not None:
         try:
             return Preprocessing.from_dict({"interpolation": "bilinear", "antialias": True} | fields)

@@ -19,15 +19,17 @@ from featx.data.readers.tabular import Table
 from featx.errors import AudioError, DatasetError
 from featx.inputs import Source
 from featx.inputs.audio import SOURCES, WHOLE, LazyClip, Segment, as_source, is_audio_file
-from featx.inputs.audio.signatures import sniff_audio
+from featx.inputs.audio.containers import id3_length, recognise
 from featx.inputs.audio.source import check_samples
 from featx.inputs.image import is_image_file
-from featx.options.checks import short
+from featx.options.checks import short, shown
 
 EXPECTED_CLIPS = (
     "the path or bytes of an audio file, samples with their rate as (samples, rate) or "
     "{'array': samples, 'sampling_rate': rate}, or clips(samples, rate) of featx.data"
 )
+# Bytes by which an audio file is recognised.
+_HEAD = 32
 # Lowest rate of a pair (samples, rate): a smaller whole number beside an array is a label.
 _LOWEST_RATE = 1000
 # Most channels of such samples.
@@ -99,10 +101,12 @@ def clips_in(rows: Sequence[Any], kind: str | None = None) -> list[Any] | None:
     """
     if kind is not None:
         return list(rows) if kind == "clip" else None
+    found = sum(map(is_clip, rows))
+    if not found:  # quick for a million texts
+        return None
     if any(isinstance(row, SOURCES) for row in rows):
         return list(rows)
-    given = [row for row in rows if not is_missing(row)]
-    return list(rows) if 2 * sum(map(is_clip, given)) > len(given) else None
+    return list(rows) if 2 * found > sum(not is_missing(row) for row in rows) else None
 
 
 def find_audio_column(table: Table) -> str:
@@ -130,10 +134,12 @@ def find_audio_column(table: Table) -> str:
 
 def is_clip(row: Any) -> bool:
     """Whether a value is a clip by its form: a path, bytes, or samples with their rate."""
-    if isinstance(row, (str, os.PathLike)):
+    if isinstance(row, str):
+        return is_audio_path(row)
+    if isinstance(row, os.PathLike):
         return is_audio_path(os.fspath(row))
     if isinstance(row, (bytes, bytearray, memoryview)):
-        return sniff_audio(bytes(row[:16])) is not None
+        return is_audio_data(bytes(row[:_HEAD]))
     if isinstance(row, Mapping):
         if row.get("array") is not None:
             return "sampling_rate" in row
@@ -156,14 +162,19 @@ def is_sampled(row: Any) -> bool:
 
 def is_audio_path(text: str) -> bool:
     """Whether a string ends like the name of an audio file, and may be a path."""
-    return is_audio_file(text[-16:]) and len(text) <= _LONGEST_PATH and "\n" not in text and "\0" not in text
+    return is_audio_file(text[-8:]) and len(text) <= _LONGEST_PATH and "\n" not in text and "\0" not in text
+
+
+def is_audio_data(head: bytes) -> bool:
+    """Whether the first bytes of a file are those of an audio file."""
+    return recognise(head) is not None or id3_length(head) > 0
 
 
 def holds_audio(path: str | os.PathLike[str]) -> bool:
-    """Whether the first bytes of a file are those of an audio file."""
+    """Whether a file begins like an audio file."""
     try:
         with open(path, "rb") as file:
-            return sniff_audio(file.read(16)) is not None
+            return is_audio_data(file.read(_HEAD))
     except OSError:
         return False
 
@@ -201,7 +212,10 @@ def make_clip_sources(
 def clip_source(row: Any, at: str, id: str, finder: PathFinder, segment: Segment = WHOLE) -> Source:
     """Return the source of one clip; `DatasetError`, which names `at`, for what is none."""
     if is_encoded(row):
-        row = row["bytes"] if row["bytes"] is not None else row.get("path")
+        data = row["bytes"]
+        if data is not None and not isinstance(data, (bytes, bytearray, memoryview)):
+            raise DatasetError(f"{at}: expected the bytes of a file, got {shown(data)}")
+        row = row.get("path") if data is None else data
     elif isinstance(row, Mapping) and "array" in row:
         row = _frames_first(row["array"]), row.get("sampling_rate")
     elif hasattr(row, "get_all_samples"):  # a decoder of torchcodec, which decodes when it is asked
@@ -209,11 +223,13 @@ def clip_source(row: Any, at: str, id: str, finder: PathFinder, segment: Segment
     if is_missing(row):
         raise DatasetError(f"{at}: no clip, got {row!r}; every row needs one")
     if isinstance(row, (str, os.PathLike)):
+        if is_image_file(row):
+            raise DatasetError(f"{at}: {short(row)} is the path of an image among clips; give them apart")
         row = finder.find(os.path.expanduser(os.fspath(row)))
     elif isinstance(row, (tuple, list)) and len(row) == 2:
         row = _checked(_samples_of(row[0]), _plain_rate(row[1]), at)
     elif not isinstance(row, (bytes, bytearray, memoryview, *SOURCES)):
-        raise DatasetError(f"{at}: expected {EXPECTED_CLIPS}; got {short(row)} ({type(row).__name__})")
+        raise DatasetError(f"{at}: expected {EXPECTED_CLIPS}; got {shown(row)}")
     made = as_source(row, id)
     return made if segment.is_whole else replace(made, segment=segment)  # type: ignore[type-var]
 

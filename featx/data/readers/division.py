@@ -137,7 +137,11 @@ def _divide_recordings(table: Table, wanted: Wanted, paths: list[str], found: Di
             "(split_by='none') divides them without regard to recordings"
         )
         return
-    if RECORDING not in table.columns:
+    if len(counts) == 1:
+        found.notes.append(
+            f"all {count_of(len(paths), 'segment')} are of one recording, so training and test share it"
+        )
+    elif RECORDING not in table.columns:
         _keep_shared(found, RECORDING, paths)
 
 

@@ -14,7 +14,7 @@ from featx.data.labels import same_form
 from featx.data.read_report import LeftOut, skip_hint
 from featx.durable import check_regular
 from featx.errors import AudioError, DatasetError, ImageError, SourceError, TextError
-from featx.inputs.audio import AUDIO_SUFFIXES, is_audio_file
+from featx.inputs.audio import AUDIO_SUFFIXES, FOREIGN_SUFFIXES, is_audio_file
 from featx.inputs.image import is_ignored, is_image_file
 from featx.inputs.image.containers import sniff
 from featx.inputs.text import TEXT_SUFFIXES, is_text_file
@@ -26,6 +26,7 @@ Parts = tuple[str, ...]
 #: The error and the test of a file's name of each kind of input.
 ERRORS: dict[str, type[SourceError]] = {"image": ImageError, "text": TextError, "clip": AudioError}
 _IS_INPUT = {"image": is_image_file, "text": is_text_file, "clip": is_audio_file}
+_OF_AUDIO = AUDIO_SUFFIXES + FOREIGN_SUFFIXES
 # A folder with more texts than this for each image is not clearly one of images, whose captions they may be.
 # One of images and clips is of the kind that has more than this for each of the other: covers, spectrograms.
 _CAPTIONS = 10
@@ -69,12 +70,12 @@ def list_inputs(root: str | os.PathLike[str], *, on_error: str = "raise") -> Lis
     they may be.
     """
     images = list_images(root, on_error=on_error)
-    clips, texts = (_count(images, suffixes) for suffixes in (AUDIO_SUFFIXES, TEXT_SUFFIXES))
+    clips, texts = (_count(images, suffixes) for suffixes in (_OF_AUDIO, TEXT_SUFFIXES))
     listing = images
     if clips > _CAPTIONS * len(images.files):
         listing = _list_files(root, "clip", on_error)
     elif clips and len(images.files) <= _CAPTIONS * clips:
-        found = sorted(images.left_out.suffixes.keys() & set(AUDIO_SUFFIXES))
+        found = sorted(images.left_out.suffixes.keys() & set(_OF_AUDIO))
         raise DatasetError(
             f"{os.fspath(root)}: holds {count_of(clips, 'clip')} ({', '.join(found)}) and "
             f"{count_of(len(images.files))} ({'/'.join(images.files[0])}); move away what is not meant"
@@ -91,7 +92,7 @@ def list_inputs(root: str | os.PathLike[str], *, on_error: str = "raise") -> Lis
 def holds_media(root: str | os.PathLike[str]) -> bool:
     """Whether there are images or clips in a folder or below it."""
     images = list_images(root, on_error="skip")
-    return bool(images.files or _count(images, AUDIO_SUFFIXES))
+    return bool(images.files or _count(images, _OF_AUDIO))
 
 
 def _count(listing: Listing, suffixes: Sequence[str]) -> int:

@@ -5,9 +5,9 @@ COLUMNS = ("path", "label", "split", "group")
 #: Names of the column of labels in rows that are dicts; the first that exists is taken.
 LABEL_KEYS = ("label", "labels", "class", "category", "target", "y")
 #: Names of the column or key of clips in rows with several; the first that exists is taken.
-AUDIO_KEYS = ("audio", "wav", "clip", "audio_path", "audio_file", "audio_filepath")
+AUDIO_KEYS = ("audio", "wav", "audio_path", "audio_file", "audio_filepath")
 #: Names of files that are clips where no other column is one of inputs, and its files are audio.
-FILE_KEYS = ("file", "filename", "file_name", "slice_file_name")
+FILE_KEYS = ("clip", "file", "filename", "file_name", "slice_file_name")
 #: Where a segment begins and ends in its recording, and how long it is, in seconds.
 START_KEYS, END_KEYS, LENGTH_KEYS = ("start", "offset"), ("end", "stop"), ("duration",)
 #: Names of columns that divide inputs into groups, which a study should not have in training and in test.

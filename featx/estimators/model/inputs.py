@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from featx.data import Dataset, from_arrays, load_dataset
+from featx.data.readers.clips import is_sampled
 from featx.errors import InputError
-from featx.estimators.model.rows import is_sampled
 from featx.inputs import Source
 from featx.inputs.text import LazyText, StringText
 from featx.options import require_no_effect

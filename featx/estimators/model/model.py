@@ -147,8 +147,8 @@ class Model(Shown):
         """
         dataset, run = self._read(images, options)
         return [
-            replace(answer, id=one.id, text=text_of(one))
-            for one, answer in self._answers(dataset, run, weights, trust_code)
+            replace(answer, id=dataset.inputs[i].id, text=text_of(dataset.inputs[i]))
+            for i, answer in self._answers(dataset, run, weights, trust_code)
         ]
 
     @checked(clips="data")
@@ -199,10 +199,10 @@ class Model(Shown):
         dataset, run = self._read(clips, options)
         if run.verbose:
             tell(str(chosen))
-        dataset = take_apart(dataset, chosen, run.on_error)
+        clips, windows = take_apart(dataset, chosen, run.on_error)
         return [
-            replace(answer, id=one.recording.source.id, start=one.segment.start, end=one.end)
-            for one, answer in self._answers(dataset, run, weights, trust_code)
+            replace(answer, id=windows[i].id, start=windows[i].start, end=windows[i].end)
+            for i, answer in self._answers(clips, run, weights, trust_code)
         ]
 
     @checked(images="data")
@@ -264,8 +264,8 @@ class Model(Shown):
 
     def _answers(
         self, dataset: Dataset, run: Run, weights: Any, trust_code: bool
-    ) -> Iterator[tuple[Any, Prediction]]:
-        """Yield each input that could be read, with its prediction, which has no id yet."""
+    ) -> Iterator[tuple[int, Prediction]]:
+        """Yield the position of each input that could be read, and its prediction, which has no id yet."""
         rows = self._embed(dataset, run, weights, trust_code)
         probabilities, rule = self._probabilities(rows.embeddings), self.unsure
         reasons = (
@@ -273,7 +273,7 @@ class Model(Shown):
         )
         for i, row, reason in zip(rows.kept, probabilities, reasons, strict=True):
             yield (
-                dataset.inputs[i],
+                int(i),
                 Prediction(
                     id="",
                     label=self.classes[row.argmax()],

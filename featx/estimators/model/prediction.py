@@ -55,9 +55,7 @@ def merge_windows(predictions: Sequence[Prediction]) -> list[Prediction]:
     merged = []
     for _, same in groupby(predictions, key=lambda p: (p.id, p.label, p.unsure)):
         windows = list(same)
-        means = {
-            name: fmean(one.probabilities[name] for one in windows) for name in windows[0].probabilities
-        }
+        means = {name: fmean(one.probabilities[name] for one in windows) for name in windows[0].probabilities}
         merged.append(
             replace(
                 windows[0],

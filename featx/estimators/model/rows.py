@@ -9,6 +9,7 @@ import numpy as np
 from featx.cache import Space
 from featx.data.features import Features
 from featx.data.features.checking import array_of
+from featx.data.readers.clips import is_sampled
 from featx.errors import InputError, ModelMismatch, as_one_error
 
 
@@ -36,16 +37,6 @@ def rows_in(data: Any) -> np.ndarray | None:
     with as_one_error(lambda reason: InputError(f"expected inputs, or embeddings of one length ({reason})")):
         array = array_of(data)
     return array if array.ndim == 2 and array.dtype.kind == "f" else None
-
-
-def is_sampled(value: Any) -> bool:
-    """Whether a value is a clip in memory: a pair of samples and their rate."""
-    return (
-        isinstance(value, tuple)
-        and len(value) == 2
-        and isinstance(value[1], (int, float, np.number))
-        and (isinstance(value[0], (list, np.ndarray)) or _is_tensor(value[0]))
-    )
 
 
 def _is_tensor(value: Any) -> bool:

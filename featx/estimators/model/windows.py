@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featx.data import Dataset
+from featx.data import Dataset, skip_hint
 from featx.errors import InputError, SourceError
-from featx.inputs.audio.recording import RecentRecordings, Recording, seconds_of
+from featx.inputs import Source
+from featx.inputs.audio.cutting import cut_into_windows, seconds_of
 
 if TYPE_CHECKING:
     from featx.estimators.model.model import Model
@@ -72,21 +73,37 @@ def choose_windows(model: Model, window: float | None, hop: float | None) -> Win
     return Windows(width, float(hop or step), "those of the model (--window and --hop change them)")
 
 
-def take_apart(dataset: Dataset, windows: Windows, on_error: str) -> Dataset:
-    """Return all windows of all recordings, in order, as a dataset of `WindowClip`.
+@dataclass(frozen=True)
+class Window:
+    """A window of a recording: the recording's id, and where it begins and ends in seconds."""
+
+    id: str
+    start: float
+    end: float
+
+
+def take_apart(dataset: Dataset, windows: Windows, on_error: str) -> tuple[Dataset, list[Window]]:
+    """Return all windows of all recordings, in order, as a dataset of clips, and what they are windows of.
 
     With ``on_error="skip"``, recordings that cannot be read are among the failures of its reading.
     """
-    kept, found = RecentRecordings(), []
+    clips: list[Source] = []
+    found: list[Window] = []
     failures = list(dataset.reading.failures)
     for source in dataset.inputs:
         try:
-            found += Recording(source, kept).windows(windows.window, windows.hop)
+            cut = cut_into_windows(source, windows.window, windows.hop)
         except SourceError as error:
             if on_error == "raise":
-                raise
+                raise type(error)(error.id, f"{error.reason}; {skip_hint(dataset.kind)}") from error
             failures.append(error)
-    return Dataset(dataset.name, found, reading=replace(dataset.reading, failures=tuple(failures)))
+            continue
+        for segment, clip in cut:
+            assert segment.stop is not None
+            clips.append(clip)
+            found.append(Window(source.id, segment.start, segment.stop))
+    reading = replace(dataset.reading, failures=tuple(failures))
+    return Dataset(dataset.name, clips, reading=reading), found
 
 
 def usual_seconds(sources: Sequence[Any]) -> float | None:

@@ -1,11 +1,12 @@
 """Audio as a kind of input: where clips come from, how they are decoded and prepared for a network."""
 
 from featx.inputs.audio.decode import decode
-from featx.inputs.audio.fingerprint import clip_content, clip_hash
+from featx.inputs.audio.fingerprint import clip_content, clip_hash, group_copies
 from featx.inputs.audio.front_ends import FrontEnd, Waveform
 from featx.inputs.audio.preparation import PADDING, AudioPreparation
 from featx.inputs.audio.source import (
     AUDIO_SUFFIXES,
+    FOREIGN_SUFFIXES,
     SOURCES,
     WHOLE,
     ClipContent,
@@ -20,6 +21,7 @@ from featx.inputs.audio.source import (
 
 __all__ = [
     "AUDIO_SUFFIXES",
+    "FOREIGN_SUFFIXES",
     "PADDING",
     "SOURCES",
     "WHOLE",
@@ -36,5 +38,6 @@ __all__ = [
     "clip_content",
     "clip_hash",
     "decode",
+    "group_copies",
     "is_audio_file",
 ]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from featx.errors import AudioError
+from featx.inputs.audio.mpeg import promise_of
 
 #: 32-bit lengths from here on stand for an unknown one: programs write 2**31 - 65536, 2**31, 2**32 - 1, ...
 _UNKNOWN = 0x7FFF0000
@@ -68,7 +69,8 @@ def check_header(rate: int, channels: int, id: str) -> None:
         )
     if not 1 <= channels <= MOST_CHANNELS:
         raise AudioError(
-            id, f"its header states {channels:,} channels, expected 1 to {MOST_CHANNELS:,}; the file is damaged"
+            id,
+            f"its header states {channels:,} channels, expected 1 to {MOST_CHANNELS:,}; the file is damaged",
         )
 
 
@@ -105,9 +107,7 @@ def _check_chunks(file: BinaryIO, form: str, size: int, id: str) -> int | None:
         elif name in (b"data", b"SSND"):
             is_open = _check_samples(file, form, order, length if real is None else real, size - at, id)
             return at - 4 if is_open else None
-    raise AudioError(
-        id, f"a truncated or damaged {form} file: it has no chunk of samples; copy it again"
-    )
+    raise AudioError(id, f"a truncated or damaged {form} file: it has no chunk of samples; copy it again")
 
 
 def _check_samples(file: BinaryIO, form: str, order: str, length: int, there: int, id: str) -> bool:
@@ -192,7 +192,10 @@ def _check_ogg(file: BinaryIO, size: int, id: str) -> None:
         data = file.read(sum(laces))
         if len(head) < 27 or len(laces) < head[26] or len(data) < sum(laces):
             raise AudioError(id, f"a truncated Ogg file: it breaks off after {size:,} bytes; copy it again")
-        if _ogg_checksum(head[:22] + bytes(4) + head[26:] + laces + data) != struct.unpack("<I", head[22:26])[0]:
+        if (
+            _ogg_checksum(head[:22] + bytes(4) + head[26:] + laces + data)
+            != struct.unpack("<I", head[22:26])[0]
+        ):
             raise AudioError(id, f"a damaged Ogg file: the page at byte {at:,} has changed; copy it again")
         ended = bool(head[5] & 4)
         at += 27 + len(laces) + len(data)
@@ -210,18 +213,9 @@ def _ogg_checksum(page: bytes) -> int:
 
 
 def _check_mp3(file: BinaryIO, begin: int, size: int, id: str) -> bool:
-    """Check what a Xing, Info or VBRI header in the first frame promises; return whether there is one."""
-    frame = _read(file, begin, 256).ljust(256, b"\0")
-    first_version, mono = frame[1] >> 3 & 3 == 3, frame[3] >> 6 == 3
-    at = 4 + ((17 if mono else 32) if first_version else (9 if mono else 17))
+    """Check what the first frame promises; return whether it states the number of frames."""
+    promised, frames = promise_of(_read(file, begin, 256))
     there = size - begin - (128 if size >= 128 and _read(file, size - 128, 3) == b"TAG" else 0)
-    promised, frames = 0, 0
-    if frame[at : at + 4] in (b"Xing", b"Info"):
-        flags, *values = struct.unpack(">I2I", frame[at + 4 : at + 16])
-        frames = values[0] if flags & 1 else 0
-        promised = values[flags & 1] if flags & 2 else 0
-    elif frame[36:40] == b"VBRI":
-        promised, frames = struct.unpack(">2I", frame[46:54])
     if promised > there:
         raise _truncated("MP3", promised, there, id)
     return frames > 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from featx.inputs.audio.mpeg import is_frame
+
 #: Bytes at the start of a file by which it is recognised.
 HEAD = 512
 
@@ -61,15 +63,7 @@ def recognise(head: bytes) -> str | None:
     if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
         return "AIFF"
     found = next((name for magic, name in _AUDIO.items() if head.startswith(magic)), None)
-    return found or ("MP3" if is_mpeg_frame(head) else None)
-
-
-def is_mpeg_frame(head: bytes) -> bool:
-    """Whether the bytes are the header of a frame of MPEG audio (layers I to III; AAC has layer 0)."""
-    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
-        return False
-    version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
-    return version != 1 and layer != 0 and head[2] >> 4 not in (0, 15) and head[2] >> 2 & 3 != 3
+    return found or ("MP3" if is_frame(head) else None)
 
 
 def id3_length(head: bytes) -> int:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import numpy as np
 
 from featx.errors import AudioError, reason_of
-from featx.inputs.audio.reader import Reader, file_of, open_reader
+from featx.inputs.audio.reader import Reader, average_channels, file_of, open_reader
 from featx.inputs.audio.recordings import Recording
 from featx.inputs.audio.source import ClipContent, Segment
 
@@ -16,22 +19,16 @@ def decode(content: ClipContent) -> tuple[np.ndarray, int]:
     Several channels are averaged. A segment is cut before it is resampled, so that it is the same as a file
     that was cut beforehand. `AudioError` when it cannot be decoded.
     """
-    payload, segment = content.payload, content.segment
-    if isinstance(payload, np.ndarray):
+    if isinstance(content.payload, np.ndarray):
         assert content.rate is not None
         rate = content.rate
-        start, stop = frames_of(segment, rate, len(payload), content.id)
-        samples = payload[start:stop]
+        start, stop = frames_of(content.segment, rate, len(content.payload), content.id)
+        samples = content.payload[start:stop]
         if samples.ndim == 2:
-            samples = samples.mean(axis=1, dtype=np.float32) if samples.shape[1] > 1 else samples[:, 0]
-    elif isinstance(payload, Recording):
-        samples, rate = _decode_recording(payload, segment, content.id)
+            samples = average_channels(samples)
     else:
-        reader = open_reader(file_of(payload), content.id)
-        try:
-            samples, rate = _read_segment(reader, segment, content.id), reader.rate
-        finally:
-            reader.close()
+        with _reader_of(content) as reader:
+            samples, rate = _read_segment(reader, content.segment, content.id), reader.rate
     if not np.isfinite(samples).all():
         raise AudioError(content.id, "holds samples that are no numbers (NaN or infinite)")
     return np.ascontiguousarray(samples, np.float32), rate
@@ -54,6 +51,20 @@ def _bounds(segment: Segment, rate: int, id: str) -> tuple[int, int | None]:
     return start, stop
 
 
+def length_of(content: ClipContent) -> tuple[int, int]:
+    """Return the frames of a clip and their rate in hertz, from the header of its file if it states them."""
+    if isinstance(content.payload, np.ndarray):
+        assert content.rate is not None
+        frames, rate = len(content.payload), content.rate
+    else:
+        with _reader_of(content) as reader:
+            if reader.frames is None:
+                return len(_read_segment(reader, content.segment, content.id)), reader.rate
+            frames, rate = reader.frames, reader.rate
+    start, stop = frames_of(content.segment, rate, frames, content.id)
+    return stop - start, rate
+
+
 def _read_segment(reader: Reader, segment: Segment, id: str) -> np.ndarray:
     start, stop = _bounds(segment, reader.rate, id)
     if reader.frames is not None:
@@ -64,15 +75,24 @@ def _read_segment(reader: Reader, segment: Segment, id: str) -> np.ndarray:
     return samples
 
 
-def _decode_recording(recording: Recording, segment: Segment, id: str) -> tuple[np.ndarray, int]:
+@contextlib.contextmanager
+def _reader_of(content: ClipContent) -> Iterator[Reader]:
+    """Give an open reader; that of a recording on disk stays open for its next segment."""
+    recording = content.payload if isinstance(content.payload, Recording) else None
     try:
-        reader = recording.take_reader(segment.start, id)
+        if recording is None:
+            reader = open_reader(file_of(content.payload), content.id)
+        else:
+            reader = recording.take_reader(content.segment.start, content.id)
         try:
-            samples, rate = _read_segment(reader, segment, id), reader.rate
+            yield reader
         except BaseException:
             reader.close()
             raise
-        recording.keep_reader(reader)
+        if recording is None:
+            reader.close()
+        else:
+            recording.keep_reader(reader)
     except OSError as error:
-        raise AudioError(id, f"cannot be read ({reason_of(error)}): {recording.key[0]}") from error
-    return samples, rate
+        where = "" if recording is None else f": {recording.key[0]}"
+        raise AudioError(content.id, f"cannot be read ({reason_of(error)}){where}") from error

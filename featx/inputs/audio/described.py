@@ -67,9 +67,7 @@ class DescribedFrontEnd:
                 f"preprocessing: features must be one of {', '.join(FEATURES)}, got {self.features!r:.40}"
             )
         if self.fill not in _FILLS:
-            raise InputError(
-                f"preprocessing: fill must be one of {', '.join(_FILLS)}, got {self.fill!r:.40}"
-            )
+            raise InputError(f"preprocessing: fill must be one of {', '.join(_FILLS)}, got {self.fill!r:.40}")
         for name, seconds in (("margin", self.margin), ("shortest", self.shortest_window)):
             number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
             if not number or not 0 <= seconds <= _MOST_SECONDS:
@@ -114,7 +112,6 @@ class DescribedFrontEnd:
     @property
     def settings(self) -> dict[str, Any]:
         """What `preprocessing` may change."""
-        axes = {} if self.axes is None else {"axes": list(self.axes)}
         return {
             "features": self.features,
             "rate": self.rate,
@@ -123,7 +120,7 @@ class DescribedFrontEnd:
             "fill": self.fill,
             "margin": float(self.margin),
             "shortest": float(self.shortest_window),
-            **axes,
+            "axes": None if self.axes is None else list(self.axes),
         }
 
     @property

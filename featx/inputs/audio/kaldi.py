@@ -5,6 +5,7 @@ The formulas are those of Povey et al., "The Kaldi speech recognition toolkit", 
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -56,6 +57,11 @@ def import_kaldi() -> Any:
     except ImportError as error:
         raise MissingExtra("kaldi-native-fbank", "audio", "filter banks as Kaldi has them") from error
     return kaldi_native_fbank
+
+
+def has_kaldi() -> bool:
+    """Return whether kaldi-native-fbank is installed; it is not imported."""
+    return importlib.util.find_spec("kaldi_native_fbank") is not None
 
 
 @dataclass(frozen=True)
@@ -157,8 +163,8 @@ class KaldiFrames:
             return kaldi.OnlineFbank(options) if self.name == "fbank" else kaldi.OnlineMfcc(options)
         except ValueError as error:  # a filter lies between two frequencies of the spectrum
             raise InputError(
-                f"preprocessing: {filters['num_bins']} filters are too many at {self.rate} Hz; take fewer bands "
-                "or a higher rate"
+                f"preprocessing: {filters['num_bins']} filters are too many at {self.rate} Hz; take fewer "
+                "bands or a higher rate"
             ) from error
 
 

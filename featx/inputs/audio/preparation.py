@@ -16,9 +16,9 @@ import numpy as np
 from featx.errors import AudioError, InputError
 from featx.inputs import DURATION, SILENT
 from featx.inputs.audio import reference_clips
-from featx.inputs.audio.decode import decode
+from featx.inputs.audio.decode import decode, length_of
 from featx.inputs.audio.front_ends import DESCRIBING, FrontEnd
-from featx.inputs.audio.resample import resample
+from featx.inputs.audio.resample import resample, resampled_length
 from featx.inputs.audio.source import ClipContent
 from featx.inputs.audio.windows import spread_starts, window_starts
 from featx.options.checks import JOIN, WINDOWS
@@ -193,16 +193,18 @@ class AudioPreparation:
         """Return start and end of each window of a clip, in seconds of the recording.
 
         `clip` is a content, or samples at the network's rate. The windows of a segment that starts at 10 s
-        start at 10 s too. None ends behind the clip, though the network may hear silence behind a shorter one.
+        start at 10 s too. None ends behind the clip, though the network may hear silence behind it. A file
+        is not decoded where its header states its length.
         """
-        samples, begin = (
-            (clip, 0.0) if isinstance(clip, np.ndarray) else (self.samples_of(clip), clip.segment.start)
-        )
-        rate, frames = self.front_end.rate, len(samples)
-        return [
-            (begin + at / rate, begin + min(frames, at + self.samples) / rate)
-            for at in self.starts(frames).tolist()
-        ]
+        rate, begin = self.front_end.rate, 0.0
+        if isinstance(clip, np.ndarray):
+            frames = len(clip)
+        else:
+            frames, begin = resampled_length(*length_of(clip), rate), clip.segment.start
+        starts = self.starts(frames + 2 * self._margin) - self._margin
+        ends = np.minimum(starts + self.samples, frames)
+        times = begin + np.stack([np.maximum(starts, 0), ends], axis=1) / rate
+        return [(start, end) for start, end in times.tolist()]
 
     def prepare(
         self,
@@ -218,11 +220,15 @@ class AudioPreparation:
 
     def transform(self, samples: np.ndarray) -> np.ndarray:
         """Return the windows of samples at the network's rate, float32 (windows, positions[, bands])."""
-        margin = round(getattr(self.front_end, "margin", 0.0) * self.front_end.rate)
-        samples = np.pad(samples, margin) if margin else samples
+        samples = np.pad(samples, self._margin) if self._margin else samples
         length = self._length(min(len(samples), self.samples))
         starts = self.starts(len(samples)).tolist()
         return np.stack([self.front_end.compute(samples[at : at + self.samples], length) for at in starts])
+
+    @property
+    def _margin(self) -> int:
+        """Samples of silence that the front end wants before and behind a clip."""
+        return round(getattr(self.front_end, "margin", 0.0) * self.front_end.rate)
 
     def _length(self, samples: int) -> int | None:
         """Return the samples to which a window of so many is extended; None where it stays as it is."""
@@ -259,9 +265,6 @@ class AudioPreparation:
     def reference_batch(self, count: int) -> np.ndarray:
         """Return windows of `featx.inputs.audio.reference_clips`, one of each clip, of different lengths."""
         clips = reference_clips.reference_clips(count, self.front_end.rate, self.window)
-        if not self.masks:  # windows of one length share a batch
-            shortest = max(min(map(len, clips)), self.front_end.shortest)
-            clips = [np.resize(clip, shortest) for clip in clips]
         return self.collate([self.transform(clip[: self.samples])[0] for clip in clips])
 
     def share_memory(self, processes: int, alone: Callable[[], AbstractContextManager]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from featx.errors import AudioError, MissingExtra, as_one_error
 from featx.inputs.audio.completeness import check_complete, check_header
 from featx.inputs.audio.containers import HEAD, describe_other, id3_length, recognise
+from featx.inputs.audio.mpeg import lengthened
 from featx.inputs.audio.quiet import silent_in_c
 
 #: Most frames of a clip: 1.5 hours at 48 kHz, 4.6 hours at 16 kHz; they take 1 GiB.
@@ -132,8 +133,19 @@ class Reader:
             opened.seek(0)
         else:
             opened = file if isinstance(file, io.BytesIO) else file.fileno()
+        self._copy: BinaryIO | None = None
         with self._decoding(id):
             self._sound = forward_file(opened, closefd=False)
+            if self._form == "MP3" and not promise.counts:
+                at = file.tell()
+                whole = lengthened(file, begin, int(self._sound.frames))
+                file.seek(at)  # libsndfile reads at the same place
+                if whole is not None:
+                    self._copy = file_of(whole)
+                    self._copy.seek(0)
+                    opened = self._copy if isinstance(self._copy, io.BytesIO) else self._copy.fileno()
+                    self._sound.close()
+                    self._sound = forward_file(opened, closefd=False)
             self.rate, self._channels = int(self._sound.samplerate), int(self._sound.channels)
             frames, coding = int(self._sound.frames), self._sound.subtype
             if self._form == "MP3":  # as `soundfile.read` does; the last bits depend on it
@@ -181,6 +193,8 @@ class Reader:
         """Close the file."""
         self._sound.close()
         self._file.close()
+        if self._copy is not None:
+            self._copy.close()
 
     def read(self, start: int, stop: int | None, id: str) -> np.ndarray:
         """Return the samples from frame `start` until `stop`, or the end, float32 (frames,).
@@ -223,8 +237,7 @@ class Reader:
                 min(frames, max(1, _BLOCK // self._channels)), dtype="float32", always_2d=True
             )
         self._at += len(block)
-        mean: np.ndarray = block.mean(axis=1, dtype=np.float32) if self._channels > 1 else block[:, 0]
-        return mean
+        return average_channels(block)
 
     def _check_end(self, id: str) -> None:
         if self._at < self._promised:
@@ -245,6 +258,15 @@ class Reader:
             yield
 
 
+def average_channels(samples: np.ndarray) -> np.ndarray:
+    """Return the mean of the channels of samples (frames, channels), float32 (frames,)."""
+    if samples.shape[1] == 1:
+        return samples[:, 0]
+    with np.errstate(over="ignore", invalid="ignore"):  # the clip is named for infinite values
+        mean: np.ndarray = samples.mean(axis=1, dtype=np.float32)
+    return mean
+
+
 def open_reader(file: BinaryIO, id: str) -> Reader:
     """Return a reader of a file, which is closed if it cannot be read."""
     try:
@@ -256,7 +278,7 @@ def open_reader(file: BinaryIO, id: str) -> Reader:
 
 @functools.cache
 def _forward_file() -> Any:
-    """Return soundfile's class of files, of which reading does not seek; otherwise it does after each block."""
+    """Return soundfile's class of files, changed so that it does not seek after each block that it reads."""
 
     class ForwardFile(import_soundfile().SoundFile):  # type: ignore[misc]
         def seekable(self) -> bool:

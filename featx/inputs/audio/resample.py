@@ -21,8 +21,13 @@ def import_soxr() -> Any:
     return soxr
 
 
+def resampled_length(frames: int, rate: int, wanted: int) -> int:
+    """Return how many frames `resample` makes: ``floor(frames * wanted / rate + 1/2)``."""
+    return (2 * frames * wanted + rate) // (2 * rate)
+
+
 def resample(samples: np.ndarray, rate: int, wanted: int) -> np.ndarray:
-    """Return samples, float32 (frames,), at another rate in hertz: ``floor(frames * wanted / rate + 1/2)``.
+    """Return samples, float32 (frames,), at another rate in hertz.
 
     What lies above half of the new rate is filtered out.
     """

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from featx.cache.identity import digest_array, digest_bytes
-from featx.errors import AudioError, DatasetError, SourceError
+from featx.errors import AudioError, DatasetError, SourceError, reason_of
 from featx.inputs import Source
 from featx.inputs.audio.completeness import RATES
 from featx.inputs.audio.recordings import Recording, digest_of
@@ -25,14 +25,17 @@ from featx.inputs.files import file_stat_key, read_source_file
 
 #: Suffixes of audio files.
 AUDIO_SUFFIXES = (".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".w64")
+#: Those of audio that cannot be decoded. It counts, so that it is reported and not silently left out.
+FOREIGN_SUFFIXES = (".m4a", ".aac", ".wma", ".amr", ".ape", ".wv", ".caf")
+_SUFFIXES = AUDIO_SUFFIXES + FOREIGN_SUFFIXES
 #: Most bytes of a file that is read: four hours of 16-bit stereo at 48 kHz.
 MAX_FILE_BYTES = 2**32
 EXPECTED = "the path of an audio file, its bytes, or samples with their rate"
 
 
 def is_audio_file(name: str) -> bool:
-    """Whether a file of this name holds audio, by its suffix."""
-    return name.lower().endswith(AUDIO_SUFFIXES)
+    """Whether a file of this name holds audio, by its suffix; also such audio as cannot be decoded."""
+    return name.lower().endswith(_SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +125,12 @@ def check_samples(samples: Any, rate: Any, id: str) -> np.ndarray:
 
     Integers are divided by the largest value of their type, as in a file of that width.
     """
-    values = np.asarray(samples)
+    try:
+        values = np.asarray(samples)
+    except (ValueError, TypeError) as error:  # lists of different lengths
+        raise AudioError(
+            id, f"expected samples (frames,) or (frames, channels) ({reason_of(error)})"
+        ) from error
     whole = isinstance(rate, (int, float, np.integer, np.floating)) and not isinstance(rate, bool)
     if not whole or not RATES[0] <= rate <= RATES[1] or int(rate) != rate:
         raise AudioError(
@@ -141,7 +149,8 @@ def check_samples(samples: Any, rate: Any, id: str) -> np.ndarray:
         values = (values.astype(np.float64) - 2 ** (8 * values.itemsize - 1)) / 2 ** (8 * values.itemsize - 1)
     elif values.dtype.kind == "i":
         values = values.astype(np.float64) / 2 ** (8 * values.itemsize - 1)
-    return np.ascontiguousarray(values, np.float32)
+    with np.errstate(over="ignore"):  # infinite values are named when the clip is decoded
+        return np.ascontiguousarray(values, np.float32)
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,12 @@ class ClipInputs:
         """Return the longest clips first."""
         return dearest_first(positions, self.shapes(positions).prod(axis=1))
 
+    def rows_at_once(self, positions: np.ndarray, recipe: Recipe) -> int:
+        """Return fewer where clips have several windows, so that as many windows go through as else clips."""
+        if recipe.augment and self._preparation.windows is None:
+            return len(positions)
+        return max(1, len(positions) // int(self.shapes(positions)[:, 0].max()))
+
     def batches(
         self,
         positions: np.ndarray,

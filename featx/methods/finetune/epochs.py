@@ -331,8 +331,9 @@ class NetworkTraining:
 
     def _accumulate(self, rows: np.ndarray, lower: Callable[[slice], Parts]) -> tuple[float, float]:
         total, right, smoothing = 0.0, 0.0, self.recipe.label_smoothing
-        for start in range(0, len(rows), self.part):
-            at = slice(start, start + self.part)
+        part = min(self.part, self.inputs.rows_at_once(rows, self.recipe))
+        for start in range(0, len(rows), part):
+            at = slice(start, start + part)
             parts, y = lower(at), self.labels[rows[at]]
             targets = [(1.0, y)]
             if self.recipe.mixup:

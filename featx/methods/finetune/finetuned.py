@@ -19,6 +19,7 @@ from featx.methods.finetune.trainable_backbone import (
     TrainableBackbone,
     forward_all,
     kind_of_backbone,
+    row_dim_of,
 )
 
 
@@ -156,8 +157,15 @@ class FineTuned:
     def network(self) -> nn.Module:
         """Return the whole network, in eval mode: to logits (n, k).
 
-        It takes normalised images (n, 3, h, w), or tokens (n, t), int64, negative behind the end of a text.
+        It takes normalised images (n, 3, h, w); tokens (n, t), int64, negative behind the end of a text; or
+        windows of clips (n, positions[, bands]), with `featx.inputs.audio.PADDING` behind their ends. An
+        `InputError` says that the rows of a clip's windows stand side by side, which no one window gives.
         """
+        if row_dim_of(self._backbone) != self._backbone.dim:
+            raise InputError(
+                f"{self._backbone.name}: the head takes several windows of a clip side by side (join="
+                f"{self._backbone.preprocessing.join_by!r}); use predict, or join by mean"
+            )
         return nn.Sequential(self._load_network().module, self._head.as_linear()).eval()
 
     def head_weights(self) -> tuple[np.ndarray, np.ndarray]:
@@ -182,8 +190,8 @@ class FineTuned:
         Parameters
         ----------
         images : sequence of sources, or ndarray of shape (n, d)
-            Images or texts, or embeddings in mode ``"head"`` only: the other modes have changed the network
-            that the embeddings came from.
+            Images, texts or clips, or embeddings in mode ``"head"`` only: the other modes have changed the
+            network that the embeddings came from.
         batch_size : int, default=32
             Inputs per forward pass; does not change the result.
 
@@ -196,7 +204,7 @@ class FineTuned:
         InputError
             Embeddings have another width or values that are not finite, or the mode changed the network.
         SourceError
-            An image cannot be decoded, or a text not be read.
+            An image or a clip cannot be decoded, or a text not be read.
         """
         if isinstance(images, np.ndarray) and images.dtype.kind == "f":
             return self._head.exact_logits(self._check_embeddings(images))

@@ -97,7 +97,7 @@ class TrainableClips(TrainableBackbone):
                 groups.append((places, upper((some, *own)).float()))
         rows = groups[0][1]
         if len(groups) > 1:
-            found = torch.cat([places for places, _ in groups])
+            found = torch.cat([places for places, _ in groups if isinstance(places, Tensor)])
             rows = torch.cat([group for _, group in groups])[torch.argsort(found)]
         if self.preprocessing.windows is not None:
             return rows.unflatten(0, x.shape[:2]).flatten(1)
@@ -114,7 +114,7 @@ class TrainableClips(TrainableBackbone):
         if self.preprocessing.masks:
             return [(slice(None), windows)]
         lengths = is_value(windows).sum(1)
-        groups = []
+        groups: list[tuple[Tensor | slice, Tensor]] = []
         for length in torch.unique(lengths).tolist():
             places = torch.nonzero(lengths == length)[:, 0]
             groups.append((places, windows[places, :length]))

@@ -47,6 +47,9 @@ class TrainingInputs(Protocol):
     def shapes(self, positions: np.ndarray) -> np.ndarray | None:
         """Return the shape (n, 2) of each input, if they differ."""
 
+    def rows_at_once(self, positions: np.ndarray, recipe: Recipe) -> int:
+        """Return how many inputs of a batch go through the network together in a step, at most."""
+
     def batches(
         self,
         positions: np.ndarray,
@@ -92,6 +95,10 @@ class ImageInputs:
     def shapes(self, positions: np.ndarray) -> np.ndarray | None:
         """Return None: all images have one size."""
         return None
+
+    def rows_at_once(self, positions: np.ndarray, recipe: Recipe) -> int:
+        """Return their number."""
+        return len(positions)
 
     def batches(
         self,
@@ -144,6 +151,10 @@ class TextInputs:
     def sort(self, positions: np.ndarray) -> np.ndarray:
         """Return the longest texts first."""
         return dearest_first(positions, self.shapes(positions).prod(axis=1))
+
+    def rows_at_once(self, positions: np.ndarray, recipe: Recipe) -> int:
+        """Return their number."""
+        return len(positions)
 
     def batches(
         self,

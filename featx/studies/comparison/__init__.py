@@ -74,8 +74,8 @@ def compare(
     ----------
     data, labels
         As in `featx.extract`; also the path of a features file or a `Features`: the probes are then compared
-        without the inputs, and there is neither a reference that works on these (raw pixels, TF-IDF)
-        nor a fine-tuned baseline.
+        without the inputs, and there is neither a reference that works on these (raw pixels, TF-IDF, filter
+        banks) nor a fine-tuned baseline.
     backbones : str, torch.nn.Module, Backbone or sequence of them, default=("auto",)
         One or several backbones: names, networks of your own, or what `featx.load_backbone` returned. Options
         of the network are for all of them; ``load_backbone(module, name=..., preprocessing=...)`` gives a

@@ -256,6 +256,7 @@ def _predictions(
             for name, outcome in zip(column_names(methods), outcomes, strict=True)
         },
         texts_of(data.dataset, ids),
+        data.kind,
     )
 
 

@@ -155,7 +155,9 @@ def _describe_leaks(found: NearDuplicates, images: _Inputs, outcomes: Sequence[O
     pairs = []
     for test, train in zip(leaks.test.tolist(), leaks.train.tolist(), strict=True):
         at = number_of.get((min(test, train), max(test, train)))
-        pairs.append({"test": images.ids[test], "train": images.ids[train], **_measures(found, at)})
+        pairs.append(
+            {"test": images.ids[test], "train": images.ids[train], **_measures(found, at, images.kind)}
+        )
     # Pairs that a person cannot see at once come first.
     pairs.sort(key=lambda pair: (pair["kind"] == "identical", -(pair["distance"] or 0.0)))
     others = ~leaks.leaked
@@ -174,15 +176,18 @@ def _describe_leaks(found: NearDuplicates, images: _Inputs, outcomes: Sequence[O
     return {"test_images": len(leaks), "share": leaks.share, "pairs": pairs[:LISTED], "top1": top1}
 
 
-def _measures(found: NearDuplicates, at: int | None) -> dict[str, Any]:
-    """Return the kind and distances of a pair; a copy of a copy was not measured itself (`at` is None)."""
+def _measures(found: NearDuplicates, at: int | None, kind: str) -> dict[str, Any]:
+    """Return the kind and distances of a pair; a copy of a copy was not measured itself (`at` is None).
+
+    Copies of clips were told by longer hashes, which are not among what was found.
+    """
     if at is None:
         return {"kind": found.pictures[-1], "distance": None, "bits": None}
     bits = int(found.bits[at])
     return {
         "kind": str(found.kinds[at]),
         "distance": float(found.distances[at]),
-        "bits": None if bits < 0 else bits,
+        "bits": None if bits < 0 or kind == "clip" else bits,
     }
 
 
@@ -218,7 +223,7 @@ def _list_alike(found: NearDuplicates, images: _Inputs, parts: np.ndarray) -> di
             {
                 "first": images.ids[found.pairs[i, 0]],
                 "second": images.ids[found.pairs[i, 1]],
-                **_measures(found, i),
+                **_measures(found, i, images.kind),
             }
             for i in order[:LISTED].tolist()
         ],

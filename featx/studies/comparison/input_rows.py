@@ -7,12 +7,16 @@ function here, and its references to the catalogue of probes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from featx.backbones import load_backbone
 from featx.data import Dataset
-from featx.extraction import embed, pixel_embedder
+from featx.extraction import embed, network_embedder, pixel_embedder
+from featx.inputs.audio.kaldi import has_kaldi
 from featx.options import Run
 from featx.studies.evaluation.text_rows import TextRows
+from featx.terminal import tell
 
 #: What a study of features says of the references that it lacks.
 MISSING = {
@@ -20,6 +24,8 @@ MISSING = {
     "text": "no TF-IDF reference",
     "clip": "no filter-bank reference",
 }
+#: What makes the rows of clips.
+_FILTER_BANKS = "kaldi:fbank"
 
 
 def rows_of_inputs(dataset: Dataset, run: Run) -> dict[str, Any]:
@@ -35,12 +41,18 @@ def _read(dataset: Dataset, run: Run) -> dict[str, Any]:
     return {"tfidf": TextRows(dataset.inputs)}
 
 
-def _none(dataset: Dataset, run: Run) -> dict[str, Any]:
-    return {}
+def _filter(dataset: Dataset, run: Run) -> dict[str, Any]:
+    """Return mean and deviation of each filter bank; nothing where the package for it is missing."""
+    if not has_kaldi():
+        tell(f"{MISSING['clip']}: kaldi-native-fbank is not installed (pip install 'featx[audio]')")
+        return {}
+    plain = replace(run, engine="torch", device="cpu", precision="fp32", dtype="float32")
+    rows = embed(dataset.inputs, network_embedder(load_backbone(_FILTER_BANKS), plain), **run.embedding)
+    return {"filterbanks": rows.embeddings}
 
 
 _ROWS_OF: dict[str, Callable[[Dataset, Run], dict[str, Any]]] = {
     "image": _shrink,
     "text": _read,
-    "clip": _none,
+    "clip": _filter,
 }

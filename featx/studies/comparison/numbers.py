@@ -137,6 +137,7 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
             truth,
             dict(zip(column_names(methods), map(Predicted, predictions), strict=True)),
             texts_of(data.dataset, ids),
+            data.kind,
         ),
         **describe_run(data, options.meter),
     )

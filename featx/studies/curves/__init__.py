@@ -19,6 +19,7 @@ from featx.studies.checkpoints import Checkpoints
 from featx.studies.collections import find_copies_among
 from featx.studies.comparison.classes import describe_classes
 from featx.studies.comparison.evaluate import describe_run, note_unused_share
+from featx.studies.comparison.group_effect import describe_shared_groups, note_shared_groups
 from featx.studies.comparison.input_rows import MISSING
 from featx.studies.comparison.study_data import StudyData, load_study_data
 from featx.studies.curves.drawing import (
@@ -100,8 +101,9 @@ def learning_curve(
     The test inputs are fixed: those of the data's own split, or of one drawn split. Each of
     `seeds` draws puts the other inputs of every class into an order; k shots are the first k of a class. A
     level contains the inputs of all smaller ones, and every method gets the same inputs. A class that has
-    fewer than k gives all it has, and the result says so. Raw pixels of images, or TF-IDF of texts, are a
-    curve too: of texts, the result says from how many labels on TF-IDF keeps up with the best probe.
+    fewer than k gives all it has, and the result says so. Raw pixels of images, TF-IDF of texts or filter
+    banks of clips are a curve too: of texts and clips, the result says from how many labels on this reference
+    keeps up with the best probe.
 
     Parameters
     ----------
@@ -241,6 +243,7 @@ def learning_curve(
         warnings=[
             *notes,
             *study.notes,
+            *note_shared_groups(describe_shared_groups(study, split), first.groups is not None),
             *note_unused_share(split, test_size),
             *_note_levels(found, pool, n_draws, study.kind),
             *checkpoints.notes([d.earlier_run for d in draws], "cells (method, shots, draw)"),

@@ -41,6 +41,7 @@ COEFFICIENTS: dict[str, dict[str, tuple[float, ...]]] = {
         "naive-bayes": (0.00579, 19.1, 0.686, 0, 0, 0.00161),  # 0.67 to 1.49
         "majority": (0.00102, 0.55, 0, 0, 0, 0),  # 0.74 to 1.25
         "pixels": (0.0154, 124, 2.96, 0, 0, 0.0411),  # 0.30 to 3.96
+        "filterbanks": (0.0162, 95.3, 9.39, 0.0796, 0, 0.00659),  # as logreg, of few numbers
         "tfidf": (0.0319, 3960, 133, 0, 0, 3.2),  # 0.45 to 2.42
     },
     "numbers": {
@@ -50,6 +51,7 @@ COEFFICIENTS: dict[str, dict[str, tuple[float, ...]]] = {
         "forest": (0.338, 3740, 0, 0, 0, 1.31),  # 0.52 to 2.28
         "mean": (0.00096, 0.492, 0, 0, 0, 0),  # 0.84 to 1.11
         "pixels": (0.00811, 0, 0, 0.0627, 0, 0),  # 0.43 to 2.19
+        "filterbanks": (0.0083, 4.87, 0, 0.0582, 0, 0),  # as ridge
         "tfidf": (0.05, 3400, 0, 0, 0, 0),  # 0.64 to 1.43
     },
 }

@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from featx import load_backbone
+from featx.backbones.input_settings import InputSettings
 from featx.backbones import list_layers, load_layers
 from featx.backbones.own.module import load_module
 from featx.backbones.sources.timm import import_timm
@@ -421,4 +422,4 @@ def test_the_name_is_a_label_of_modules_only():
 
 def test_load_module_is_what_load_backbone_calls():
     module = seeded(Encoder)
-    assert load_module(module, preprocessing=SMALL).identity == load(module).identity
+    assert load_module(module, settings=InputSettings(SMALL)).identity == load(module).identity

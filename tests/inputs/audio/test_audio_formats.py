@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import io
 import os
 import struct
@@ -17,6 +16,7 @@ from sound_files import FORMATS, encode, sound, with_id3
 from featx.errors import AudioError, MissingExtra
 from featx.inputs.audio import ClipContent, EncodedClip, FileClip, Segment, decode
 from featx.inputs.audio import reader as reader_module
+from featx.inputs.audio.resample import resample
 
 WAV = encode(sound())
 SAMPLES = soundfile.read(io.BytesIO(WAV), dtype="float32")[0]
@@ -249,17 +249,18 @@ def test_a_recording_that_is_too_long_is_refused_and_its_segments_are_not(monkey
 def test_a_missing_package_names_the_extra(package, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     reader_module._forward_file.cache_clear()
+    use = (lambda: decoded(WAV)) if package == "soundfile" else (lambda: resample(SAMPLES, 16000, 8000))
     with pytest.raises(MissingExtra, match=rf"needs the package '{package}'.*pip install 'featx\[audio\]'"):
-        if package == "soundfile":
-            decoded(WAV)
-        else:
-            importlib.import_module("featx.inputs.audio.resample").resample(SAMPLES, 16000, 8000)
+        use()
 
 
 def test_segments_outside_the_recording_are_named():
     for data in (WAV, encode(sound(), 16000, "MP3", "MPEG_LAYER_III")):
         assert message_of(data, Segment(2.0)) == "its segment starts at 2 s, and it lasts 1 s"
-        assert message_of(data, Segment(0.5, 0.50001)) == "its segment 0.5-0.50001 s holds no sample at 16,000 Hz"
+        assert (
+            message_of(data, Segment(0.5, 0.50001))
+            == "its segment 0.5-0.50001 s holds no sample at 16,000 Hz"
+        )
         assert len(decoded(data, Segment(0.75, 9.0))[0]) == 4000
     with pytest.raises(AudioError, match=r"its end, 1 s, is not behind its start, 2 s"):
         ClipContent.of_bytes(WAV, "a", Segment(2.0, 1.0))

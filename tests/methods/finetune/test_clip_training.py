@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from clips import RATE, labelled_sounds, sounds, write_wav2vec2, write_whisper
+from clips import RATE, labelled_sounds, sounds, write_waveform_network, write_whisper
 
 pytest.importorskip("transformers")
 from featx.backbones import load_backbone
@@ -36,8 +36,9 @@ def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("networks")
     return {
         "whisper": write_whisper(root / "whisper", layers=2),
-        "masked": write_wav2vec2(root / "masked", layers=2, norm="layer"),
-        "unmasked": write_wav2vec2(root / "unmasked", layers=2, norm="group"),
+        "wav2vec2": write_waveform_network(root / "wav2vec2", "wav2vec2"),
+        "stable": write_waveform_network(root / "stable", "wav2vec2-stable"),
+        "unmasked": write_waveform_network(root / "unmasked", "wav2vec2-conformer"),
     }
 
 
@@ -127,11 +128,10 @@ def test_each_mode_trains_its_blocks_and_no_others(whisper, clips, mode, changed
         assert {name for name in every - names if "k_proj.bias" not in name} == set()
 
 
-def test_the_convolutions_are_the_first_blocks_and_the_norm_is_in_the_last(whisper):
+def test_the_convolutions_are_the_first_block_and_the_norm_is_in_the_last(whisper):
     module = whisper.build()
     blocks = whisper.blocks(module)
-    assert blocks[0] == ["network.conv1", "network.embed_positions"]
-    assert blocks[1] == ["network.conv2"]
+    assert blocks[0] == ["network.conv1", "network.conv2", "network.embed_positions"]
     assert blocks[-1] == ["network.layers.1", "network.layer_norm"]
     spared = {id(parameter) for parameter in not_decayed(module, module)}
     assert [name for name, p in module.named_parameters() if id(p) in spared and p.ndim > 1] == [
@@ -151,7 +151,7 @@ def test_the_loss_falls_on_easy_clips(whisper, clips):
 
 
 def test_dropout_differs_from_step_to_step(folders, clips):
-    wav2vec2 = load_backbone(f"hf:{folders['masked']}")
+    wav2vec2 = load_backbone(f"hf:{folders['stable']}")
     network = trainable(wav2vec2, 1)
     _, batch = next(network.inputs(clips[0]).batches(np.arange(4), 4))
     parts = network.run_lower(batch)
@@ -186,7 +186,7 @@ def test_stored_on_disk_or_not_at_all_the_training_is_the_same(whisper, clips, m
     np.testing.assert_allclose(losses(tune(whisper, clips, recipe(whisper, "last"))), plain, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["whisper", "masked", "unmasked"])
+@pytest.mark.parametrize("name", ["whisper", "wav2vec2", "stable", "unmasked"])
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_below_the_cut_nothing_runs_again_and_rows_are_those_of_the_whole(
     folders, clips, monkeypatch, name, blocks
@@ -199,6 +199,8 @@ def test_below_the_cut_nothing_runs_again_and_rows_are_those_of_the_whole(
     _, batch = next(inputs.batches(np.arange(8), 8))
     parts = network.run_lower(batch)
     np.testing.assert_allclose(network.run_upper(parts).detach(), expected[:8], rtol=1e-4, atol=1e-5)
+    if name == "unmasked":  # has convolutions in its blocks
+        return
     monkeypatch.setattr(torch.nn.functional, "conv1d", None)
     network.run_upper(parts)
     with pytest.raises(TypeError):
@@ -246,7 +248,7 @@ def test_what_is_stored_in_batches_is_padded_again():
 # Batches
 
 
-@pytest.mark.parametrize("name", ["whisper", "masked", "unmasked"])
+@pytest.mark.parametrize("name", ["whisper", "wav2vec2", "stable", "unmasked"])
 def test_features_do_not_depend_on_batch_order_and_padding_and_are_the_rows_of_extraction(folders, name):
     backbone = load_backbone(f"hf:{folders[name]}")
     sources = sampled(sounds(9, seed=3))
@@ -309,6 +311,24 @@ def test_clips_beyond_the_memory_are_read_anew(whisper, clips, monkeypatch):
     assert inputs.windows(3) is not inputs.windows(3)
     assert np.array_equal(inputs.windows(3), known.windows(3))
     assert np.array_equal(inputs.samples(3), known.samples(3))
+
+
+def test_of_clips_with_many_windows_fewer_are_computed_at_a_time(folders, monkeypatch):
+    backbone = load_backbone(f"hf:{folders['whisper']}", window=0.3)
+    sources = sampled(sounds(8, seed=1, longest=1.2))
+    inputs = ClipInputs(sources, backbone.preparation)
+    windows = inputs.shapes(np.arange(8))[:, 0]
+    assert windows.max() == 4
+    assert inputs.rows_at_once(np.arange(8), recipe(backbone, "full")) == 2
+    assert inputs.rows_at_once(np.flatnonzero(windows == 1), recipe(backbone, "full")) == (windows == 1).sum()
+    assert inputs.rows_at_once(np.arange(8), recipe(backbone, "full", augment=True)) == 8
+    clips = sources, np.arange(8) % 2
+    without_dropout(monkeypatch)
+    options = {"recipe": recipe(backbone, "full"), "train_idx": np.arange(8), "val_idx": None}
+    parts = losses(tune(backbone, clips, **options, how=None))
+    monkeypatch.setattr(ClipInputs, "rows_at_once", lambda self, positions, recipe: len(positions))
+    whole = losses(tune(backbone, clips, **options, how=None))
+    np.testing.assert_allclose([one[0] for one in parts], [one[0] for one in whole], rtol=1e-4)
 
 
 # Augmentation

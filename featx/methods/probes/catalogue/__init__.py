@@ -9,7 +9,8 @@ Some probes reduce embeddings to principal components, because their time grows 
 or its square, while few components hold most of the variance of embeddings.
 
 The references are the most frequent class, the mean, and a linear model of what needs no network: the raw
-pixels of images, TF-IDF of texts. Where no probe is better than these, the embeddings add nothing.
+pixels of images, TF-IDF of texts, filter banks of clips. Where no probe is better than these, the embeddings
+add nothing.
 """
 
 from __future__ import annotations

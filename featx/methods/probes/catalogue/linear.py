@@ -11,7 +11,8 @@ from featx.methods.probes.fitters.ridge import RidgeFitter
 from featx.methods.probes.probe import Probe, Problem
 
 
-def _logreg(problem: Problem):
+def logistic_regression(problem: Problem):
+    """Build logistic regression; the penalty is chosen."""
     model = scaled(("logreg", LogisticRegression(C=10 / problem.dim, max_iter=2000)))
     return model, {"logreg__C": divided(problem.dim, 0.1, 1, 10, 100, 1000), **problem.weights("logreg")}
 
@@ -37,7 +38,7 @@ def ridge_regression(problem: Problem):
 
 
 PROBES = (
-    Probe("logreg", "Logistic regression", _logreg, calibrated=True, fitter=LogisticFitter()),
+    Probe("logreg", "Logistic regression", logistic_regression, calibrated=True, fitter=LogisticFitter()),
     Probe("svm", "Linear SVM", _svm, calibrated=True, fitter=SvmFitter(), shown=("pca__n_components",)),
     Probe("ridge", "Ridge classifier", _ridge, calibrated=True, fitter=RidgeFitter()),
     Probe("ridge", "Ridge regression", ridge_regression, "numbers", fitter=RidgeFitter()),

@@ -1,6 +1,7 @@
 """References: the most frequent class and the mean, which look at no input; linear models without a network.
 
-These work on raw pixels of images, and on TF-IDF of texts. Words and characters of a text are joined to one
+These work on raw pixels of images, on TF-IDF of texts, and on the mean and standard deviation over time of
+Kaldi's filter banks of clips. Words and characters of a text are joined to one
 row, because one strong reference is easier to read than two weak ones: characters find what words miss
 (endings, spellings, languages without spaces), and words are what a reader expects.
 """
@@ -12,7 +13,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
 
 from featx.methods.probes.catalogue import components, divided, scaled
-from featx.methods.probes.catalogue.linear import ridge_regression
+from featx.methods.probes.catalogue.linear import logistic_regression, ridge_regression
 from featx.methods.probes.fitters.linear import LogisticFitter
 from featx.methods.probes.fitters.ridge import RidgeFitter
 from featx.methods.probes.fitters.sparse import SparseLogisticFitter
@@ -78,6 +79,23 @@ PROBES = (
         kind="floor",
         fitter=RidgeFitter(),
         inputs="image",
+    ),
+    Probe(
+        "filterbanks",
+        "Filter banks (mean and deviation), logistic regression",
+        logistic_regression,
+        kind="floor",
+        fitter=LogisticFitter(),
+        inputs="clip",
+    ),
+    Probe(
+        "filterbanks",
+        "Filter banks (mean and deviation), ridge regression",
+        ridge_regression,
+        "numbers",
+        kind="floor",
+        fitter=RidgeFitter(),
+        inputs="clip",
     ),
     Probe(
         "tfidf",

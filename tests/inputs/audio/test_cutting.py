@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from beeps import RATE, recording, write_wav
 
 from featx.errors import AudioError
 from featx.inputs.audio import EncodedClip, FileClip, LazyClip, SampledClip, Segment, decode
-from featx.inputs.audio.recording import RecentRecordings, Recording, seconds_of, window_segments
+from featx.inputs.audio.cutting import cut_into_windows, seconds_of, window_segments
 
 
 def times(segments):
@@ -24,9 +26,9 @@ def test_windows_start_at_multiples_of_the_hop_and_the_last_ends_with_the_record
     assert [one.start for one in window_segments(1, 0.1, 0.1)][3] == 0.3
 
 
-@pytest.mark.parametrize("form", ["file", "bytes", "samples", "lazy"])
 @pytest.mark.parametrize("segment", [Segment(), Segment(0.25, 1.5)])
-def test_a_window_has_the_digest_and_the_samples_of_the_segment_of_a_file(form, segment, tmp_path):
+@pytest.mark.parametrize("form", ["file", "bytes", "samples", "lazy"])
+def test_a_window_has_the_samples_of_the_segment_of_a_file(form, segment, tmp_path):
     samples = recording("lhlhll")
     path = write_wav(tmp_path / "r.wav", samples)
     source = {
@@ -35,37 +37,22 @@ def test_a_window_has_the_digest_and_the_samples_of_the_segment_of_a_file(form, 
         "samples": SampledClip("r", samples, RATE, segment),
         "lazy": LazyClip("r", path.read_bytes, segment),
     }[form]
-    recorded = Recording(source, RecentRecordings())
-    windows = recorded.windows(0.3, 0.2)
+    windows = cut_into_windows(source, 0.3, 0.2)
     assert len(windows) > 3
-    assert windows[0].id == "r, 0-0.3 s" if segment.is_whole else "r, 0.25-0.55 s"
-    assert windows[-1].end == pytest.approx(1.8 if segment.is_whole else 1.5)
-    for window in windows:
-        found = window.read()
-        cut = type(source)(**{**{k: getattr(source, k) for k in source.__slots__}, "segment": window.segment})
-        expected = cut.read()
-        assert found.digest == expected.digest
-        np.testing.assert_array_equal(decode(found)[0], decode(expected)[0])
-        assert found.nbytes == decode(found)[0].nbytes
+    assert windows[0][1].id == ("r, 0-0.3 s" if segment.is_whole else "r, 0.25-0.55 s")
+    assert windows[-1][0].stop == pytest.approx(1.8 if segment.is_whole else 1.5)
+    for times, clip in windows:
+        expected = decode(replace(source, segment=times).read())[0]
+        np.testing.assert_array_equal(decode(clip.read())[0], expected)
+        if form == "file":
+            assert clip.read().digest == replace(source, segment=times).read().digest
 
 
 def test_a_recording_of_one_window_is_itself(tmp_path):
-    path = write_wav(tmp_path / "r.wav", recording("l"))
-    (window,) = Recording(FileClip("r", path), RecentRecordings()).windows(2.0, 1.0)
-    assert (window.id, window.segment.start, window.end) == ("r", 0, 0.3)
-    assert window.read().digest == FileClip("r", path).read().digest
-
-
-def test_samples_are_forgotten_and_decoded_again(tmp_path):
-    kept = RecentRecordings(most=1)
-    recordings = []
-    for name in "ab":
-        write_wav(tmp_path / name, recording("lh" if name == "a" else "hl"))
-        recordings.append(Recording(FileClip(name, tmp_path / name), kept))
-    assert len(kept._found) == 1
-    for one in [*recordings, *recordings]:
-        np.testing.assert_array_equal(one.samples()[0], decode(one.source.read())[0])
-        assert len(kept._found) == 1
+    source = FileClip("r", write_wav(tmp_path / "r.wav", recording("l")))
+    ((times, clip),) = cut_into_windows(source, 2.0, 1.0)
+    assert (times.start, times.stop) == (0, 0.3)
+    assert clip is source
 
 
 def test_the_length_is_that_of_the_header_or_of_the_samples(tmp_path):
@@ -76,3 +63,19 @@ def test_the_length_is_that_of_the_header_or_of_the_samples(tmp_path):
     (tmp_path / "t.wav").write_text("no sound")
     with pytest.raises(AudioError, match=r"t\.wav"):
         seconds_of(FileClip("t.wav", tmp_path / "t.wav"))
+    (tmp_path / "gone.wav").mkdir()
+    for name in ("gone.wav", "missing.wav"):
+        with pytest.raises(AudioError, match=name):
+            cut_into_windows(FileClip(name, tmp_path / name), 0.3, 0.3)
+
+
+@pytest.mark.parametrize("form", ["MP3", "OGG", "FLAC"])
+def test_windows_of_compressed_recordings_are_those_of_the_decoded_whole(form, tmp_path):
+    soundfile = pytest.importorskip("soundfile")
+    path = tmp_path / f"r.{form.lower()}"
+    soundfile.write(path, recording("lhlhlhlh"), RATE, format=form)
+    whole, rate = decode(FileClip("r", path).read())
+    assert seconds_of(FileClip("r", path)) == len(whole) / rate
+    for times, clip in cut_into_windows(FileClip("r", path), 0.5, 0.25):
+        samples, _ = decode(clip.read())
+        np.testing.assert_array_equal(samples, whole[round(times.start * rate) : round(times.stop * rate)])
