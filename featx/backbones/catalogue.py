@@ -57,7 +57,7 @@ LIBRARIES = {
 }
 #: What no table lists: how it is named, and what it is.
 UNLISTED = {
-    "hf:OWNER/NAME": "any network of images or texts of transformers on the Hugging Face hub",
+    "hf:OWNER/NAME": "any network of images, texts or audio of transformers on the Hugging Face hub",
     "hf:FOLDER": "the same, in a folder; of sentence-transformers, its own pipeline",
     "hub:OWNER/REPO:ENTRY": "a network of torch.hub; runs its code (--trust-code)",
     "onnx:FILE": "an ONNX graph (extra: onnx)",

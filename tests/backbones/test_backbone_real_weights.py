@@ -5,11 +5,13 @@ import importlib.util
 import numpy as np
 import pytest
 import torch
+from clips import RATE, import_transformers, sounds
 from PIL import Image
 
 from featx.backbones import load_backbone, load_classifier
-from featx.backbones.weights import PACKAGES, packaged_files
+from featx.backbones.weights import PACKAGES, carried_folder, packaged_files
 from featx.engines import make_engine
+from featx.inputs.audio import SampledClip
 from featx.vision import import_torchvision
 
 LITES = {
@@ -88,3 +90,30 @@ def test_fine_tuning_starts_from_the_pretrained_values():
     backbone = load_backbone("mobilenet_v2", image_size=32)
     built = backbone.build().state_dict()
     assert all(torch.equal(v, built[k]) for k, v in backbone.module.state_dict().items())
+
+
+@torch.inference_mode()
+def test_whisper_gives_the_states_of_transformers_encoder():
+    """transformers' extractor and encoder, with 30 seconds as its authors take them, are the reference."""
+    name = "hf:openai/whisper-tiny.en"
+    if carried_folder(name.removeprefix("hf:")) is None:
+        pytest.skip(f"{name} is in no installed package")
+    backbone = load_backbone(name, preprocessing={"pad": True})
+    transformers = import_transformers()
+    encoder = transformers.models.whisper.modeling_whisper.WhisperEncoder(
+        transformers.WhisperConfig(
+            d_model=384,
+            encoder_layers=4,
+            encoder_attention_heads=6,
+            encoder_ffn_dim=1536,
+            num_mel_bins=80,
+        )
+    ).eval()
+    encoder.load_state_dict(backbone.checkpoint.state_dict())
+    sound = sounds(1)[0][:8000]
+    extract = transformers.WhisperFeatureExtractor()
+    features = extract(sound, sampling_rate=RATE, return_tensors="pt").input_features
+    states = encoder(features).last_hidden_state[:, :25]
+    prepared = backbone.preparation.prepare(SampledClip("a", sound, RATE).read())
+    row = backbone.module(torch.tensor(prepared))
+    torch.testing.assert_close(row, states.mean(1), atol=1e-4, rtol=0)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from clips import RATE, import_transformers, sounds, write_whisper
 
-from featx.backbones import load_backbone
+from featx.backbones import combine_layers, load_backbone
 from featx.errors import InputError
 from featx.inputs.audio import SampledClip
 
@@ -133,3 +133,34 @@ def test_silence_is_heard_behind_windows_of_any_length(folder):
     assert backbone.inputs.longest.length == 250
     assert prepared(whole, np.zeros(29 * RATE, np.float32)).shape == (1, 3000, 81)
     assert whole.inputs.longest.length == 3000
+
+
+@pytest.mark.parametrize("model_type", ["speech_to_text", "encodec", "moonshine"])
+def test_a_family_that_is_not_known_is_refused_with_those_that_are(tmp_path, model_type):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    with pytest.raises(InputError, match=f"of type '{model_type}' takes and gives is not known; known are"):
+        load_backbone(f"hf:{tmp_path}", weights=None)
+
+
+def test_several_layers_in_one_pass_equal_each_alone(folder):
+    layers, some = ["layers.0", "layers.1", "embedding"], sounds(3)
+    several = combine_layers([load_backbone(f"hf:{folder}", layer=layer) for layer in layers])
+    alone = [rows_alone(load_backbone(f"hf:{folder}", layer=layer), some) for layer in layers]
+    torch.testing.assert_close(rows_together(several, some), torch.cat(alone, 1), atol=1e-5, rtol=0)
+
+
+def test_another_extractor_file_is_noticed(tmp_path):
+    folder = write_whisper(tmp_path / "whisper")
+    before = load_backbone(f"hf:{folder}").architecture.stamp()
+    file = folder / "preprocessor_config.json"
+    file.write_text(file.read_text() + "\n")
+    assert load_backbone(f"hf:{folder}").architecture.stamp() != before
+
+
+def test_settings_inside_of_those_of_a_processor_are_found(folder, tmp_path):
+    copied = write_whisper(tmp_path / "whisper")
+    stated = json.loads((copied / "preprocessor_config.json").read_text())
+    (copied / "preprocessor_config.json").unlink()
+    (copied / "processor_config.json").write_text(json.dumps({"feature_extractor": stated}))
+    preparation = load_backbone(f"hf:{copied}").preparation
+    assert preparation.identity == load_backbone(f"hf:{folder}").preparation.identity

@@ -93,8 +93,8 @@ class HfAudioArchitecture(HfArchitecture):
         model_type = str(self.config.get("model_type"))
         if model_type not in FAMILIES:
             raise InputError(
-                f"hf:{self.name}: audio networks of type {model_type!r} are not known here; known are "
-                f"{', '.join(FAMILIES)}"
+                f"hf:{self.name}: what a network of audio of type {model_type!r:.60} takes and gives is not "
+                f"known; known are {', '.join(FAMILIES)}"
             )
         return FAMILIES[model_type]
 
