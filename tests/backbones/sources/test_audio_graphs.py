@@ -167,7 +167,9 @@ def test_axes_of_frames_follow_from_the_shape(tmp_path, shape, order):
 def test_axes_that_the_shape_does_not_tell_are_named(tmp_path):
     path = write_onnx(tmp_path / "frames.onnx", FRAMES, shape=(1, None, None), weights=WEIGHTS)
     describe(path, kind="clip", rate=RATE, features="kaldi:fbank", bands=40)
-    with pytest.raises(InputError, match=r"\(n, any, any\) does not tell its axes; name them, such as \"axes\""):
+    with pytest.raises(
+        InputError, match=r"\(n, any, any\) does not tell its axes; name them, such as \"axes\""
+    ):
         load_backbone(f"onnx:{path}")
     describe(path, kind="clip", rate=RATE, features="kaldi:fbank", bands=40, axes=["frames", "bands"])
     assert load_backbone(f"onnx:{path}").dim == 5
@@ -222,8 +224,14 @@ def test_an_ir_of_openvino_takes_audio(graph, tmp_path):
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        (None, r"its input 'x' \(n, any\) is not an image; if it takes audio, write what it takes of it into"),
-        ({"kind": "clip"}, "the rate of the samples that the network takes is missing, such as 'rate': 16000"),
+        (
+            None,
+            r"its input 'x' \(n, any\) is not an image; if it takes audio, write what it takes of it into",
+        ),
+        (
+            {"kind": "clip"},
+            "the rate of the samples that the network takes is missing, such as 'rate': 16000",
+        ),
         ({"kind": "clip", "rate": "fast"}, "rate must be whole hertz"),
         ({"kind": "text", "rate": 16000}, "kind must be 'clip', that of audio, got 'text'"),
         ({**WAVEFORM, "features": "mel"}, "features must be one of waveform"),
