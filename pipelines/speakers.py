@@ -2,7 +2,7 @@
 
     python pipelines/speakers.py --data spoken-digits/clips.csv --label speaker
 
-The data is a table with a column ``path`` and one of speakers, or a folder with one folder of clips a speaker.
+The data is a table with a column ``path`` and one of speakers, or a folder with a folder of clips a speaker.
 The encoder is resemblyzer's (``pip install --no-deps resemblyzer``; only its file of weights is read), as a
 module of your own: it takes samples, computes the spectrogram in front, and gives one row for each window of
 1.6 s. Without that package, only Kaldi's filter banks and cepstral coefficients (``kaldi:fbank``,
@@ -15,7 +15,6 @@ speakers and rooms, the further the encoder is ahead.
 
 import argparse
 import importlib.util
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -86,8 +85,9 @@ if __name__ == "__main__":
     args = parser.parse_args()
     dataset = load_dataset(args.data, label=args.label, limit=args.limit)
     split = make_split(dataset.labels, seed=args.seed)
-    labels, truth = dataset.labels[split.train], dataset.labels[split.test]
-    known = np.concatenate([split.train[labels == k][: args.clips] for k in range(len(dataset.classes))])
+    drawn = np.random.default_rng(args.seed).permutation(split.train)
+    labels, truth = dataset.labels[drawn], dataset.labels[split.test]
+    known = np.concatenate([drawn[labels == k][: args.clips] for k in range(len(dataset.classes))])
     print(f"{len(known)} clips of {len(dataset.classes)} speakers to train on, {len(truth)} to test")
     encoder = speaker_encoder()
     if encoder is None:

@@ -127,7 +127,7 @@ def test_a_graph_of_one_length_states_the_window(tmp_path):
     np.testing.assert_allclose(
         rows_of(backbone, [short])[0], slow(np.resize(short, 8000)).mean(0), rtol=1e-4, atol=1e-5
     )
-    with pytest.raises(InputError, match="takes 8,000 samples at a time, 0.5 s, and window is 2 s"):
+    with pytest.raises(InputError, match=r"takes 8,000 samples at a time, 0.5 s, and window is 2 s"):
         load_backbone(f"onnx:{path}", window=2.0)
 
 
