@@ -8,9 +8,9 @@ module of your own: it takes samples, computes the spectrogram in front, and giv
 1.6 s. Without that package, only Kaldi's filter banks and cepstral coefficients (``kaldi:fbank``,
 ``kaldi:mfcc``), which need no weights, are compared.
 
-Each speaker is learnt from ``--clips`` recordings. On 1,200 spoken digits of four speakers expect 0.99 and
-more of all three: a few voices in one room are told apart by their sound alone. The fewer clips, and the more
-speakers and rooms, the further the encoder is ahead.
+Each speaker is learnt from ``--clips`` recordings, 10 by default. On 1,200 spoken digits of four speakers
+(40 clips to train on, 300 to test) expect 0.987 of the encoder, 0.960 of filter banks and 0.917 of
+coefficients.
 """
 
 import argparse

@@ -251,7 +251,7 @@ def test_a_wrong_description_is_one_error(graph, fields, said):
 
 
 def test_options_of_another_kind_are_refused(graph):
-    with pytest.raises(InputError, match="image_size=64 has no effect: .* takes clips"):
+    with pytest.raises(InputError, match=r"image_size=64 has no effect: .* takes clips"):
         load_backbone(f"onnx:{graph}", image_size=64)
 
 
