@@ -2,20 +2,19 @@
 
     python pipelines/speakers.py --data spoken-digits/clips.csv --label speaker
 
-The data is a table with a column ``path`` and one of speakers, or a folder with one folder of clips a speaker.
+The data is a table with a column ``path`` and one of speakers, or a folder with a folder of clips a speaker.
 The encoder is resemblyzer's (``pip install --no-deps resemblyzer``; only its file of weights is read), as a
 module of your own: it takes samples, computes the spectrogram in front, and gives one row for each window of
 1.6 s. Without that package, only Kaldi's filter banks and cepstral coefficients (``kaldi:fbank``,
 ``kaldi:mfcc``), which need no weights, are compared.
 
-Each speaker is learnt from ``--clips`` recordings. On 1,200 spoken digits of four speakers expect 0.99 and
-more of all three: a few voices in one room are told apart by their sound alone. The fewer clips, and the more
-speakers and rooms, the further the encoder is ahead.
+Each speaker is learnt from ``--clips`` recordings, 10 by default. On 1,200 spoken digits of four speakers
+(40 clips to train on, 300 to test) expect 0.987 of the encoder, 0.960 of filter banks and 0.917 of
+coefficients.
 """
 
 import argparse
 import importlib.util
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +28,10 @@ from featx.metrics import proportion_interval
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--data", required=True, help="a table of clips, or a folder with a folder a speaker")
+parser.add_argument(
+    "--backbone", nargs="+", default=["kaldi:fbank", "kaldi:mfcc"], help="what it is set against"
+)
+parser.add_argument("--limit", type=int, help="a stratified subset of this many clips")
 parser.add_argument("--label", help="the column of speakers")
 parser.add_argument("--clips", type=int, default=10, help="training clips of each speaker (default: 10)")
 parser.add_argument("--classifier", default="logreg", help="a probe (default: logreg)")
@@ -59,9 +62,7 @@ class SpeakerEncoder(nn.Module):
         self.linear.load_state_dict({k[7:]: v for k, v in state.items() if k.startswith("linear.")})
 
     def forward(self, samples):
-        found = torch.stft(
-            samples, FRAME, SHIFT, window=self.hann, pad_mode="constant", return_complex=True
-        )
+        found = torch.stft(samples, FRAME, SHIFT, window=self.hann, pad_mode="constant", return_complex=True)
         spectrogram = (self.filters @ found.abs().square()).transpose(1, 2)
         row = self.linear(self.lstm(spectrogram)[0][:, -1]).relu()
         return row / row.norm(dim=1, keepdim=True)
@@ -82,16 +83,17 @@ def speaker_encoder():
 
 if __name__ == "__main__":
     args = parser.parse_args()
-    dataset = load_dataset(args.data, label=args.label)
+    dataset = load_dataset(args.data, label=args.label, limit=args.limit)
     split = make_split(dataset.labels, seed=args.seed)
-    labels, truth = dataset.labels[split.train], dataset.labels[split.test]
-    known = np.concatenate([split.train[labels == k][: args.clips] for k in range(len(dataset.classes))])
+    drawn = np.random.default_rng(args.seed).permutation(split.train)
+    labels, truth = dataset.labels[drawn], dataset.labels[split.test]
+    known = np.concatenate([drawn[labels == k][: args.clips] for k in range(len(dataset.classes))])
     print(f"{len(known)} clips of {len(dataset.classes)} speakers to train on, {len(truth)} to test")
     encoder = speaker_encoder()
     if encoder is None:
         print("resemblyzer is not installed: filter banks and cepstral coefficients alone")
-    for backbone in [*([encoder] if encoder else []), "kaldi:fbank", "kaldi:mfcc"]:
-        rows = extract(dataset, backbone=backbone, verbose=True).embeddings
+    for backbone in [*([encoder] if encoder else []), *args.backbone]:
+        rows = extract(dataset, backbone=backbone, engine="torch", precision="fp32").embeddings
         probe = fit_probe(args.classifier, rows[known], dataset.labels[known], seed=args.seed)
         interval = proportion_interval(probe.predict(rows[split.test]) == truth)
         name = backbone if isinstance(backbone, str) else backbone.name

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from clips import write_sounds
 from texts import reviews, write_bert
 
 PIPELINES = Path(__file__).parent.parent / "pipelines"
@@ -68,12 +69,15 @@ TEXT_RUNS = {
 }
 
 
+#: Those that take audio, with a folder of tones.
+CLIP_RUNS = {"speakers.py": (["--clips", "3"], "kaldi:mfcc (26 numbers a clip): test accuracy")}
+
 #: The one that runs in a process of its own, with whatever engine is the fastest here.
 ALONE = "resnet50_logreg.py"
 
 
 def test_every_pipeline_is_run_here():
-    assert {p.name for p in PIPELINES.glob("*.py")} == {*RUNS, *TEXT_RUNS}
+    assert {p.name for p in PIPELINES.glob("*.py")} == {*RUNS, *TEXT_RUNS, *CLIP_RUNS}
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -105,7 +109,17 @@ def test_the_pipelines_for_texts_run(tmp_path, monkeypatch, capsys):
         assert expected in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", [*RUNS, *TEXT_RUNS])
+@pytest.mark.parametrize("name", CLIP_RUNS)
+def test_a_pipeline_of_clips_runs(name, tmp_path, monkeypatch, capsys):
+    argv, expected = CLIP_RUNS[name]
+    monkeypatch.setattr(
+        sys, "argv", [str(PIPELINES / name), "--data", str(write_sounds(tmp_path / "tones", 8)), *argv]
+    )
+    runpy.run_path(str(PIPELINES / name), run_name="__main__")
+    assert expected in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", [*RUNS, *TEXT_RUNS, *CLIP_RUNS])
 def test_a_pipeline_takes_the_common_options(name):
     shown = runpy.run_path(str(PIPELINES / name))["parser"].format_help()
     for option in ("--backbone", "--data", "--limit"):

@@ -194,7 +194,8 @@ class ModuleChecks:
         if not _close(rows, alone):
             raise InputError(
                 f"{self.label}: the row of {with_article(kind)} depends on the other {kind}s of its batch, "
-                "also in eval mode; a BatchNorm must keep running statistics, and forward must not call train()"
+                "also in eval mode; a BatchNorm must keep running statistics, and forward must not call "
+                "train()"
             )
 
     def _run(self, network: nn.Module, images: Tensor) -> Any:

@@ -131,7 +131,7 @@ def test_a_module_of_one_length_gets_whole_windows():
     fixed = {**CLIPS, "pad": True}
     backbone = load_backbone(seeded(OneLength), preprocessing=fixed, window=0.5)
     assert rows_of(backbone, sounds(3)).shape == (3, 8001)
-    with pytest.raises(InputError, match="does not run on 2 clips of .* 'pad': True in preprocessing"):
+    with pytest.raises(InputError, match=r"does not run on 2 clips of .* 'pad': True in preprocessing"):
         load_backbone(seeded(OneLength), preprocessing=CLIPS)
 
 

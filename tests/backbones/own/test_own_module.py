@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn import functional
 
 from featx import load_backbone
-from featx.backbones.input_settings import InputSettings
 from featx.backbones import list_layers, load_layers
+from featx.backbones.input_settings import InputSettings
 from featx.backbones.own.module import load_module
 from featx.backbones.sources.timm import import_timm
 from featx.errors import InputError, UnknownName

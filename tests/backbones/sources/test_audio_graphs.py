@@ -127,7 +127,7 @@ def test_a_graph_of_one_length_states_the_window(tmp_path):
     np.testing.assert_allclose(
         rows_of(backbone, [short])[0], slow(np.resize(short, 8000)).mean(0), rtol=1e-4, atol=1e-5
     )
-    with pytest.raises(InputError, match="takes 8,000 samples at a time, 0.5 s, and window is 2 s"):
+    with pytest.raises(InputError, match=r"takes 8,000 samples at a time, 0.5 s, and window is 2 s"):
         load_backbone(f"onnx:{path}", window=2.0)
 
 
@@ -167,7 +167,9 @@ def test_axes_of_frames_follow_from_the_shape(tmp_path, shape, order):
 def test_axes_that_the_shape_does_not_tell_are_named(tmp_path):
     path = write_onnx(tmp_path / "frames.onnx", FRAMES, shape=(1, None, None), weights=WEIGHTS)
     describe(path, kind="clip", rate=RATE, features="kaldi:fbank", bands=40)
-    with pytest.raises(InputError, match=r"\(n, any, any\) does not tell its axes; name them, such as \"axes\""):
+    with pytest.raises(
+        InputError, match=r"\(n, any, any\) does not tell its axes; name them, such as \"axes\""
+    ):
         load_backbone(f"onnx:{path}")
     describe(path, kind="clip", rate=RATE, features="kaldi:fbank", bands=40, axes=["frames", "bands"])
     assert load_backbone(f"onnx:{path}").dim == 5
@@ -222,8 +224,14 @@ def test_an_ir_of_openvino_takes_audio(graph, tmp_path):
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        (None, r"its input 'x' \(n, any\) is not an image; if it takes audio, write what it takes of it into"),
-        ({"kind": "clip"}, "the rate of the samples that the network takes is missing, such as 'rate': 16000"),
+        (
+            None,
+            r"its input 'x' \(n, any\) is not an image; if it takes audio, write what it takes of it into",
+        ),
+        (
+            {"kind": "clip"},
+            "the rate of the samples that the network takes is missing, such as 'rate': 16000",
+        ),
         ({"kind": "clip", "rate": "fast"}, "rate must be whole hertz"),
         ({"kind": "text", "rate": 16000}, "kind must be 'clip', that of audio, got 'text'"),
         ({**WAVEFORM, "features": "mel"}, "features must be one of waveform"),
@@ -243,7 +251,7 @@ def test_a_wrong_description_is_one_error(graph, fields, said):
 
 
 def test_options_of_another_kind_are_refused(graph):
-    with pytest.raises(InputError, match="image_size=64 has no effect: .* takes clips"):
+    with pytest.raises(InputError, match=r"image_size=64 has no effect: .* takes clips"):
         load_backbone(f"onnx:{graph}", image_size=64)
 
 

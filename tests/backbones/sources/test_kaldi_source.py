@@ -44,7 +44,9 @@ def test_bands_and_rate_are_settings_and_stay_with_a_space():
 def test_it_has_no_weights():
     assert load_backbone("kaldi:mfcc").identity["weights"] == "none"
     assert load_backbone("kaldi:mfcc", weights=None).identity == load_backbone("kaldi:mfcc").identity
-    with pytest.raises(InputError, match=r"kaldi:mfcc: has no weights, got weights='x.pt'; leave weights= out"):
+    with pytest.raises(
+        InputError, match=r"kaldi:mfcc: has no weights, got weights='x.pt'; leave weights= out"
+    ):
         load_backbone("kaldi:mfcc", weights="x.pt")
 
 

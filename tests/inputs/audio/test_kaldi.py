@@ -74,7 +74,13 @@ SLOW = {"fbank": slow_fbank, "mfcc": slow_mfcc}
 
 @pytest.mark.parametrize(
     ("name", "bands", "rate"),
-    [("fbank", 80, 16000), ("fbank", 23, 8000), ("fbank", 40, 44100), ("mfcc", 13, 16000), ("mfcc", 20, 8000)],
+    [
+        ("fbank", 80, 16000),
+        ("fbank", 23, 8000),
+        ("fbank", 40, 44100),
+        ("mfcc", 13, 16000),
+        ("mfcc", 20, 8000),
+    ],
 )
 def test_frames_are_those_of_the_formulas(name, bands, rate):
     front = KaldiFrames(name, bands, rate)
