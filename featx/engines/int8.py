@@ -55,7 +55,7 @@ def calibrate(backbone: Backbone, batch: np.ndarray) -> bytes:
             collate = backbone.preparation.collate
             inputs = nncf.Dataset([collate([one]) for one in batch[:IMAGES]])
             quantised = nncf.quantize(
-                model, inputs, subset_size=min(IMAGES, len(batch)), **_scheme(nncf, backbone)
+                model, inputs, subset_size=min(IMAGES, len(batch)), **_scheme(nncf, backbone, model)
             )
     except (RuntimeError, ValueError, nncf.ValidationError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
@@ -65,14 +65,29 @@ def calibrate(backbone: Backbone, batch: np.ndarray) -> bytes:
     return serialise_model(quantised)
 
 
-def _scheme(nncf: Any, backbone: Backbone) -> dict[str, Any]:
+def _scheme(nncf: Any, backbone: Backbone, model: Any) -> dict[str, Any]:
     """Return NNCF's options for the kind of network.
 
     A few channels of a transformer have values many times those of the others, and one scale for all would
     leave the others a few steps. NNCF's scheme for transformers moves such factors into the weights first
     (Xiao et al., *SmoothQuant*, 2023), and keeps the scores of attention as they are.
     """
+    exact = _convolutions_of_samples(model) if backbone.inputs.kind == "clip" else []
+    kept = {"ignored_scope": nncf.IgnoredScope(names=exact)} if exact else {}
     if backbone.is_transformer:
-        return {"model_type": nncf.ModelType.TRANSFORMER}
+        return {"model_type": nncf.ModelType.TRANSFORMER, **kept}
     # MIXED has asymmetric activations: a few percent slower than symmetric ones, and nearer to fp32.
-    return {"preset": nncf.QuantizationPreset.MIXED}
+    return {"preset": nncf.QuantizationPreset.MIXED, **kept}
+
+
+def _convolutions_of_samples(model: Any) -> list[str]:
+    """Return the names of convolutions over the samples of a clip, which have one channel.
+
+    They stay exact. What is quiet in a clip needs more than eight bits: a small wav2vec 2.0 had rows of cosine
+    0.78 with them and 1.00 without, and they take little of its time.
+    """
+    return [
+        op.get_friendly_name()
+        for op in model.get_ordered_ops()
+        if op.get_type_name() == "Convolution" and op.input(1).get_partial_shape()[1] == 1
+    ]

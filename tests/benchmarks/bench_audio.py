@@ -1,9 +1,9 @@
 """How many seconds of audio become committed rows in a second, beside the loop that users write.
 
-``python tests/benchmarks/bench_audio.py CLIPS NETWORK`` reads all audio files of the folder CLIPS (or those in
-the column ``path`` of a ``.csv``), and measures a network: the name of a folder of transformers, or one such
-as ``openai/whisper-tiny.en``. ``--random whisper-tiny`` or ``wav2vec2-base`` makes a network of that size with
-random weights instead. ``--seconds 30`` repeats each clip up to that length. Every measurement is a process
+``python tests/benchmarks/bench_audio.py CLIPS NETWORK`` reads all audio files of the folder CLIPS (or those
+in the column ``path`` of a ``.csv``), and measures a network: the name of a folder of transformers, or one
+such as ``openai/whisper-tiny.en``. ``--random whisper-tiny`` or ``wav2vec2-base`` makes a network of that
+size with random weights instead. ``--seconds 30`` repeats each clip up to that length. Every measurement is a process
 of its own on the same files, with a cache of its own; rounds are taken in turn, and medians and ratios are
 shown, in wall seconds and in seconds of all cores, since a machine may have other work to do. featx's time
 runs from opening the files to the last row on the disk, with the comparison of the engine with plain fp32 in
@@ -227,7 +227,7 @@ def report(args: argparse.Namespace, folder: str) -> None:
             )
     best = {unit: min(loops, key=lambda p: statistics.median(r[unit] for r in taken[p])) for unit in UNITS}
     print(
-        f"{'':<12}{'s of audio/s':>13}{'x loop':>8}{'cores, s':>10}{'x loop':>8}{'cosine to loop-1, least':>25}"
+        f"{'':<12}{'s of audio/s':>13}{'x loop':>8}{'cores, s':>10}{'x loop':>8}{'least cosine to loop-1':>25}"
     )
     expected = np.load(f"{folder}/{loops[0]}.npy")
     for name, results in taken.items():

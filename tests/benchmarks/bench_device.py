@@ -15,11 +15,16 @@ them.
 device: single products of rows, and each probe from selection to the fitted model, on the CPU and on the
 device in turn, with the settings, the predicted labels and the log loss of both on other rows. On a machine
 without a GPU ``--device cpu`` shows that it works.
+
+``python tests/benchmarks/bench_device.py FOLDER --clips hf:NETWORK`` measures an audio network on the audio
+files of a folder, cut or repeated to each of ``--seconds``: seconds of audio that become committed rows in a
+second, with the share of the time in which the device computed. It needs the weights; ``--device cpu`` works.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import statistics
 import tempfile
@@ -183,6 +188,49 @@ def end_to_end(backbone, engine: str, precision: str, files: list[str]) -> dict:
         }
 
 
+def measure_clips(args: argparse.Namespace) -> None:
+    """Print how many seconds of audio become rows in a second, for clips of some lengths."""
+    import numpy as np
+    import torch
+
+    from featx import load_backbone
+    from featx.extraction import embed, network_embedder
+    from featx.inputs.audio import FileClip, decode, is_audio_file
+    from featx.machine import cores, cpu_name
+    from featx.options import Run
+
+    where = torch.cuda.get_device_name() if args.device != "cpu" else "no device"
+    print(f"{where}, {cpu_name()}, {cores()} cores; torch {torch.__version__}", flush=True)
+    backbone = load_backbone(args.clips)
+    files = [p for p in sorted(Path(args.folder).rglob("*")) if is_audio_file(str(p))]
+    how = Run(engine="torch", device=args.device, precision=args.precision)
+    for seconds in args.seconds:
+        with tempfile.TemporaryDirectory(dir=args.ram) as folder:
+            import soundfile
+
+            clips, count = [], max(64, round(args.images / max(1.0, seconds)))
+            rng = np.random.default_rng(0)
+            for number in range(count):
+                samples, rate = decode(FileClip("clip", str(files[number % len(files)])).read())
+                wanted = round(rng.uniform(0.7, 1.0) * seconds * rate)  # no two have one length
+                path = f"{folder}/{number}.wav"
+                soundfile.write(path, np.resize(samples, wanted), rate)
+                clips.append(FileClip(path, path))
+            embed(clips[: count // 8], network_embedder(backbone, how), cache=f"{folder}/before")
+            for round_ in range(args.rounds):
+                with Busy() if args.device != "cpu" else contextlib.nullcontext() as busy:
+                    rows = embed(clips, network_embedder(backbone, how), cache=f"{folder}/{round_}")
+                profile = rows.profile.to_dict()
+                share = f"; GPU busy {busy.share:.0f} %" if busy else ""
+                stages = ", ".join(f"{k} {v['seconds']:.2f} s" for k, v in profile["stages"].items())
+                print(
+                    f"{count:,} clips of at most {seconds:g} s, round {round_ + 1}: "
+                    f"{profile['duration'] / profile['wall']:,.0f} s of audio per second, "
+                    f"bottleneck {profile['bottleneck']}{share} ({stages})",
+                    flush=True,
+                )
+
+
 def _seconds(work, rounds: int):
     """What `work` returns, and the median of its wall seconds after one call to warm up."""
     found, spent = work(), []
@@ -260,6 +308,8 @@ def main() -> None:
     )
     parser.add_argument("folder", nargs="?")
     parser.add_argument("--studies", metavar="FEATURES.h5")
+    parser.add_argument("--clips", metavar="NETWORK", help="an audio network, for a folder of WAV files")
+    parser.add_argument("--seconds", type=float, nargs="+", default=[1.0, 30.0], help="of the clips")
     parser.add_argument("--device", default="cuda", help="of the studies")
     parser.add_argument("--sizes", type=int, nargs="+", default=[4000, 16_000, 50_000], help="training rows")
     parser.add_argument(
@@ -277,6 +327,8 @@ def main() -> None:
         return measure_studies(args.studies, args.device, args.sizes, args.probes, args.rounds)
     if args.folder is None:
         parser.error("give a folder, or --studies FEATURES.h5")
+    if args.clips:
+        return measure_clips(args)
 
     import torch
 
