@@ -32,7 +32,7 @@ __all__ = ["advise_on_groups", "describe_shared_groups", "measure_group_effect",
 #: Splits without regard to groups, of which the mean accuracy is taken.
 DRAWS = 3
 #: A probe that takes a larger share of the time of all fits, and more than a second, is not fitted again.
-_SHARE, _SECONDS = 1 / 6, 1.0
+_SHARE, _SECONDS = 1 / 10, 1.0
 #: With fewer test groups, how they differ cannot be estimated.
 FEWEST_GROUPS = 3
 

@@ -21,6 +21,7 @@ from featx.studies.comparison.group_effect import (
     plural_of,
     subtract,
 )
+from featx.studies.curves import learning_curve
 from featx.studies.evaluation import Cell
 
 COLOURS = ((200, 30, 50), (40, 160, 60))
@@ -151,6 +152,37 @@ def test_a_column_of_groups_on_both_sides_is_said_aloud(tmp_path):
     content = json.loads((tmp_path / "out" / "results.json").read_text(encoding="utf-8"))
     assert content["shared_groups"][0]["shared"] == 4
     assert said in content["warnings"]
+
+
+def test_a_curve_says_it_too(tmp_path):
+    patients = np.array([f"p{i // 10}" for i in range(40)], dtype=object)
+    options = {name: value for name, value in QUICK.items() if name != "backbone"}
+    found = learning_curve(
+        pictures_of_patients(group_like={"patient": patients}),
+        backbones=QUICK["backbone"],
+        classifiers=["knn"],
+        shots=[2],
+        seeds=2,
+        cache=tmp_path,
+        verbose=False,
+        **options,
+    )
+    assert any(warning.startswith("all 4 patients are in training and in test") for warning in found.warnings)
+
+
+def test_a_probe_that_takes_long_is_not_fitted_again(monkeypatch):
+    """Of a slow probe and a quick one, the quick one is evaluated again, whichever is ahead."""
+    slow = {"logreg": 500.0, "knn": 0.5}
+    run = Cell.run
+
+    def with_seconds(self, **more):
+        record, fit = run(self, **more)
+        record["seconds"]["fit"] = slow.get(self.method.name, 0.0)
+        return record, fit
+
+    monkeypatch.setattr(Cell, "run", with_seconds)
+    found = compare(features_of_groups(), **OPTIONS | {"classifiers": ["logreg", "knn"]})
+    assert [one["name"] for one in found.group_effect["methods"]] == ["knn"]
 
 
 class Study:
