@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 _EXPANDED = {
     *("features", "classifier", "blocks", "trunk_output", "stages", "encoder", "layers", "network"),
     *("layer", "resblocks", "transformer", "trunk", "visual", "vision_model", "body", "backbone", "model"),
+    *("audio_model", "audio_encoder"),
 }
 
 # Names under which implementations of attention hold their queries and keys.

@@ -150,7 +150,7 @@ def _cut_before(
             blocks[number].forward = partial(_pass_on, lengths[number])
         blocks[first].forward = partial(_resume, now, blocks[first].forward)
         for path in stem if skips else ():
-            skipped = part.get_submodule(path)
+            skipped = part.get_submodule(path).eval()  # where it is looked at, it draws nothing
             skipped.forward = partial(_outline, {}, skipped.forward)
 
     def run_lower(x: Tensor) -> Parts:

@@ -54,6 +54,10 @@ images:
 - Rates fall by 0.75 from block to block towards the input, as in Audio-MAE (Huang et al., *Masked
   Autoencoders that Listen*, 2022, appendix B). The convolutions at the input, which wav2vec 2.0 keeps frozen
   in fine-tuning, are the lowest block and hardly move.
+- No augmentation unless it is asked for: with Whisper tiny and 5 clips of each class, all layers trained,
+  random changes took the accuracy from 0.953 to 0.963 on spoken digits, and from 0.590 to 0.563 on made-up
+  calls of six shapes in noise (300 test clips each, one seed: neither is more than chance). Without it, the
+  frozen layers run once.
 """
 
 from __future__ import annotations

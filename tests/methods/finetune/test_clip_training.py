@@ -7,7 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from clips import RATE, labelled_sounds, sounds, write_waveform_network, write_whisper
+from clips import (
+    RATE,
+    labelled_sounds,
+    sounds,
+    write_ast,
+    write_clap,
+    write_wav2vec2_bert,
+    write_waveform_network,
+    write_whisper,
+)
 
 pytest.importorskip("transformers")
 from featx.backbones import load_backbone
@@ -205,6 +214,36 @@ def test_below_the_cut_nothing_runs_again_and_rows_are_those_of_the_whole(
     network.run_upper(parts)
     with pytest.raises(TypeError):
         network.run_lower(batch)
+
+
+@pytest.mark.parametrize(
+    ("write", "name", "is_cut"),
+    [
+        (write_ast, "", True),
+        (write_clap, "", True),
+        (write_wav2vec2_bert, "", True),
+        (write_waveform_network, "hubert-batch-norm", True),
+        (write_waveform_network, "data2vec-audio", True),
+        (write_waveform_network, "wavlm", False),  # its layers share the bias of positions
+    ],
+)
+def test_every_family_trains_its_last_block_and_repeats(clips, tmp_path, write, name, is_cut):
+    backbone = load_backbone(f"hf:{write(*filter(None, (tmp_path / 'network', name)))}")
+    expected = forward_all(trainable(backbone), clips[0][:5], 5)
+    network = trainable(backbone, 1)
+    assert network.is_cut == is_cut
+    np.testing.assert_allclose(forward_all(network, clips[0][:5], 3).detach(), expected, rtol=1e-4, atol=1e-5)
+    before, drawn = torch.get_rng_state(), drawn_by_numpy()
+    _, batch = next(network.inputs(clips[0]).batches(np.arange(5), 5))
+    parts = network.run_lower(batch)
+    rows = network.train_upper(parts, [0, 1])
+    assert torch.equal(rows, network.train_upper(parts, [0, 1]))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert np.array_equal(drawn_by_numpy(), drawn)
+    rows.sum().backward()
+    own = set(map(id, network.blocks("last", 1)[0]))
+    assert {id(p) for p in network.module.parameters() if p.grad is not None} <= own
+    assert len(network.blocks("full", 1)) > 2
 
 
 def test_a_batch_that_does_not_fit_into_memory_is_computed_in_parts(whisper, clips, monkeypatch, plain):

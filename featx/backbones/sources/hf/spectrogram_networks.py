@@ -81,6 +81,13 @@ class ClapLayerRules(PlainLayerRules):
         return [name for name in ("audio_projection",) if hasattr(network, name)]
 
     def run(self, network: Any, x: Tensor) -> Tensor:
+        """Return what `embed` does, and run the projection, where its layer is read."""
+        states = self.embed(network, x)
+        if hasattr(network, "audio_projection"):
+            network.audio_projection(states.mean(1))
+        return states
+
+    def embed(self, network: Any, x: Tensor) -> Tensor:
         """Return the states of the last stage behind its norm (n, patches, c)."""
         encoder = getattr(network, "audio_model", network).audio_encoder
         frames = encoder.batch_norm(x[:, None].transpose(1, 3)).transpose(1, 3)
@@ -90,8 +97,6 @@ class ClapLayerRules(PlainLayerRules):
         for stage, resolution in zip(encoder.layers, encoder.input_resolutions, strict=True):
             hidden = stage(hidden, resolution)[0]
         states: Tensor = encoder.norm(hidden)
-        if hasattr(network, "audio_projection"):  # where the layer "projection" is read
-            network.audio_projection(states.mean(1))
         return states
 
     def width_of(self, network: Any, shape: Sequence[int]) -> int:
