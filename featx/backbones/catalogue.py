@@ -60,6 +60,8 @@ UNLISTED = {
     "hf:OWNER/NAME": "any network of images, texts or audio of transformers on the Hugging Face hub",
     "hf:FOLDER": "the same, in a folder; of sentence-transformers, its own pipeline",
     "hub:OWNER/REPO:ENTRY": "a network of torch.hub; runs its code (--trust-code)",
+    "kaldi:fbank": "filter banks of audio, mean and deviation over time, no weights (extra: audio)",
+    "kaldi:mfcc": "cepstral coefficients in place of filter banks",
     "onnx:FILE": "an ONNX graph (extra: onnx)",
     "openvino:FILE": "a graph of OpenVINO or TFLite (extra: openvino)",
 }
