@@ -83,8 +83,8 @@ def _scheme(nncf: Any, backbone: Backbone, model: Any) -> dict[str, Any]:
 def _convolutions_of_samples(model: Any) -> list[str]:
     """Return the names of convolutions over the samples of a clip, which have one channel.
 
-    They stay exact. What is quiet in a clip needs more than eight bits: a small wav2vec 2.0 had rows of cosine
-    0.78 with them and 1.00 without, and they take little of its time.
+    They stay exact. What is quiet in a clip needs more than eight bits: with eight, rows of a small
+    wav2vec 2.0 had a cosine of 0.78 with its own, and without 1.00. They take little of its time.
     """
     return [
         op.get_friendly_name()

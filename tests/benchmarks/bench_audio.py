@@ -3,7 +3,8 @@
 ``python tests/benchmarks/bench_audio.py CLIPS NETWORK`` reads all audio files of the folder CLIPS (or those
 in the column ``path`` of a ``.csv``), and measures a network: the name of a folder of transformers, or one
 such as ``openai/whisper-tiny.en``. ``--random whisper-tiny`` or ``wav2vec2-base`` makes a network of that
-size with random weights instead. ``--seconds 30`` repeats each clip up to that length. Every measurement is a process
+size with random weights instead.
+``--seconds 30`` repeats each clip up to that length. Every measurement is a process
 of its own on the same files, with a cache of its own; rounds are taken in turn, and medians and ratios are
 shown, in wall seconds and in seconds of all cores, since a machine may have other work to do. featx's time
 runs from opening the files to the last row on the disk, with the comparison of the engine with plain fp32 in
@@ -12,7 +13,8 @@ it; imports and the building of the network (in int8 its calibration) are not co
 The loop decodes each file with soundfile and soxr, and gives ``--batch-sizes`` of them to the feature
 extractor and the model of transformers: for Whisper padded to 30 seconds, for others to the longest of the
 batch with an attention mask; a row is the mean over time. Rows of Whisper differ from the loop's, which
-averages 30 seconds of mostly silence; those of wav2vec 2.0 are the same at batch 1.
+averages 30 seconds of mostly silence; those of wav2vec 2.0 are the same at batch 1. The least cosine of all
+rows to those of the first loop is shown.
 """
 
 from __future__ import annotations
@@ -226,9 +228,7 @@ def report(args: argparse.Namespace, folder: str) -> None:
                 flush=True,
             )
     best = {unit: min(loops, key=lambda p: statistics.median(r[unit] for r in taken[p])) for unit in UNITS}
-    print(
-        f"{'':<12}{'s of audio/s':>13}{'x loop':>8}{'cores, s':>10}{'x loop':>8}{'least cosine to loop-1':>25}"
-    )
+    print(f"{'':<12}{'s of audio/s':>13}{'x loop':>8}{'cores, s':>10}{'x loop':>8}{'cosine to loop-1':>18}")
     expected = np.load(f"{folder}/{loops[0]}.npy")
     for name, results in taken.items():
         median = {unit: statistics.median(r[unit] for r in results) for unit in UNITS}
@@ -241,7 +241,7 @@ def report(args: argparse.Namespace, folder: str) -> None:
         cosine = (np.load(f"{folder}/{name}.npy") * expected).sum(axis=1).min()
         print(
             f"{name:<12}{seconds / median['wall']:>13.1f}{ratio['wall']:>8.2f}{median['cpu']:>10.2f}"
-            f"{ratio['cpu']:>8.2f}{cosine:>25.6f}"
+            f"{ratio['cpu']:>8.2f}{cosine:>18.6f}"
         )
     if args.json:
         Path(args.json).write_text(json.dumps({"machine": known, "taken": taken}, indent=1), encoding="utf-8")
