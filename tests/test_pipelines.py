@@ -70,7 +70,10 @@ TEXT_RUNS = {
 
 
 #: Those that take audio, with a folder of tones.
-CLIP_RUNS = {"speakers.py": (["--clips", "3"], "kaldi:mfcc (26 numbers a clip): test accuracy")}
+CLIP_RUNS = {
+    "speakers.py": (["--clips", "3"], "kaldi:mfcc (26 numbers a clip): test accuracy"),
+    "spoken_digits.py": (["--backbone", "kaldi:mfcc"], "kaldi:fbank "),
+}
 
 #: The one that runs in a process of its own, with whatever engine is the fastest here.
 ALONE = "resnet50_logreg.py"
@@ -112,9 +115,10 @@ def test_the_pipelines_for_texts_run(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("name", CLIP_RUNS)
 def test_a_pipeline_of_clips_runs(name, tmp_path, monkeypatch, capsys):
     argv, expected = CLIP_RUNS[name]
-    monkeypatch.setattr(
-        sys, "argv", [str(PIPELINES / name), "--data", str(write_sounds(tmp_path / "tones", 8)), *argv]
-    )
+    clips = sorted(write_sounds(tmp_path / "tones", 8).glob("*/*.wav"))
+    lines = [f"{clip},{clip.parent.name},s{i % 2}\n" for i, clip in enumerate(clips)]
+    (tmp_path / "clips.csv").write_text("".join(["path,label,speaker\n", *lines]))
+    monkeypatch.setattr(sys, "argv", [str(PIPELINES / name), "--data", str(tmp_path / "clips.csv"), *argv])
     runpy.run_path(str(PIPELINES / name), run_name="__main__")
     assert expected in capsys.readouterr().out
 
