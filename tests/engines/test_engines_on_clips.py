@@ -19,12 +19,12 @@ from featx.engines.parity import distances
 from featx.engines.resolver import Plan
 from featx.errors import EngineError, InputError
 from featx.inputs.audio import PADDING, AudioPreparation
-from featx.inputs.audio.front_ends import Waveform
+from featx.inputs.audio.front_ends import StatedFrontEnd, Waveform
 
 BANDS = 6
 
 
-class Frames:
+class Frames(StatedFrontEnd):
     """Samples, `BANDS` of them at each position."""
 
     rate, bands, shortest, identity = 600, BANDS, BANDS, {"name": "frames"}

@@ -65,9 +65,10 @@ def augment_clip(
     if rng.random() < noise:
         changed = add_noise(changed, rng.uniform(*_RATIOS), rng)
     windows = np.array(preparation.transform(changed))
-    positions = preparation.front_end.positions(min(len(changed), preparation.samples))
+    front_end = preparation.front_end
+    positions = front_end.positions(min(len(changed), preparation.samples))
     for window in windows:
-        mask_window(window, rng, min(positions, len(window)), _filters(preparation), time_mask, band_mask)
+        mask_window(window, rng, min(positions, len(window)), front_end.filters, time_mask, band_mask)
     return windows
 
 
@@ -112,9 +113,3 @@ def _shift(samples: np.ndarray, rng: np.random.Generator, most: int) -> np.ndarr
     most = min(most, int(_MOST_SHIFTED * len(samples)))
     by = int(rng.integers(-most, most + 1))
     return samples[by:] if by >= 0 else np.pad(samples, (-by, 0))
-
-
-def _filters(preparation: AudioPreparation) -> int | None:
-    """Return how many of the bands are values of the spectrum: the others say what is audio."""
-    filters: int | None = getattr(preparation.front_end, "filters", preparation.front_end.bands)
-    return filters
