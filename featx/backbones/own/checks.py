@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
 
-from featx.backbones.audio_input import AudioInput
+from featx.backbones.audio_input import AudioInput, is_value
 from featx.backbones.image_input import ImageInput
 from featx.backbones.layers.pooling import POOLS, Tap
 from featx.backbones.layers.rules import LayerRules
 from featx.backbones.layers.tracing import DROPOUTS, output_of, trace
 from featx.backbones.own.copying import copy_sharing_parameters
 from featx.errors import InputError, reason_of
-from featx.inputs.audio import PADDING
 from featx.kinds import with_article
 
 #: Modules that turn class scores into class scores.
@@ -36,8 +35,7 @@ class ModuleChecks:
         self.network, self.inputs, self.label = network, inputs, label
         if isinstance(inputs, AudioInput):
             clips = torch.from_numpy(inputs.preparation.reference_batch(2))
-            whole = (clips.flatten(2)[:, :, 0] if clips.dim() > 2 else clips) != PADDING
-            self._images = clips[:, : int(whole.sum(1).min())]
+            self._images = clips[:, : int(is_value(clips).sum(1).min())]
         else:
             draw = torch.Generator().manual_seed(0)
             self._images = torch.randn(inputs.example(2).shape, generator=draw)
