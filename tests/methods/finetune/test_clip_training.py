@@ -258,7 +258,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_computed_in_parts(whisper, cli
     monkeypatch.setattr(TrainableClips, "train_upper", small)
     np.testing.assert_allclose(losses(tune(whisper, clips, recipe(whisper, "last"))), plain, rtol=1e-4)
     monkeypatch.setattr(TrainableClips, "run_upper", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError))
-    with pytest.raises(InputError, match=r"one clip does not fit .* a shorter window"):
+    with pytest.raises(InputError, match=r"one clip does not fit .* a smaller window"):
         tune(whisper, clips, recipe(whisper, "last"))
 
 
