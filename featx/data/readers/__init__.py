@@ -14,7 +14,7 @@ module             function                        reads
 `named`            `named_dataset`                 a well-known dataset (`fashion_mnist`, torchvision's)
 =================  ==============================  ====================================================
 
-`images`, `clips` and `texts` make sources, `inputs` those of any kind. `columns` makes a dataset of the columns
-of a `tabular.Table`: `text_column` finds the one of texts, `segments` reads the times of segments of recordings,
-`division` the splits and groups, and `known_columns` has the names that count.
+`images`, `clips` and `texts` make sources, `inputs` those of any kind. `columns` makes a dataset of the
+columns of a `tabular.Table`: `text_column` finds the one of texts, `segments` reads the times of segments of
+recordings, `division` the splits and groups, and `known_columns` has the names that count.
 """
