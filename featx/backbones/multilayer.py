@@ -253,7 +253,7 @@ def combine_layers(members: Sequence[Backbone]) -> Any:
 def columns_of(backbone: Any, *, joined: bool = True) -> list[slice]:
     """Return the columns of a row that hold each layer.
 
-    Not `joined`, it is a row as the network gives it, of one window; else that of a whole input.
+    With `joined`, of the row of a whole input; else of the row that the network gives for one window.
     """
     members = getattr(backbone, "members", (backbone,))
     ends = list(accumulate((m.row_dim if joined else m.dim for m in members), initial=0))

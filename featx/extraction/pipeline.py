@@ -302,7 +302,7 @@ class Pipeline:
         yield self._hold(chunk, size, number)
 
     def _hold(self, part: Chunk, size: int, number: int) -> Chunk:
-        """Wait until there is room for a part that the device has not taken; the next one needs none."""
+        """Wait until parts that the device has not taken leave room for this one; the next in order never waits."""
         if not (self._feeds_device and size):
             return part
 

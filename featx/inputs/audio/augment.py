@@ -36,7 +36,8 @@ def augment_clip(
 ) -> np.ndarray:
     """Return the windows of a changed clip, float32 (windows, positions[, bands]).
 
-    Of a clip of several windows, one is shown that begins anywhere; of `concat`, which needs them all, each.
+    A longer clip is shown by one window that begins anywhere; with `concat`, whose row needs every window, by
+    all of them.
 
     Parameters
     ----------
@@ -89,8 +90,8 @@ def mask_window(
 ) -> None:
     """Mask spans of a window (positions,) or (positions, bands) in place.
 
-    Only the first `positions`, which the clip fills, and the first `filters` bands are changed: what stands
-    behind them is silence, or says what is audio.
+    Only the first `positions`, which the clip fills, and the first `filters` bands are changed. Later
+    positions are silence, and a later band says what is audio.
     """
     heard = window[:positions] if filters is None else window[:positions, :filters]
     mean = heard.mean()

@@ -115,7 +115,10 @@ class ClipInputs:
         return dearest_first(positions, self.shapes(positions).prod(axis=1))
 
     def rows_at_once(self, positions: np.ndarray, recipe: Recipe) -> int:
-        """Return fewer where clips have several windows, so that as many windows go through as else clips."""
+        """Return how many clips go through the network together.
+
+        Fewer where clips have several windows, so that a step has about as many windows as a batch has clips.
+        """
         if recipe.augment and self._preparation.windows is None:
             return len(positions)
         return max(1, len(positions) // int(self.shapes(positions)[:, 0].max()))
