@@ -89,17 +89,17 @@ class AudioGraphInput(NamedTuple):
 class AudioGraphRules(GraphLayerRules):
     """How layers of a graph of audio are pooled: over all axes but that of the channels.
 
-    `default` is the pooling where none is asked for.
+    `stated` is the pooling where none is asked for.
     """
 
-    def __init__(self, default: str | None = None):
-        self.default_pooling = default
+    def __init__(self, stated: str | None = None):
+        self.default_pooling = stated or "mean"
 
     def find_tap(
         self, network: Any, layer: str, pooling: str | None, shape: Sequence[int], name: str
     ) -> tuple[Tap, int] | None:
         """Return how a layer is pooled whose operator states the axis of its channels; else None."""
-        chosen = pooling or self.default_pooling or "mean"
+        chosen = pooling or self.default_pooling
         channels = network.graph.channels_of(layer)
         positions = len(shape) > 2 and max(shape[2:]) > 1
         if channels is None or not positions or chosen not in ("mean", "mean+std", "max"):
