@@ -133,9 +133,19 @@ def test_the_python_of_the_page_on_texts_runs_as_it_stands(tmp_path, monkeypatch
     assert names["pipe"].named_steps["columntransformer"].transformers[1][2] == ["description"]
 
 
+def test_the_python_of_the_page_on_data_runs_as_it_stands(tmp_path, monkeypatch):
+    pytest.importorskip("kaldi_native_fbank", reason="the extra audio is not installed")
+    monkeypatch.setenv("FEATX_CACHE", str(tmp_path))
+    sound = np.random.default_rng(0).normal(0, 0.1, (4, 8000))
+    given = {"samples": sound, "labels": ["low", "high", "low", "high"]}
+    assert run_blocks(ROOT / "docs" / "data.md", given)["features"].embeddings.shape == (4, 160)
+
+
 def test_every_page_with_python_is_run():
     with_python = {page.name for page in PAGES if blocks("python", page)}
-    assert with_python == {"README.md", "scikit-learn.md", "files.md", "backbones.md", "texts.md"}
+    assert with_python == {
+        *("README.md", "scikit-learn.md", "files.md", "backbones.md", "texts.md", "data.md")
+    }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -9,11 +9,9 @@ import torch
 from torch import Tensor
 
 from featx.backbones.audio_input import is_value
-from featx.backbones.layers.pooling import Tap
+from featx.backbones.layers.pooling import LEAST_VARIANCE, Tap, embedding_dim
 from featx.backbones.layers.rules import EmbeddingRules
 from featx.errors import InputError, UnknownName
-
-_FEWEST = 1e-12
 
 
 def pool_frames(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
@@ -30,7 +28,7 @@ def pool_frames(hidden: Tensor, mask: Tensor, pooling: str) -> Tensor:
     if pooling == "mean":
         return mean
     deviation = (hidden - mean[:, None, :]) * weights
-    return torch.cat([mean, ((deviation**2).sum(1) / count).clamp(min=_FEWEST).sqrt()], 1)
+    return torch.cat([mean, ((deviation**2).sum(1) / count).clamp(min=LEAST_VARIANCE).sqrt()], 1)
 
 
 class AudioLayerRules(EmbeddingRules):
@@ -76,7 +74,7 @@ class AudioLayerRules(EmbeddingRules):
         chosen = pooling or self.default_pooling
         if chosen not in self.poolings:
             raise UnknownName(f"pooling of {name}", chosen, self.poolings)
-        return Tap(layer, chosen, 2), shape[2] * (2 if chosen == "mean+std" else 1)
+        return Tap(layer, chosen, 2), embedding_dim(shape, chosen, 2)
 
     def pool(self, network: Any, tap: Tap, output: Tensor, x: Tensor) -> Tensor:
         """Return one row for each window, of states (n, t, c)."""

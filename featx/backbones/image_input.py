@@ -28,7 +28,7 @@ class ImageInput:
     kind = "image"
 
     def __init__(self, preparation: Preprocessing):
-        self._preparation = preparation
+        self.preparation = preparation
         self.height, self.width = preparation.size
 
     def __str__(self) -> str:
@@ -52,7 +52,7 @@ class ImageInput:
         return self._at(2 * self.height, 2 * self.width)
 
     def _at(self, height: int, width: int) -> ImageInput:
-        return ImageInput(replace(self._preparation, resize=(height, width), crop=None))
+        return ImageInput(replace(self.preparation, resize=(height, width), crop=None))
 
     def scale_batch(self, preferred: int) -> float:
         """Return how many of these images have as many pixels as `preferred` images of 224 x 224."""
@@ -62,7 +62,7 @@ class ImageInput:
         """Return a function from uint8 (n, h, w, 3) to (n, 3, h, w), channels last in memory."""
         # (x / 255 - mean) / std as x * scale + shift, computed in double.
         mean, std = (
-            np.asarray(values, np.float64) for values in (self._preparation.mean, self._preparation.std)
+            np.asarray(values, np.float64) for values in (self.preparation.mean, self.preparation.std)
         )
         scale, shift = (
             torch.tensor(values, dtype=torch.float32).reshape(1, 3, 1, 1).to(device)
@@ -83,6 +83,6 @@ class ImageInput:
         steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
         steps.input().model().set_layout(ov.Layout("NCHW"))
         normalise = steps.input().preprocess().convert_element_type(ov.Type.f32)
-        normalise.mean([255 * value for value in self._preparation.mean])
-        normalise.scale([255 * value for value in self._preparation.std])
+        normalise.mean([255 * value for value in self.preparation.mean])
+        normalise.scale([255 * value for value in self.preparation.std])
         return steps.build()

@@ -13,6 +13,7 @@ from torch import fx, nn
 
 from featx.backbones.backbone import Backbone
 from featx.backbones.graphs.network import GraphNetwork, LayerNeeded
+from featx.backbones.input_settings import InputSettings
 from featx.backbones.layers.blocks import group_layers, group_transformer
 from featx.backbones.layers.cutting import (
     LOGITS,
@@ -86,16 +87,8 @@ def list_layers(
         module of the network can be taken, too; these are worth trying. A warning names the blocks that are
         left out because it is not known which axis of their output holds the channels.
     """
-    how = {"weights": weights, "preprocessing": preprocessing, "image_size": image_size}
-    how |= {
-        "max_length": max_length,
-        "long": long,
-        "prefix": prefix,
-        "window": window,
-        "hop": hop,
-        "join": join,
-    }
-    base, has_default = _load_any_layer(name, **how, trust_code=trust_code)
+    settings = InputSettings(preprocessing, image_size, max_length, long, prefix, window, hop, join)
+    base, has_default = _load_any_layer(name, settings, weights=weights, trust_code=trust_code)
     rules, network = base.architecture.rules, base.skeleton()
     asked = [*_candidates(base, has_default), *rules.later_layers(network)]
     if has_default and rules.has_classifier(network):
@@ -141,16 +134,8 @@ def load_layers(
     list of Backbone
         In the order asked for; a layer that is named twice is loaded once.
     """
-    how = {"weights": weights, "preprocessing": preprocessing, "image_size": image_size}
-    how |= {
-        "max_length": max_length,
-        "long": long,
-        "prefix": prefix,
-        "window": window,
-        "hop": hop,
-        "join": join,
-    }
-    base, has_default = _load_any_layer(name, **how, trust_code=trust_code)
+    settings = InputSettings(preprocessing, image_size, max_length, long, prefix, window, hop, join)
+    base, has_default = _load_any_layer(name, settings, weights=weights, trust_code=trust_code)
     if isinstance(layers, str) and layers == "all":
         asked = _candidates(base, has_default)
         found = dict(_usable(base, [layer for layer in asked if layer is not None], pooling))
@@ -268,7 +253,7 @@ def combine_layers(members: Sequence[Backbone]) -> Any:
 def columns_of(backbone: Any, *, joined: bool = True) -> list[slice]:
     """Return the columns of a row that hold each layer.
 
-    Not `joined`, it is a row as the network gives it, of one window; else that of a whole input.
+    With `joined`, of the row of a whole input; else of the row that the network gives for one window.
     """
     members = getattr(backbone, "members", (backbone,))
     ends = list(accumulate((m.row_dim if joined else m.dim for m in members), initial=0))
@@ -305,10 +290,11 @@ def _usable(
     return [(layer, told) for layer, told in found if not isinstance(told, InputError)]
 
 
-def _load_any_layer(name: Any, **how: Any) -> tuple[Backbone, bool]:
+def _load_any_layer(name: Any, settings: InputSettings, **how: Any) -> tuple[Backbone, bool]:
     """Load a backbone cut at its default layer, or anywhere where it has none; say whether it has."""
     if isinstance(name, Backbone):
         return name, True
+    how |= vars(settings)
     try:
         return load_backbone(name, **how), True
     except LayerNeeded as error:

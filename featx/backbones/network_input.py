@@ -20,14 +20,18 @@ class NetworkInput(Protocol):
     ----------
     kind : str
         Such as ``"image"``.
+    preparation : Preparation
+        How an input is prepared.
     square : bool
         Whether the positions of the input make a square; maps of a layer then have two equal axes.
 
-    Where lengths vary, it also has `length`, the positions of a usual input, `longest`, the longest inputs,
-    and `position`, the word for one position, such as ``"token"``.
+    Where lengths vary, it also has `length`, the positions of a usual input; `longest`, the longest inputs;
+    `shortest`, the positions of the shortest ones; and `position`, the word for one position, such as
+    ``"token"``.
     """
 
     kind: str
+    preparation: Any
 
     def __init__(self, preparation: Any) -> None: ...
 

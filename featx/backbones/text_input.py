@@ -24,6 +24,7 @@ class TextInput:
     kind = "text"
     square = False
     position = "token"
+    shortest = 1
 
     def __init__(self, preparation: TextPreparation, length: int | None = None):
         self.preparation = preparation

@@ -70,7 +70,7 @@ class CudaEngine(TorchEngine):
         self._copies = torch.cuda.Stream(self._device)
         inputs: Any = backbone.inputs
         self._longest: int | None = inputs.longest.length if self._varies else None
-        self._shortest: int = getattr(inputs, "shortest", 1)
+        self._shortest: int = inputs.shortest if self._varies else 1
         # All graphs share their memory: they run one by one, and the rows of one are copied before the next.
         self.pool = torch.cuda.graph_pool_handle()
         self._slots: list[_Slot] = []

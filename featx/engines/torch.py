@@ -20,9 +20,7 @@ from featx.engines.interface import CpuEngine, check_batch, pad_batch, zero_batc
 from featx.errors import EngineError, InputError
 from featx.forks import fresh_in_child, threads_here, uninterrupted
 from featx.kinds import count_of
-
-#: The option that makes the inputs of each kind smaller.
-_SMALLER = {"image": "image_size", "text": "max_length", "clip": "window"}
+from featx.options import SMALLER
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -92,7 +90,7 @@ class TorchEngine(CpuEngine):
                 if step == 1:
                     raise InputError(
                         f"{self.backbone.name}: not even one {kind} fits into the memory of {self.device}; "
-                        f"use a smaller {_SMALLER[kind]} or device='cpu'"
+                        f"use a smaller {SMALLER[kind]} or device='cpu'"
                     ) from error
                 self._largest = step // 2 * length
                 # The tensors of the failed attempt live as long as its traceback.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import queue
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -120,3 +122,32 @@ def identify(source: Source) -> Item:
     item = read_item(source, -1)
     item.content = None
     return item
+
+
+class Parts:
+    """The parts of a chunk, handed from the thread that computes them to the one that takes them."""
+
+    def __init__(self) -> None:
+        self._parts: queue.SimpleQueue[Chunk | None] = queue.SimpleQueue()
+
+    def filled_by(self, workers: ThreadPoolExecutor, parts: Iterator[Chunk]) -> Future:
+        """Let a thread take the parts that the iterator yields until it ends or fails."""
+
+        def fill() -> None:
+            for part in parts:
+                self._parts.put(part)
+
+        done = workers.submit(fill)
+        done.add_done_callback(lambda _: self._parts.put(None))  # also if no thread can start
+        return done
+
+    def get(self) -> Chunk | None:
+        """Wait for the next part; None at the end."""
+        return self._parts.get()
+
+    def left(self) -> Iterator[Chunk]:
+        """Yield the parts that nobody has taken, without waiting."""
+        while not self._parts.empty():
+            part = self._parts.get()
+            if part is not None:
+                yield part

@@ -24,7 +24,7 @@ _IN_FLIGHT = 2
 _MOST_WAITING = 256
 #: Batches that are filled at a time where lengths vary, so that each has inputs of about one length.
 _BATCHES_SORTED = 8
-#: Bytes from which on fewer are.
+#: Bytes of inputs that are enough to fill batches, even if there are fewer than these.
 _BYTES_SORTED = 64 * 2**20
 
 

@@ -9,7 +9,6 @@ recordings of any length, a chunk is computed in parts of some bytes.
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
 from collections import deque
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from featx.errors import SourceError
-from featx.extraction.chunks import Chunk, read_item
+from featx.extraction.chunks import Chunk, Parts, read_item
 from featx.extraction.forward import DeviceFeed, compute_rows
 from featx.extraction.pieces import varies
 from featx.extraction.processes import ProcessPool
@@ -111,7 +110,7 @@ class Pipeline:
         most = max(2 * self.threads + 2, min(PREPARED_AHEAD // chunk_bytes, 16 * self.threads))
         waiting = iter(zip(accumulate(sizes, initial=0), sizes, strict=False))
         reading: deque[Future] = deque()
-        working: deque[tuple[Future, _Parts]] = deque()
+        working: deque[tuple[Future, Parts]] = deque()
         processes = self._processes(todo, sizes, most)
         readers = ThreadPoolExecutor(max(READERS, self.threads), thread_name_prefix="featx-read")
         workers = ThreadPoolExecutor(
@@ -125,7 +124,7 @@ class Pipeline:
                 start, size = next(waiting, (0, 0))
                 if not size:
                     return
-                positions, parts = todo[start : start + size], _Parts()
+                positions, parts = todo[start : start + size], Parts()
                 if processes is not None:
                     chunk = processes.submit(positions, [self._sources[i] for i in positions])
                     working.append((parts.filled_by(workers, self._adopt(chunk)), parts))
@@ -302,7 +301,7 @@ class Pipeline:
         yield self._hold(chunk, size, number)
 
     def _hold(self, part: Chunk, size: int, number: int) -> Chunk:
-        """Wait until there is room for a part that the device has not taken; the next one needs none."""
+        """Return a part when those that wait for the device leave room; the next in order never waits."""
         if not (self._feeds_device and size):
             return part
 
@@ -378,32 +377,3 @@ class Pipeline:
         """Drop claims on inputs that could not be prepared; their content may be accepted elsewhere."""
         for store, digests in zip(self._stores, lacking, strict=True):
             store.claims.drop(digests)
-
-
-class _Parts:
-    """The parts of a chunk, handed from the thread that computes them to the one that takes them."""
-
-    def __init__(self) -> None:
-        self._parts: queue.SimpleQueue[Chunk | None] = queue.SimpleQueue()
-
-    def filled_by(self, workers: ThreadPoolExecutor, parts: Iterator[Chunk]) -> Future:
-        """Let a thread take the parts that the iterator yields until it ends or fails."""
-
-        def fill() -> None:
-            for part in parts:
-                self._parts.put(part)
-
-        done = workers.submit(fill)
-        done.add_done_callback(lambda _: self._parts.put(None))  # also if no thread can start
-        return done
-
-    def get(self) -> Chunk | None:
-        """Wait for the next part; None at the end."""
-        return self._parts.get()
-
-    def left(self) -> Iterator[Chunk]:
-        """Yield the parts that nobody has taken, without waiting."""
-        while not self._parts.empty():
-            part = self._parts.get()
-            if part is not None:
-                yield part

@@ -115,8 +115,8 @@ class Preparation(Protocol):
 
         With `in_pieces`, what is returned has one more axis in front, that of the pieces. `note` is called
         with the name of each of `stages` when it is done, with `LONGER` if the input is longer than the
-        network takes, with `SILENT` and with `DURATION` and a number. `SourceError` when the content cannot
-        be prepared.
+        network takes, with `SILENT` if nothing is to be heard in it, and with `DURATION` and its seconds.
+        `SourceError` when the content cannot be prepared.
         """
 
     def collate(self, prepared: Sequence[np.ndarray]) -> np.ndarray:

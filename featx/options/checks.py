@@ -33,6 +33,8 @@ DEFAULT_BACKBONES = {
     "text": "hf:sentence-transformers/all-MiniLM-L6-v2",
     "clip": "hf:openai/whisper-tiny.en",
 }
+#: The option that makes inputs of each kind smaller.
+SMALLER = {"image": "image_size", "text": "max_length", "clip": "window"}
 #: Most tokens of a text: no network takes more.
 MOST_TOKENS = 2**20
 #: Shortest and longest window of audio, in seconds.

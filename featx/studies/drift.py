@@ -87,7 +87,7 @@ def similarity(
     seed: int = 0,
     **options: Unpack[SimilarityOptions],
 ) -> Similarity:
-    """Compare two sets of images, or of texts, by their embeddings.
+    """Compare two sets of inputs of one kind by their embeddings.
 
     A permutation test of the maximum mean discrepancy decides whether they differ; the other distances say
     how much, each beside its value for random divisions of the same inputs. The inputs of a group (a column
@@ -97,7 +97,7 @@ def similarity(
     Parameters
     ----------
     a, b : str, path, Features, Dataset or sequence of images, texts or clips
-        The reference, and the set to compare with it: either both images or both texts, as `featx.extract`
+        The reference, and the set to compare with it: either both inputs of one kind, as `featx.extract`
         takes them, or both a features file or a `Features`, in one space. Labels are ignored.
     backbone : str, torch.nn.Module or Backbone, default="auto"
         As in `featx.extract`. The class profiles of images come from the same forward pass.

@@ -322,7 +322,7 @@ def test_int8_is_for_one_collection_of_images(photos):
     from featx.errors import InputError
 
     pytest.importorskip("nncf", reason="the extra int8 is not installed")
-    with pytest.raises(InputError, match="precision 'int8' depends on the inputs that it was"):
+    with pytest.raises(InputError, match="precision 'int8' depends on the inputs that it was calibrated on"):
         train(photos, backbone=BACKBONE, weights=None, precision="int8")
     with pytest.raises(InputError, match="precision 'int8' depends on the images that it was calibrated on"):
         FeatureExtractor(BACKBONE, weights=None, precision="int8").fit([])

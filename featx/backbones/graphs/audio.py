@@ -89,17 +89,17 @@ class AudioGraphInput(NamedTuple):
 class AudioGraphRules(GraphLayerRules):
     """How layers of a graph of audio are pooled: over all axes but that of the channels.
 
-    `default` is the pooling where none is asked for.
+    `stated` is the pooling where none is asked for.
     """
 
-    def __init__(self, default: str | None = None):
-        self.default_pooling = default
+    def __init__(self, stated: str | None = None):
+        self.default_pooling = stated or "mean"
 
     def find_tap(
         self, network: Any, layer: str, pooling: str | None, shape: Sequence[int], name: str
     ) -> tuple[Tap, int] | None:
         """Return how a layer is pooled whose operator states the axis of its channels; else None."""
-        chosen = pooling or self.default_pooling or "mean"
+        chosen = pooling or self.default_pooling
         channels = network.graph.channels_of(layer)
         positions = len(shape) > 2 and max(shape[2:]) > 1
         if channels is None or not positions or chosen not in ("mean", "mean+std", "max"):
@@ -137,8 +137,10 @@ def read_audio_preparation(
         raise InputError(f"{name}: pooling {pooling!r:.40}; expected one of {', '.join(POOLINGS_OF['clip'])}")
     try:
         prepare = described_preparation(fields, _front_end(taken, fields))
-        taken = taken._replace(axes=_axes(taken, prepare.front_end))  # type: ignore[arg-type]
-        return _fit(prepare, taken, "window" in fields), taken, pooling
+        front = prepare.front_end
+        assert isinstance(front, DescribedFrontEnd)
+        taken = taken._replace(axes=_axes(taken, front))
+        return _fit(prepare, front, taken, "window" in fields), taken, pooling
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
 
@@ -198,11 +200,12 @@ def _fits(axes: Sequence[str], dims: Sequence[int | None], length: Mapping[str, 
     )
 
 
-def _fit(prepare: AudioPreparation, taken: AudioGraphInput, stated: bool) -> AudioPreparation:
+def _fit(
+    prepare: AudioPreparation, front: DescribedFrontEnd, taken: AudioGraphInput, stated: bool
+) -> AudioPreparation:
     """Return the preparation with the window that a graph of one length takes."""
     if taken.positions is None:
         return prepare
-    front: DescribedFrontEnd = prepare.front_end  # type: ignore[assignment]
     samples = front.samples_of(taken.positions)
     if stated and front.positions(prepare.samples) != taken.positions:
         raise InputError(

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -47,6 +47,11 @@ from featx.inputs.image.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preproces
 _MOST_BYTES = 2**31
 _MOST_SIDECAR = 2**20
 _EXAMPLE = json.dumps({"mean": IMAGENET_MEAN, "std": IMAGENET_STD})
+
+
+#: What turns prepared inputs into those of a graph, by kind; and the rules of layers with a stated pooling.
+_INPUTS: dict[str, type[NetworkInput]] = {"image": ImageInput, "text": TextInput, "clip": AudioInput}
+_RULES: dict[str, Callable[[str | None], LayerRules]] = {"text": TextGraphRules, "clip": AudioGraphRules}
 
 
 @dataclass(frozen=True)
@@ -142,33 +147,28 @@ class GraphArchitecture(Architecture):
         self.tensor = None if there else tensor or None
 
     @property
-    def takes_texts(self) -> bool:
-        """Whether the graph takes tokens of texts, and not images."""
-        return self.opened is not None and isinstance(self.opened.graph.input, TextGraphInput)
-
-    @property
-    def takes_audio(self) -> bool:
-        """Whether the graph takes audio, as `prepare_inputs` has found out."""
-        return self.opened is not None and self.opened.audio is not None
+    def kind(self) -> str:
+        """The kind of input; whether it is a clip is known when `prepare_inputs` has found it out."""
+        if self.opened is None:
+            return "image"
+        if isinstance(self.opened.graph.input, TextGraphInput):
+            return "text"
+        return "image" if self.opened.audio is None else "clip"
 
     @property
     def input_type(self) -> type[NetworkInput]:  # type: ignore[override]
         """Class that turns prepared inputs into the graph's."""
-        if self.takes_texts:
-            return TextInput
-        return AudioInput if self.takes_audio else ImageInput
+        return _INPUTS[self.kind]
 
     @property
     def rules(self) -> LayerRules:  # type: ignore[override]
         """What is known of its layers."""
-        if self.takes_texts:
-            return TextGraphRules(self.pooling)
-        return AudioGraphRules(self.pooling) if self.takes_audio else GraphLayerRules()
+        return _RULES[self.kind](self.pooling) if self.kind in _RULES else GraphLayerRules()
 
     def prepare_inputs(self, pretrained: Pretrained | None, settings: InputSettings, name: str) -> Any:
         """Return the preparation of the graph's inputs."""
         described = read_sidecar(self.path)
-        if self.takes_texts:
+        if self.kind == "text":
             settings.require("text", name)
             prepare, self.pooling = read_text_preparation(self.path, described, settings, name)
             return prepare

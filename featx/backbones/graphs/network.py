@@ -246,7 +246,7 @@ class GraphFeatures(nn.Module):
         if inputs.kind == "text":
             return pooled_text_model(model, self.layers, self.taps)
         if inputs.kind == "clip":
-            sides = inputs.preparation.shape  # type: ignore[attr-defined]
+            sides = inputs.preparation.shape
             return pooled_audio_model(model, self.layers, self.taps, self.network.graph.input, sides)
         shape = inputs.example(1, "meta").shape[1:]
         return pooled_model(model, self.layers, self.taps, self.network.graph.input, tuple(shape))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,10 +36,7 @@ def pooled_model(
         x = ops.transpose(x, np.array([0, 2, 3, 1]))
     (parameter,) = model.get_parameters()
     parameter.output(0).replace(x.output(0))
-    results = dict(zip(layers, model.get_results(), strict=True))
-    rows = [_pool(ops, results[tap.layer].input_value(0), tap) for tap in taps]
-    joined = rows[0] if len(rows) == 1 else ops.concat(rows, 1)
-    return ov.Model([joined], [images], "features")
+    return _rows_of(model, layers, taps, images, lambda tensor, tap: _pool(ops, tensor, tap))
 
 
 def pooled_audio_model(
@@ -58,17 +55,16 @@ def pooled_audio_model(
 
     sides = [-1, *(-1 if side is None else side for side in shape)]
     windows = ops.parameter(ov.PartialShape(sides), np.float32)
-    x = windows if taken.dtype == "float32" else ops.convert(windows, "f16")
+    x = windows
+    if taken.dtype != "float32":
+        x = ops.convert(x, taken.dtype.replace("float", "f"))
     if taken.order == (1, 0):
         x = ops.transpose(x, np.array([0, 2, 1]))
     if taken.ones:
         x = ops.unsqueeze(x, np.array([1 + at for at in taken.ones]))
     (parameter,) = model.get_parameters()
     parameter.output(0).replace(x.output(0))
-    results = dict(zip(layers, model.get_results(), strict=True))
-    rows = [_pool(ops, results[tap.layer].input_value(0), tap) for tap in taps]
-    joined = rows[0] if len(rows) == 1 else ops.concat(rows, 1)
-    return ov.Model([joined], [windows], "features")
+    return _rows_of(model, layers, taps, windows, lambda tensor, tap: _pool(ops, tensor, tap))
 
 
 def pooled_text_model(model: Any, layers: Sequence[str], taps: Sequence[Tap]) -> Any:
@@ -88,10 +84,25 @@ def pooled_text_model(model: Any, layers: Sequence[str], taps: Sequence[Tap]) ->
         name = next(name for name in parameter.output(0).get_names() if name in values)
         dtype = parameter.get_element_type().get_type_name()
         parameter.output(0).replace(ops.convert(values[name], dtype).output(0))
+    return _rows_of(
+        model, layers, taps, tokens, lambda tensor, tap: _pool_tokens(ops, tensor, tap.pooling, is_token)
+    )
+
+
+def _rows_of(
+    model: Any, layers: Sequence[str], taps: Sequence[Tap], given: Any, pool: Callable[[Any, Tap], Any]
+) -> Any:
+    """Return a model from what is `given` to the pooled layers side by side.
+
+    `model` has one result for each of `layers`, in order.
+    """
+    ov = import_openvino()
+    from openvino import opset13 as ops
+
     results = dict(zip(layers, model.get_results(), strict=True))
-    rows = [_pool_tokens(ops, results[tap.layer].input_value(0), tap.pooling, is_token) for tap in taps]
+    rows = [pool(results[tap.layer].input_value(0), tap) for tap in taps]
     joined = rows[0] if len(rows) == 1 else ops.concat(rows, 1)
-    return ov.Model([joined], [tokens], "features")
+    return ov.Model([joined], [given], "features")
 
 
 def _pool_tokens(ops: Any, tensor: Any, pooling: str, is_token: Any) -> Any:

@@ -129,7 +129,7 @@ class DryRun:
         """Return how a layer of this shape is pooled; refuse a pooling that does not make it a vector."""
         if len(shape) == 2:
             return "identity"
-        pooling = asked or self.rules.default_pooling or ("mean" if self.inputs.kind == "clip" else "avg")
+        pooling = asked or self.rules.default_pooling or "avg"
         if pooling == "identity" or (pooling in OVER_POSITIONS and len(shape) > 4):
             offered = "none" if len(shape) > 4 else "avg, max or none"
             raise InputError(

@@ -27,7 +27,7 @@ class LayerRules:
     heads: tuple[str, ...] = ("fc", "classifier", "head", "heads")
     #: Whether networks are traced; the layers of others are the modules of the network, read by hooks.
     traceable: bool = True
-    #: The pooling of positions where none is asked for; None for the usual one of the kind of input.
+    #: The pooling of positions where none is asked for; None for the average of maps, ``"avg"``.
     default_pooling: str | None = None
     #: Whether the embedding that the library computes has its channels where most networks have them.
     states_channels: bool = True

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
 
-from featx.backbones.audio_input import AudioInput
+from featx.backbones.audio_input import AudioInput, is_value
 from featx.backbones.image_input import ImageInput
 from featx.backbones.layers.pooling import POOLS, Tap
 from featx.backbones.layers.rules import LayerRules
 from featx.backbones.layers.tracing import DROPOUTS, output_of, trace
 from featx.backbones.own.copying import copy_sharing_parameters
 from featx.errors import InputError, reason_of
-from featx.inputs.audio import PADDING
 from featx.kinds import with_article
 
 #: Modules that turn class scores into class scores.
@@ -36,14 +35,13 @@ class ModuleChecks:
         self.network, self.inputs, self.label = network, inputs, label
         if isinstance(inputs, AudioInput):
             clips = torch.from_numpy(inputs.preparation.reference_batch(2))
-            whole = (clips.flatten(2)[:, :, 0] if clips.dim() > 2 else clips) != PADDING
-            self._images = clips[:, : int(whole.sum(1).min())]
+            self._batch = clips[:, : int(is_value(clips).sum(1).min())]
         else:
             draw = torch.Generator().manual_seed(0)
-            self._images = torch.randn(inputs.example(2).shape, generator=draw)
+            self._batch = torch.randn(inputs.example(2).shape, generator=draw)
         self._names: dict[fx.Node, str] = {}
         self._runs = 0  # each run draws other numbers, if it draws any
-        self._returned = self._run(copy_sharing_parameters(network), self._images)
+        self._returned = self._run(copy_sharing_parameters(network), self._batch)
 
     def graph(self) -> fx.Graph | None:
         """Return the graph of the module; None where it cannot be traced, or computes something else."""
@@ -54,7 +52,7 @@ class ModuleChecks:
         if traced is None:
             return None
         try:
-            found = self._run(fx.GraphModule(copy_sharing_parameters(self.network), traced[0]), self._images)
+            found = self._run(fx.GraphModule(copy_sharing_parameters(self.network), traced[0]), self._batch)
         except InputError:
             return None
         ours, graphs = _tensors_in(self._returned), _tensors_in(found)
@@ -135,7 +133,7 @@ class ModuleChecks:
             seen: list[Any] = []
             network = copy_sharing_parameters(self.network)
             network.get_submodule(name).register_forward_hook(lambda module, inputs, out: seen.append(out))
-            out = self._run(network, self._images)
+            out = self._run(network, self._batch)
             return (
                 bool(seen)
                 and isinstance(out, Tensor)
@@ -171,26 +169,26 @@ class ModuleChecks:
         """Refuse a module of audio that takes windows of one length, unless all have that length."""
         if not isinstance(self.inputs, AudioInput) or self.inputs.preparation.pad:
             return
-        longer = torch.cat([self._images, self._images[:, : 1 + self._images.shape[1] // 3]], 1)
+        longer = torch.cat([self._batch, self._batch[:, : 1 + self._batch.shape[1] // 3]], 1)
         self._run(copy_sharing_parameters(self.network), longer)
 
     def require_stable_rows(self, module: nn.Module, tap: Tap, returned: bool) -> None:
-        """Refuse a module that gives one image different rows in two runs, or alone and in a batch.
+        """Refuse a module that gives one input different rows in two runs, or alone and in a batch.
 
         `module` gives the rows of `tap`; with `returned`, these are pooled from what the module returns.
         """
         kind = self.inputs.kind
-        rows = self._run(module, self._images)
+        rows = self._run(module, self._batch)
         if returned:
             again = POOLS[tap.pooling](self._returned, tap.channels, tap.prefix)
         else:
-            again = self._run(module, self._images)
+            again = self._run(module, self._batch)
         if not _close(rows, again):
             raise InputError(
                 f"{self.label}: it gives the same {kind}s different rows in two runs, also in eval mode; "
                 "let its random parts follow the mode, as in dropout(x, training=self.training)"
             )
-        alone = torch.cat([self._run(module, self._images[i : i + 1]) for i in range(2)])
+        alone = torch.cat([self._run(module, self._batch[i : i + 1]) for i in range(2)])
         if not _close(rows, alone):
             raise InputError(
                 f"{self.label}: the row of {with_article(kind)} depends on the other {kind}s of its batch, "
@@ -198,16 +196,16 @@ class ModuleChecks:
                 "train()"
             )
 
-    def _run(self, network: nn.Module, images: Tensor) -> Any:
+    def _run(self, network: nn.Module, batch: Tensor) -> Any:
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(self._runs)
                 self._runs += 1
-                return network(images)
+                return network(batch)
         except Exception as error:  # code of the user's
             raise InputError(
-                f"{self.label}: does not run on {self._shown(images)} ({reason_of(error)}); a backbone "
-                f"takes one tensor, {tuple(images.shape)}{self._advice()}"
+                f"{self.label}: does not run on {self._shown(batch)} ({reason_of(error)}); a backbone "
+                f"takes one tensor, {tuple(batch.shape)}{self._advice()}"
             ) from error
 
     def _advice(self) -> str:

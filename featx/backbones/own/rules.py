@@ -89,6 +89,8 @@ class ModuleLayerRules(LayerRules):
 class AudioModuleRules(ModuleLayerRules):
     """The same for a module that takes audio; arguments as there."""
 
+    default_pooling = "mean"
+
     def __init__(self, has_head: bool, traceable: bool):
         super().__init__(has_head, traceable, (0, 0))
 

@@ -72,7 +72,8 @@ class KaldiArchitecture(Architecture):
         """Return the preparation of clips, with the settings that are given."""
         settings.require("clip", name)
         prepare = AudioPreparation(_FRAMES[self.name]).changed(settings.of_kind("clip", name))
-        prepare.front_end.check()  # type: ignore[attr-defined]
+        assert isinstance(prepare.front_end, KaldiFrames)
+        prepare.front_end.check()
         return prepare
 
 

@@ -127,7 +127,7 @@ def _check_columns(table: Table, labelled: bool, asked: list[str]) -> list[str]:
 
 
 def _hint_at_inputs(table: Table, unlabelled: bool) -> str:
-    """Return a hint at what a table without images and texts, and maybe without labels, may lack."""
+    """Return a hint at what a table without inputs, and maybe without labels, may lack."""
     if any(len(name.split()) > _WORDS_OF_NAMES for name in table.found):
         return (
             "its first row is read as the header: if it is none, write one above it, such as text,label; "

@@ -50,7 +50,7 @@ def read_segments(columns: Mapping[str, Sequence[Any]], n: int) -> Segments:
                 continue
             stop += begin
         if stop is not None and stop <= begin:
-            found.wrong[i] = end or length, f"the end, {stop:g} s, is not behind the start, {begin:g} s"
+            found.wrong[i] = end or length, f"the end, {stop:g} s, is not after the start, {begin:g} s"
             continue
         found.of_rows[i] = Segment(begin, stop)
     return found

@@ -41,7 +41,7 @@ def texts_in(rows: Sequence[Any], kind: str | None = None) -> list[Any] | None:
     ----------
     rows : sequence
         Strings, `Path` objects, sources, and anything that may be an image; some may be missing.
-    kind : {"image", "text"}, optional
+    kind : {"image", "text", "clip"}, optional
         With it, nothing is looked at: every string is a text, or an image's path.
 
     Notes

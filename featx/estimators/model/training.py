@@ -1,4 +1,4 @@
-"""Train a classifier on images, texts or their rows, with the network that it needs."""
+"""Train a classifier on inputs or their rows, with the network that it needs."""
 
 from __future__ import annotations
 

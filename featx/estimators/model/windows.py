@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SECONDS = "clip_seconds"
 #: Most clips whose length is measured.
 _MEASURED = 100
-#: Clips of less than this share of a window were no windows: the model knows what such clips sound like.
+#: A model whose usual clip is shorter than this share of a window was trained on whole clips, not on windows.
 _LIKE_A_WINDOW = 0.5
 
 

@@ -36,7 +36,8 @@ def augment_clip(
 ) -> np.ndarray:
     """Return the windows of a changed clip, float32 (windows, positions[, bands]).
 
-    Of a clip of several windows, one is shown that begins anywhere; of `concat`, which needs them all, each.
+    A longer clip is shown by one window that begins anywhere; with `concat`, whose row needs every window, by
+    all of them.
 
     Parameters
     ----------
@@ -65,9 +66,10 @@ def augment_clip(
     if rng.random() < noise:
         changed = add_noise(changed, rng.uniform(*_RATIOS), rng)
     windows = np.array(preparation.transform(changed))
-    positions = preparation.front_end.positions(min(len(changed), preparation.samples))
+    front_end = preparation.front_end
+    positions = front_end.positions(min(len(changed), preparation.samples))
     for window in windows:
-        mask_window(window, rng, min(positions, len(window)), _filters(preparation), time_mask, band_mask)
+        mask_window(window, rng, min(positions, len(window)), front_end.filters, time_mask, band_mask)
     return windows
 
 
@@ -88,8 +90,8 @@ def mask_window(
 ) -> None:
     """Mask spans of a window (positions,) or (positions, bands) in place.
 
-    Only the first `positions`, which the clip fills, and the first `filters` bands are changed: what stands
-    behind them is silence, or says what is audio.
+    Only the first `positions`, which the clip fills, and the first `filters` bands are changed. Later
+    positions are silence, and a later band says what is audio.
     """
     heard = window[:positions] if filters is None else window[:positions, :filters]
     mean = heard.mean()
@@ -112,9 +114,3 @@ def _shift(samples: np.ndarray, rng: np.random.Generator, most: int) -> np.ndarr
     most = min(most, int(_MOST_SHIFTED * len(samples)))
     by = int(rng.integers(-most, most + 1))
     return samples[by:] if by >= 0 else np.pad(samples, (-by, 0))
-
-
-def _filters(preparation: AudioPreparation) -> int | None:
-    """Return how many of the bands are values of the spectrum: the others say what is audio."""
-    filters: int | None = getattr(preparation.front_end, "filters", preparation.front_end.bands)
-    return filters

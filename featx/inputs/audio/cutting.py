@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from featx.errors import AudioError, reason_of
 from featx.inputs import Source
-from featx.inputs.audio.decode import decode, frames_of
-from featx.inputs.audio.reader import open_reader
-from featx.inputs.audio.source import WHOLE, FileClip, SampledClip, Segment
+from featx.inputs.audio.decode import decode, length_of
+from featx.inputs.audio.recordings import Recording
+from featx.inputs.audio.source import ClipContent, FileClip, SampledClip, Segment
 from featx.inputs.audio.windows import window_starts
+from featx.inputs.files import file_stat_key
 
 #: Times are whole microseconds, so that they do not depend on how they were added up.
 _PER_SECOND = 1_000_000
@@ -63,22 +63,14 @@ def _part(samples: np.ndarray, rate: int, segment: Segment, offset: float) -> np
 
 
 def seconds_of(source: Source) -> float:
-    """Return the length of a clip in seconds: of a file by its header, if that can be trusted.
+    """Return the length of a clip in seconds: of a file by its header, if that states it.
 
     `AudioError` when it cannot be read.
     """
-    if isinstance(source, FileClip) and replace(source, segment=WHOLE).stat_key() is not None:
-        try:
-            file = open(source.path, "rb", buffering=0)  # noqa: SIM115  its reader closes it
-        except OSError as error:
-            raise AudioError(source.id, f"cannot be read ({reason_of(error)}): {source.path}") from error
-        reader = open_reader(file, source.id)  # type: ignore[arg-type]
-        try:
-            rate, frames = reader.rate, reader.frames
-        finally:
-            reader.close()
-        if frames is not None:
-            start, stop = frames_of(source.segment, rate, frames, source.id)
-            return (stop - start) / rate
-    samples, rate = decode(source.read())
-    return len(samples) / rate
+    key = file_stat_key(source.path) if isinstance(source, FileClip) else None
+    if isinstance(source, FileClip) and key is not None:  # it stays on disk, and needs no digest here
+        content = ClipContent(b"", source.id, Recording(key), None, source.segment)
+    else:
+        content = source.read()
+    frames, rate = length_of(content)
+    return frames / rate

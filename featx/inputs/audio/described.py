@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from featx.errors import InputError
-from featx.inputs.audio.front_ends import FrontEnd
+from featx.inputs.audio.front_ends import FrontEnd, StatedFrontEnd
 from featx.inputs.audio.kaldi import KaldiFrames
 
 WAVEFORM = "waveform"
@@ -28,7 +28,7 @@ SAMPLES, FRAMES, BANDS, ONE = "samples", "frames", "bands", "one"
 
 
 @dataclass(frozen=True)
-class DescribedFrontEnd:
+class DescribedFrontEnd(StatedFrontEnd):
     """Samples times `scale`, or frames of them as Kaldi computes them.
 
     Parameters
@@ -94,14 +94,14 @@ class DescribedFrontEnd:
 
     def _checked_axes(self) -> tuple[str, ...]:
         needed = (SAMPLES,) if self.bands is None else (FRAMES, BANDS)
-        axes = self.axes
+        axes: Any = self.axes
         listed = isinstance(axes, (list, tuple)) and all(isinstance(axis, str) for axis in axes)
-        if not listed or sorted(axis for axis in axes if axis != ONE) != sorted(needed):  # type: ignore[union-attr]
+        if not listed or sorted(axis for axis in axes if axis != ONE) != sorted(needed):
             raise InputError(
                 f"preprocessing: axes must name those behind the first one, {' and '.join(needed)} and any "
                 f"number of {ONE!r}, got {axes!r:.60}"
             )
-        return tuple(axes)  # type: ignore[arg-type]
+        return tuple(axes)
 
     @property
     def _frames(self) -> KaldiFrames | None:

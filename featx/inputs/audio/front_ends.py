@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
@@ -14,8 +15,8 @@ DESCRIBING = ("features", "rate", "bands", "scale", "fill", "margin", "shortest"
 class FrontEnd(Protocol):
     """Turns samples into what a network takes; any thread may call it, and it can be pickled.
 
-    Shorter windows than `shortest` are extended by silence to that length. One that is described by a user,
-    and not by a network, also has `settings`: what `preprocessing` may change, names of `DESCRIBING`.
+    Shorter windows than `shortest` are extended by silence to that length. `StatedFrontEnd` has what is the
+    same for all that a network states.
     """
 
     @property
@@ -34,6 +35,21 @@ class FrontEnd(Protocol):
     def identity(self) -> dict[str, Any]:
         """Its name and everything that changes what it computes, as plain JSON data."""
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What `preprocessing` may change, names of `DESCRIBING`; nothing where the network states it all."""
+
+    @property
+    def margin(self) -> float:
+        """Seconds of silence before and behind every clip."""
+
+    @property
+    def filters(self) -> int | None:
+        """How many of the first bands are values of a spectrum; None where a position is one sample."""
+
+    def changed(self, settings: Mapping[str, Any]) -> FrontEnd:
+        """Return the same front end with other `settings`."""
+
     def positions(self, samples: int) -> int:
         """Return how many positions `compute` makes of so many samples."""
 
@@ -45,8 +61,31 @@ class FrontEnd(Protocol):
         """
 
 
+class StatedFrontEnd:
+    """Base of front ends that a network states: `preprocessing` changes nothing of them."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Nothing."""
+        return {}
+
+    @property
+    def margin(self) -> float:
+        """No silence."""
+        return 0.0
+
+    @property
+    def filters(self: FrontEnd) -> int | None:
+        """All bands."""
+        return self.bands
+
+    def changed(self, settings: Mapping[str, Any]) -> Self:
+        """Return the front end itself: there are no settings."""
+        return self
+
+
 @dataclass(frozen=True)
-class Waveform:
+class Waveform(StatedFrontEnd):
     """The samples themselves; with `normalize`, of mean 0 and variance 1, as wav2vec 2.0 takes them.
 
     ``(x - mean(x)) / sqrt(var(x) + 1e-7)``, as in `transformers.Wav2Vec2FeatureExtractor`.

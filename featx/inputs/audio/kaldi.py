@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from featx.errors import InputError, MissingExtra
+from featx.inputs.audio.front_ends import StatedFrontEnd
 
 #: Kaldi's samples are whole numbers of 16 bits.
 _SCALE = 32768.0
@@ -65,7 +66,7 @@ def has_kaldi() -> bool:
 
 
 @dataclass(frozen=True)
-class KaldiFrames:
+class KaldiFrames(StatedFrontEnd):
     """Frames of 25 ms every 10 ms: log mel filter banks, or cepstral coefficients of them.
 
     Only whole frames are taken, without the samples behind the last one (``snip_edges``).

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from featx.inputs.audio.front_ends import StatedFrontEnd
+
 #: Least energy of a band.
 _FLOOR = 1e-10
 #: The mel scale of Slaney's Auditory Toolbox: linear below 1,000 Hz, 27 steps to 6,400 Hz above.
@@ -21,7 +23,7 @@ _HIGHEST = 8000.0
 
 
 @dataclass(frozen=True)
-class LogMelFrames:
+class LogMelFrames(StatedFrontEnd):
     """Log mel filter banks; a last column says which frames are audio, 1, or silence behind it, 0.
 
     Values are within 8 of the loudest one of the window (in powers of ten), then scaled: ``(v + 4) / 4``.

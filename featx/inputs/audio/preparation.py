@@ -139,7 +139,7 @@ class AudioPreparation:
             "join": self.join_by,
             "pad": self.pad,
             "silence": self.silence,
-            **_settings_of(self.front_end),
+            **({} if self.front_end is None else self.front_end.settings),
         }
 
     @classmethod
@@ -149,8 +149,7 @@ class AudioPreparation:
 
     def changed(self, settings: Mapping[str, Any]) -> AudioPreparation:
         """Return the same preparation with other settings; `InputError` names one that there is not."""
-        known, of_front_end = self.to_dict(), _settings_of(self.front_end)
-        given = dict(settings)
+        known, given = self.to_dict(), dict(settings)
         if self.front_end is None:  # only what does not depend on it is checked
             given = {name: value for name, value in given.items() if name not in DESCRIBING}
         wrong = [name for name in given if name not in known]
@@ -158,10 +157,10 @@ class AudioPreparation:
             raise InputError(
                 f"preprocessing: unknown setting {wrong[0]!r} of clips; expected {', '.join(known)}"
             )
-        front = {name: given.pop(name) for name in of_front_end if name in given}
+        front = {name: given.pop(name) for name in DESCRIBING if name in given}
         changed = {"join_by" if name == "join" else name: value for name, value in given.items()}
         if front:
-            changed["front_end"] = self.front_end.changed(front)  # type: ignore[attr-defined]
+            changed["front_end"] = self.front_end.changed(front)
         return replace(self, **changed)
 
     def joined_dim(self, dim: int) -> int:
@@ -228,7 +227,7 @@ class AudioPreparation:
     @property
     def _margin(self) -> int:
         """Samples of silence that the front end wants before and behind a clip."""
-        return round(getattr(self.front_end, "margin", 0.0) * self.front_end.rate)
+        return round(self.front_end.margin * self.front_end.rate)
 
     def _length(self, samples: int) -> int | None:
         """Return the samples to which a window of so many is extended; None where it stays as it is."""
@@ -269,12 +268,6 @@ class AudioPreparation:
 
     def share_memory(self, processes: int, alone: Callable[[], AbstractContextManager]) -> None:
         """Do nothing: clips are small beside the memory of a machine."""
-
-
-def _settings_of(front_end: Any) -> dict[str, Any]:
-    """Return what `preprocessing` may change of a front end; nothing where a network states it."""
-    settings: dict[str, Any] = getattr(front_end, "settings", {})
-    return settings
 
 
 def _without_padding(window: np.ndarray) -> np.ndarray:

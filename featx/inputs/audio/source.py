@@ -50,12 +50,12 @@ class Segment:
     stop: float | None = None
 
     def check(self, id: str) -> None:
-        """Raise `AudioError` unless the segment begins at 0 s or later and ends behind its start."""
+        """Raise `AudioError` unless the segment begins at 0 s or later and ends after its start."""
         times = [self.start] if self.stop is None else [self.start, self.stop]
         if not all(isinstance(t, (int, float)) and abs(t) <= _LATEST for t in times) or self.start < 0:
             raise AudioError(id, f"start and end must be seconds of at least 0, got {self}")
         if self.stop is not None and self.stop <= self.start:
-            raise AudioError(id, f"its end, {self.stop:g} s, is not behind its start, {self.start:g} s")
+            raise AudioError(id, f"its end, {self.stop:g} s, is not after its start, {self.start:g} s")
 
     def __str__(self) -> str:
         return f"{self.start:g}-{'' if self.stop is None else f'{self.stop:g}'} s"

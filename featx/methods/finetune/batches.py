@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from itertools import islice
 from typing import Any
 
@@ -66,32 +67,47 @@ def decode_batches(
     positions: np.ndarray,
     batch_size: int,
     view: View,
-    pool: ThreadPoolExecutor,
+    pool: ThreadPoolExecutor | None = None,
     collate: Callable[[Sequence[np.ndarray]], np.ndarray] = np.stack,
 ) -> Generator[tuple[np.ndarray, np.ndarray]]:
     """Yield positions (b,) and batches of decoded inputs, in the order of `positions`.
 
-    `collate` joins them; images become uint8 pixels (b, h, w, 3). At most ``(AHEAD + 1) * batch_size`` inputs
+    Threads of `pool` decode them, or of one for this call alone. `collate` joins them; images become uint8
+    pixels (b, h, w, 3). At most ``(AHEAD + 1) * batch_size`` inputs
     are in memory or being decoded. A `SourceError` names one that cannot be decoded; no thread then goes on
     working on this call.
     """
     todo = iter(positions.tolist())
     pending: deque[tuple[int, Future]] = deque()
 
-    def submit(count: int) -> None:
+    def submit(threads: ThreadPoolExecutor, count: int) -> None:
         for position in islice(todo, count):
-            pending.append((position, pool.submit(view, inputs[position], position)))
+            pending.append((position, threads.submit(view, inputs[position], position)))
 
-    try:
-        submit((AHEAD + 1) * batch_size)
-        while pending:
-            ready = [pending.popleft() for _ in range(min(batch_size, len(pending)))]
-            batch = collate([future.result() for _, future in ready])
-            yield np.array([position for position, _ in ready]), batch
-            submit(batch_size)
-    finally:
-        for _, future in pending:
-            future.cancel()
+    own = ThreadPoolExecutor(decoding_threads(), "featx-decode") if pool is None else nullcontext(pool)
+    with own as threads:
+        try:
+            submit(threads, (AHEAD + 1) * batch_size)
+            while pending:
+                ready = [pending.popleft() for _ in range(min(batch_size, len(pending)))]
+                batch = collate([future.result() for _, future in ready])
+                yield np.array([position for position, _ in ready]), batch
+                submit(threads, batch_size)
+        finally:
+            for _, future in pending:
+                future.cancel()
+
+
+def pad_pieces(inputs: Sequence[np.ndarray], padding: float) -> np.ndarray:
+    """Return inputs (pieces, length, ...) as one batch (b, most pieces, longest, ...) with `padding` behind.
+
+    The same stands in the place of pieces that an input does not have.
+    """
+    pieces, length = np.max([one.shape[:2] for one in inputs], axis=0)
+    batch = np.full((len(inputs), pieces, length, *inputs[0].shape[2:]), padding, inputs[0].dtype)
+    for row, one in zip(batch, inputs, strict=True):
+        row[: one.shape[0], : one.shape[1]] = one
+    return batch
 
 
 def arrange_by_cost(order: np.ndarray, costs: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from featx.methods.finetune.batches import (
     dearest_first,
     decode_batches,
     decoding_threads,
+    pad_pieces,
 )
 from featx.methods.finetune.recipe import Recipe
 
@@ -114,7 +115,10 @@ class ClipInputs:
         return dearest_first(positions, self.shapes(positions).prod(axis=1))
 
     def rows_at_once(self, positions: np.ndarray, recipe: Recipe) -> int:
-        """Return fewer where clips have several windows, so that as many windows go through as else clips."""
+        """Return how many clips go through the network together.
+
+        Fewer where clips have several windows, so that a step has about as many windows as a batch has clips.
+        """
         if recipe.augment and self._preparation.windows is None:
             return len(positions)
         return max(1, len(positions) // int(self.shapes(positions)[:, 0].max()))
@@ -126,20 +130,8 @@ class ClipInputs:
         view: View | None = None,
         pool: ThreadPoolExecutor | None = None,
     ) -> Generator[tuple[np.ndarray, np.ndarray]]:
-        """Yield batches, with a pool of threads for this call alone unless one is given."""
+        """Yield padded windows."""
         show = view or (lambda source, position: self.windows(position))
-        own = ThreadPoolExecutor(decoding_threads(), "featx-decode") if pool is None else nullcontext(pool)
-        with (
-            own as threads,
-            closing(decode_batches(self._sources, positions, size, show, threads, pad_clips)) as loader,
-        ):
-            yield from loader
-
-
-def pad_clips(clips: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the windows of several clips as one batch, float32 (b, most windows, longest[, bands])."""
-    windows, positions = np.max([clip.shape[:2] for clip in clips], axis=0)
-    batch = np.full((len(clips), windows, positions, *clips[0].shape[2:]), PADDING, np.float32)
-    for row, clip in zip(batch, clips, strict=True):
-        row[: clip.shape[0], : clip.shape[1]] = clip
-    return batch
+        return decode_batches(
+            self._sources, positions, size, show, pool, partial(pad_pieces, padding=PADDING)
+        )

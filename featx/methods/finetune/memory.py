@@ -8,19 +8,16 @@ from typing import TypeVar
 import torch
 
 from featx.errors import InputError
+from featx.options import SMALLER
 
 Result = TypeVar("Result")
-
-
-#: What makes an input smaller, by kind.
-_SMALLER = {"image": "a smaller image size", "text": "a smaller max_length", "clip": "a shorter window"}
 
 
 def out_of_memory_error(kind: str = "image") -> InputError:
     """Return the error for a device that cannot hold the activations of a single input."""
     return InputError(
         f"fine-tuning: one {kind} does not fit into the device's memory; use device='cpu', a smaller "
-        f"backbone or {_SMALLER[kind]}"
+        f"backbone or a smaller {SMALLER[kind]}"
     )
 
 

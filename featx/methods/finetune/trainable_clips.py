@@ -1,32 +1,24 @@
-"""Run a network of clips while it is fine-tuned: windows in, features out, in a frozen and a trained part.
-
-Dropout is on in the trained part, at the rates that the network's configuration states, and off in the frozen
-part, whose output is stored.
-"""
+"""Run a network of clips while it is fine-tuned: windows in, features out, in a frozen and a trained part."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from featx.backbones.audio_input import is_value
-from featx.backbones.loading import one_at_a_time
 from featx.forks import uninterrupted
 from featx.inputs.audio.reference_clips import reference_clips
 from featx.methods.finetune.activations import Parts
-from featx.methods.finetune.block_cut import CutBlocks, cut_blocks, whole_network
-from featx.methods.finetune.own_dropout import OwnDropout
-from featx.methods.finetune.trainable_backbone import TrainableBackbone
-from featx.methods.finetune.trainable_texts import spread
+from featx.methods.finetune.trainable_pieces import TrainablePieces, spread, take_pieces
 
 #: Clips on which a cut is tried out.
 _SAMPLE = 3
 
 
-class TrainableClips(TrainableBackbone):
+class TrainableClips(TrainablePieces):
     """A trainable copy of the network of a backbone of clips.
 
     Its batches are float32 windows (b, windows, positions[, bands]) of
@@ -34,17 +26,12 @@ class TrainableClips(TrainableBackbone):
     `PADDING` behind shorter ones. Where it does not mask them, windows of one length run together.
     """
 
+    skips_stem = True
+
     def _prepare_normalisation(self) -> None:
         self._states: dict[int, int] = {}  # of the frozen part, by the positions of a window
 
-    @one_at_a_time
-    def _compile(self) -> CutBlocks:
-        if not self.tuned:
-            return whole_network(self.module)
-        with torch.autocast(self.arithmetic.device.type, enabled=False):
-            return cut_blocks(self.module, self._sample(), skips_stem=True)
-
-    def _sample(self) -> Tensor:
+    def sample(self) -> Tensor:
         """Return windows of different lengths, or of one if the network takes no others together."""
         preparation = self.preprocessing
         if preparation.masks:
@@ -61,7 +48,7 @@ class TrainableClips(TrainableBackbone):
         x = torch.from_numpy(batch[at]).to(self.arithmetic.device, non_blocking=True)
         if not self.is_cut:
             return (x,)
-        windows, kept = _windows_of(x)
+        windows, kept = take_pieces(x, is_value)
         with torch.no_grad(), self.arithmetic.autocast():
             groups = [(places, self._cut_network.lower(some)[1]) for places, some in self._grouped(windows)]
         for (_, some), (_, states) in zip(self._grouped(windows), groups, strict=True):
@@ -74,21 +61,10 @@ class TrainableClips(TrainableBackbone):
             whole[places, : states.shape[1]] = states
         return x, spread(whole, kept, x.shape[:2])
 
-    @uninterrupted()
-    def run_upper(self, parts: Parts, at: slice = slice(None)) -> Tensor:
-        """Return features (b, d) in float32, without dropout."""
-        return self._join(self._cut_network.upper, tuple(part[at] for part in parts))
-
-    def train_upper(self, parts: Parts, key: Sequence[int]) -> Tensor:
-        """Return features (b, d) in float32, with dropout drawn from a generator that `key` seeds."""
-        assert isinstance(self._cut_network, CutBlocks)
-        with OwnDropout(key, self.arithmetic.device):
-            return self._join(self._cut_network.train_upper, parts)
-
-    def _join(self, upper: Callable[[Parts], Tensor], parts: Parts) -> Tensor:
+    def join(self, upper: Callable[[Parts], Tensor], parts: Parts) -> Tensor:
         """Return the features of clips, joined of those of their windows as in extraction."""
         x, *states = parts
-        windows, kept = _windows_of(x)
+        windows, kept = take_pieces(x, is_value)
         given = [state.flatten(0, 1)[kept] for state in states]
         with self.arithmetic.autocast():
             groups = []
@@ -119,12 +95,3 @@ class TrainableClips(TrainableBackbone):
             places = torch.nonzero(lengths == length)[:, 0]
             groups.append((places, windows[places, :length]))
         return groups
-
-
-def _windows_of(x: Tensor) -> tuple[Tensor, Tensor | slice]:
-    """Return the windows (p, t[, bands]) of clips, and which of the b * windows they are."""
-    flat = x.flatten(0, 1)
-    if x.shape[1] == 1:
-        return flat, slice(None)
-    kept = is_value(flat)[:, 0]
-    return flat[kept], kept

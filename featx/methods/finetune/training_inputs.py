@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, nullcontext
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,7 +19,7 @@ from featx.methods.finetune.batches import (
     arrange_by_cost,
     dearest_first,
     decode_batches,
-    decoding_threads,
+    pad_pieces,
     plain_view,
     random_view,
 )
@@ -107,11 +106,8 @@ class ImageInputs:
         view: View | None = None,
         pool: ThreadPoolExecutor | None = None,
     ) -> Generator[tuple[np.ndarray, np.ndarray]]:
-        """Yield decoded images, with a pool of threads for this call alone unless one is given."""
-        view = view or plain_view(self._preparation)
-        own = ThreadPoolExecutor(decoding_threads(), "featx-decode") if pool is None else nullcontext(pool)
-        with own as threads, closing(decode_batches(self._sources, positions, size, view, threads)) as loader:
-            yield from loader
+        """Yield decoded images."""
+        return decode_batches(self._sources, positions, size, view or plain_view(self._preparation), pool)
 
 
 class TextInputs:
@@ -166,16 +162,7 @@ class TextInputs:
         """Yield padded tokens."""
         for start in range(0, len(positions), size):
             rows = positions[start : start + size]
-            yield rows, pad_texts([self.tokens(i) for i in rows.tolist()])
-
-
-def pad_texts(texts: Sequence[np.ndarray]) -> np.ndarray:
-    """Return tokens (pieces, length) of several texts as one batch, int32 (b, most pieces, longest)."""
-    pieces, length = np.max([text.shape for text in texts], axis=0)
-    batch = np.full((len(texts), pieces, length), PADDING, np.int32)
-    for row, text in zip(batch, texts, strict=True):
-        row[: text.shape[0], : text.shape[1]] = text
-    return batch
+            yield rows, pad_pieces([self.tokens(i) for i in rows.tolist()], PADDING)
 
 
 #: The inputs of each kind.
@@ -184,7 +171,6 @@ _INPUTS: dict[str, Any] = {"image": ImageInputs, "text": TextInputs, "clip": Cli
 
 def training_inputs(sources: Any, kind: str, preparation: Any) -> TrainingInputs:
     """Return the inputs of sources; what is such inputs already is returned as it is."""
-    if isinstance(sources, (ImageInputs, TextInputs, ClipInputs)):
-        return sources
-    found: TrainingInputs = _INPUTS[kind](sources, preparation)
+    own = isinstance(sources, tuple(_INPUTS.values()))
+    found: TrainingInputs = sources if own else _INPUTS[kind](sources, preparation)
     return found

@@ -108,7 +108,7 @@ def learning_curve(
     Parameters
     ----------
     data, labels
-        As in `featx.compare`: images, texts, or a features file (then there is neither a reference that
+        As in `featx.compare`: inputs, or a features file (then there is neither a reference that
         works on the inputs nor a baseline).
     shots : int, "all" or iterable of them, optional
         Training inputs of each class; default: 1, 2, 5, 10, 20, 50 and all.

@@ -6,12 +6,12 @@ import struct
 import numpy as np
 import pytest
 import torch
-from clips import RATE, sounds, write_ctranslate2, write_whisper
+from audio_rows import rows_alone
+from clips import sounds, write_ctranslate2, write_whisper
 
 from featx.backbones import load_backbone, weights
 from featx.backbones.checkpoint import open_checkpoint
 from featx.errors import InputError, WeightsError
-from featx.inputs.audio import SampledClip
 
 
 @pytest.fixture(scope="module")
@@ -19,12 +19,8 @@ def whisper(tmp_path_factory):
     return write_whisper(tmp_path_factory.mktemp("whisper"))
 
 
-@torch.inference_mode()
 def row(folder):
-    backbone = load_backbone(f"hf:{folder}")
-    return backbone.module(
-        torch.tensor(backbone.preparation.prepare(SampledClip("a", sounds(1)[0], RATE).read()))
-    )
+    return rows_alone(load_backbone(f"hf:{folder}"), sounds(1))
 
 
 @pytest.mark.parametrize(

@@ -5,26 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from audio_rows import rows_alone, rows_together
 from clips import RATE, import_transformers, sounds, write_ast, write_clap, write_wav2vec2_bert
 
 from featx.backbones import load_backbone
 from featx.errors import InputError
-from featx.inputs.audio import SampledClip
-
-
-def prepared(backbone, sound):
-    return backbone.preparation.prepare(SampledClip("a", sound, RATE).read())
-
-
-@torch.inference_mode()
-def rows_alone(backbone, some):
-    return torch.cat([backbone.module(torch.tensor(prepared(backbone, sound))) for sound in some])
-
-
-@torch.inference_mode()
-def rows_together(backbone, some):
-    windows = [prepared(backbone, sound)[0] for sound in some]
-    return backbone.module(torch.tensor(backbone.preparation.collate(windows)))
 
 
 def check(backbone, some, wanted):

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from audio_rows import prepared, rows_alone
 from clips import RATE, WAVEFORM_NETWORKS, import_transformers, sounds, write_wav2vec2, write_waveform_network
 
 from featx.backbones import load_backbone
 from featx.errors import InputError
-from featx.inputs.audio import SampledClip
 
 EXACT = [name for name in WAVEFORM_NETWORKS if "conformer" not in name]
 
@@ -24,15 +24,6 @@ def folders(tmp_path_factory):
         return written[name]
 
     return folder
-
-
-def prepared(backbone, sound):
-    return backbone.preparation.prepare(SampledClip("a", sound, RATE).read())
-
-
-@torch.inference_mode()
-def rows_alone(backbone, some):
-    return torch.cat([backbone.module(torch.tensor(prepared(backbone, sound))) for sound in some])
 
 
 @torch.inference_mode()

@@ -5,31 +5,16 @@ import json
 import numpy as np
 import pytest
 import torch
+from audio_rows import prepared, rows_alone, rows_together
 from clips import RATE, import_transformers, sounds, write_whisper
 
 from featx.backbones import combine_layers, load_backbone
 from featx.errors import InputError
-from featx.inputs.audio import SampledClip
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return write_whisper(tmp_path_factory.mktemp("whisper"))
-
-
-def prepared(backbone, sound):
-    return backbone.preparation.prepare(SampledClip("a", sound, RATE).read())
-
-
-@torch.inference_mode()
-def rows_alone(backbone, some):
-    return torch.cat([backbone.module(torch.tensor(prepared(backbone, sound))) for sound in some])
-
-
-@torch.inference_mode()
-def rows_together(backbone, some):
-    windows = [prepared(backbone, sound)[0] for sound in some]
-    return backbone.module(torch.tensor(backbone.preparation.collate(windows)))
 
 
 def own_states(folder, features):

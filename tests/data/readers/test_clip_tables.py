@@ -97,8 +97,8 @@ def test_other_columns_of_times(folder, head, cells, expected):
         ("nan,2", "start", "expected seconds"),
         ("0,inf", "end", "expected seconds"),
         ("2021-05-01,2", "start", "rename the column if it has another meaning"),
-        ("2,1", "end", "the end, 1 s, is not behind the start, 2 s"),
-        ("1,1", "end", "is not behind the start"),
+        ("2,1", "end", "the end, 1 s, is not after the start, 2 s"),
+        ("1,1", "end", "is not after the start"),
     ],
 )
 def test_bad_times_name_row_and_column(folder, cells, column, problem):

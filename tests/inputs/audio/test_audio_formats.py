@@ -262,7 +262,7 @@ def test_segments_outside_the_recording_are_named():
             == "its segment 0.5-0.50001 s holds no sample at 16,000 Hz"
         )
         assert len(decoded(data, Segment(0.75, 9.0))[0]) == 4000
-    with pytest.raises(AudioError, match=r"its end, 1 s, is not behind its start, 2 s"):
+    with pytest.raises(AudioError, match=r"its end, 1 s, is not after its start, 2 s"):
         ClipContent.of_bytes(WAV, "a", Segment(2.0, 1.0))
     with pytest.raises(AudioError, match="start and end must be seconds of at least 0"):
         ClipContent.of_bytes(WAV, "a", Segment(float("nan")))

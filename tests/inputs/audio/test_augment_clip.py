@@ -9,13 +9,14 @@ import pytest
 
 from featx.inputs.audio import AudioPreparation, Waveform
 from featx.inputs.audio.augment import MASKS, add_noise, augment_clip, mask_window
+from featx.inputs.audio.front_ends import StatedFrontEnd
 from featx.inputs.audio.log_mel import LogMelFrames
 
 RATE = 1000
 
 
 @dataclass(frozen=True)
-class Frames:
+class Frames(StatedFrontEnd):
     """Frames of ten samples, two bands and a third column that says that they are audio."""
 
     rate: int = RATE

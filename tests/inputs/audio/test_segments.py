@@ -247,7 +247,7 @@ def test_a_recording_that_is_not_there_or_unreadable_is_named(tmp_path):
         FileClip("a", tmp_path / "gone.wav", Segment(1.0)).read()
     with pytest.raises(AudioError, match=r"a: cannot be read .*directory"):
         FileClip("a", tmp_path, Segment(1.0)).read()
-    with pytest.raises(AudioError, match="is not behind its start"):
+    with pytest.raises(AudioError, match="is not after its start"):
         FileClip("a", tmp_path / "gone.wav", Segment(1.0, 0.5)).read()
 
 

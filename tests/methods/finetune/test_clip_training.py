@@ -23,8 +23,9 @@ from featx.backbones import load_backbone
 from featx.errors import InputError
 from featx.inputs.audio import PADDING, SampledClip
 from featx.methods.finetune import FineTuned, activations, choose_recipe, clip_inputs, fine_tune
+from featx.methods.finetune.batches import pad_pieces
 from featx.methods.finetune.block_cut import whole_network
-from featx.methods.finetune.clip_inputs import ClipInputs, pad_clips
+from featx.methods.finetune.clip_inputs import ClipInputs
 from featx.methods.finetune.measuring import measure_costs
 from featx.methods.finetune.optimisers import not_decayed
 from featx.methods.finetune.precision import choose_arithmetic
@@ -257,7 +258,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_computed_in_parts(whisper, cli
     monkeypatch.setattr(TrainableClips, "train_upper", small)
     np.testing.assert_allclose(losses(tune(whisper, clips, recipe(whisper, "last"))), plain, rtol=1e-4)
     monkeypatch.setattr(TrainableClips, "run_upper", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError))
-    with pytest.raises(InputError, match=r"one clip does not fit .* a shorter window"):
+    with pytest.raises(InputError, match=r"one clip does not fit .* a smaller window"):
         tune(whisper, clips, recipe(whisper, "last"))
 
 
@@ -339,7 +340,7 @@ def test_clips_of_a_batch_have_about_one_length_and_every_clip_comes_once(whispe
     for rows, batch in inputs.batches(arranged, 8):
         assert batch.shape[:3] == (len(rows), 1, lengths[rows].max())
         prepared = [whisper.preparation.prepare(sources[i].read()) for i in rows]
-        assert np.array_equal(batch, pad_clips(prepared))
+        assert np.array_equal(batch, pad_pieces(prepared, PADDING))
 
 
 def test_clips_beyond_the_memory_are_read_anew(whisper, clips, monkeypatch):

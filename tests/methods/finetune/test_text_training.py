@@ -15,6 +15,7 @@ from featx.errors import InputError
 from featx.inputs.text import PADDING
 from featx.inputs.text.source import StringText
 from featx.methods.finetune import FineTuned, activations, choose_recipe, fine_tune
+from featx.methods.finetune.batches import pad_pieces
 from featx.methods.finetune.block_cut import whole_network
 from featx.methods.finetune.measuring import _choose_inputs, measure_costs
 from featx.methods.finetune.optimisers import not_decayed
@@ -22,7 +23,7 @@ from featx.methods.finetune.precision import choose_arithmetic
 from featx.methods.finetune.trainable import make_trainable
 from featx.methods.finetune.trainable_backbone import forward_all
 from featx.methods.finetune.trainable_texts import TrainableTexts
-from featx.methods.finetune.training_inputs import TextInputs, pad_texts
+from featx.methods.finetune.training_inputs import TextInputs
 from featx.methods.finetune.workload import expected_seconds
 
 TRAIN, VAL = np.arange(24), np.arange(24, 36)
@@ -199,7 +200,7 @@ def test_texts_of_a_batch_have_about_one_length_and_every_text_comes_once():
 def test_what_is_stored_without_padding_is_padded_again():
     shapes = np.array([[1, 3], [2, 2], [1, 1]])
     tokens = [np.arange(s.prod(), dtype=np.int32).reshape(s) + 10 * i for i, s in enumerate(shapes)]
-    batch = torch.from_numpy(pad_texts(tokens)).long()
+    batch = torch.from_numpy(pad_pieces(tokens, PADDING)).long()
     states = torch.randn(*batch.shape, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     states[batch == PADDING] = 7.0
     positions = np.array([4, 9, 2])

@@ -32,6 +32,8 @@ from featx.inputs.audio import PADDING, AudioPreparation
 #: The settings of an extractor, and where newer folders have them.
 _EXTRACTOR = "preprocessor_config.json"
 _PROCESSOR = "processor_config.json"
+#: Largest change of a state by padding, as a share of the largest value.
+_SAME = 1e-3
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,6 @@ class HfAudioPretrained(HfPretrained):
         if path is None or path.name != MODEL_FILE:
             return super().tensor_names()
         return frozenset(ctranslate2.list_names(path))
-
-
-#: Largest change by padding, as a share of the largest value.
-_SAME = 1e-3
 
 
 class HfAudioArchitecture(HfArchitecture):

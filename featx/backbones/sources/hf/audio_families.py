@@ -17,5 +17,5 @@ _OF_AUDIO = ("input_values", "input_features")
 
 
 def takes_audio(content: Mapping[str, Any]) -> bool:
-    """Return whether the network of a ``config.json`` takes audio, and not images or texts."""
+    """Return whether the network of a ``config.json`` takes audio."""
     return content.get("model_type") in FAMILIES or main_input(content) in _OF_AUDIO

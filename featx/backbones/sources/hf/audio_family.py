@@ -94,7 +94,7 @@ class AudioFamily:
         return None
 
     def trial(self, config: Any) -> Tensor | None:
-        """Return a window on which it is tried out that padding changes no state; None for no trial."""
+        """Return a window for the check that padding changes no state; None leaves the check out."""
         return None
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from featx.backbones.sources.hf.networks import quiet
 from featx.errors import InputError, as_one_error
+from featx.inputs.audio.front_ends import StatedFrontEnd
 
 #: Settings that are taken over, with the least and the greatest number that each may be; None for what is no
 #: number. Others, such as the filters themselves in older files, follow from them.
@@ -69,7 +70,7 @@ def read_extractor(stated: Mapping[str, Any], kind: str, name: str) -> Any:
 
 
 @dataclass(frozen=True)
-class ExtractorFrames:
+class ExtractorFrames(StatedFrontEnd):
     """A front end that calls an extractor of transformers: `featx.inputs.audio.FrontEnd`.
 
     Parameters

@@ -1,6 +1,6 @@
 """The encoder of Whisper, without its decoder, for windows of any length up to its own.
 
-Its authors give it 30 seconds always, mostly silence. Here it hears the window and little silence behind it.
+Its authors always give it 30 seconds, mostly silence. Here it gets the window with two seconds of silence.
 """
 
 from __future__ import annotations
