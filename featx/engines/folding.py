@@ -3,20 +3,31 @@
 In eval mode a batch norm is y = g (x - m) / s + b with s = sqrt(v + eps), and x = W * u + c a convolution.
 So y = (g / s) W * u + (g / s) (c - m) + b is one convolution with other values. This saves a pass over memory
 for each layer; a small network on a CPU spends most of its time on these.
+
+Weights that a norm makes of a direction and a length (Salimans and Kingma, "Weight normalization", 2016), as
+in wav2vec 2.0, are made once and not at each call.
 """
 
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.nn.utils import parametrizations, parametrize
+
+_WEIGHT_NORM = parametrizations._WeightNorm
 
 
 def fold_batch_norms(module: nn.Module) -> nn.Module:
-    """Return a frozen copy in eval mode; where the network is traced, its batch norms are folded."""
+    """Return a frozen copy in eval mode; where the network is traced, its batch norms are folded.
+
+    Weight norms are folded too.
+    """
     duplicate = copy.deepcopy(module).eval().requires_grad_(False)
     if not isinstance(duplicate, fx.GraphModule):
+        _fold_weight_norms(duplicate)
         return duplicate
     for node in list(duplicate.graph.nodes):
         if node.op == "call_module" and isinstance(duplicate.get_submodule(node.target), nn.BatchNorm2d):
@@ -24,7 +35,23 @@ def fold_batch_norms(module: nn.Module) -> nn.Module:
     duplicate.graph.lint()
     duplicate.delete_all_unused_submodules()
     duplicate.recompile()
+    _fold_weight_norms(duplicate)
     return duplicate
+
+
+def _fold_weight_norms(module: nn.Module) -> None:
+    """Put the weights themselves in place of their directions and lengths, in a copy of a network."""
+    layers: list[Any] = list(module.modules())
+    for layer in layers:
+        chains = getattr(layer, "parametrizations", {})
+        if list(chains) != ["weight"] or not all(isinstance(one, _WEIGHT_NORM) for one in chains["weight"]):
+            continue
+        weight = layer.weight.detach()
+        # Not with torch's function: it changes the class, which a copy shares with its original.
+        plain = parametrize.type_before_parametrizations(layer)
+        del layer.parametrizations
+        layer.__class__ = plain
+        layer.weight = nn.Parameter(weight, requires_grad=False)
 
 
 def _fold(module: fx.GraphModule, node: fx.Node) -> None:

@@ -18,6 +18,7 @@ from featx.backbones.loading import one_at_a_time
 from featx.backbones.openvino_import import import_openvino
 from featx.engines.allocation import Allocation
 from featx.engines.folding import fold_batch_norms
+from featx.engines.fourier import needs_fp32, replace_transforms
 from featx.engines.interface import CpuEngine, check_batch, engine_error, pad_batch
 from featx.errors import EngineError, InputError
 from featx.forks import REMEDY, uninterrupted
@@ -34,7 +35,8 @@ class OpenVINOEngine(CpuEngine):
     Parameters
     ----------
     precision : {"fp32", "bf16", "int8"}
-        A CPU without bf16 computes in fp32 instead. int8 needs a `calibration`.
+        A CPU without bf16 computes in fp32 instead, and so does a network with Fourier transforms of frames
+        whose length is no power of two. int8 needs a `calibration`.
     allocation : Allocation, optional
         By default one worker with all cores.
     calibration : bytes, optional
@@ -68,10 +70,11 @@ class OpenVINOEngine(CpuEngine):
         model = to_openvino(backbone) if calibration is None else read_model(calibration)
         self.batch_size = _set_batch(model, allocation.batch_size, backbone)
         self.batch_positions = allocation.positions
+        hint = {"fp32": "f32", "int8": "f32"}.get(precision, precision)
         options = {
             "NUM_STREAMS": str(allocation.workers),
             "INFERENCE_NUM_THREADS": str(allocation.workers * allocation.threads),
-            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "int8": "f32"}.get(precision, precision),
+            "INFERENCE_PRECISION_HINT": "f32" if needs_fp32(model) else hint,
             "ENABLE_CPU_PINNING": False,  # workers also prepare inputs, and the system places them best
         }
         try:
@@ -122,7 +125,8 @@ def to_openvino(backbone: Backbone) -> Any:
     ov = import_openvino()
     try:
         if isinstance(backbone.module, GraphFeatures):
-            return backbone.inputs.add_to_openvino(backbone.module.to_openvino(backbone.inputs))
+            model = backbone.module.to_openvino(backbone.inputs)
+            return backbone.inputs.add_to_openvino(replace_transforms(model))
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             network, example = fold_batch_norms(backbone.module), backbone.inputs.example(1)
@@ -135,7 +139,7 @@ def to_openvino(backbone: Backbone) -> Any:
             raise ValueError("its forward may branch on values, and OpenVINO would fix the branch")
     except Exception as error:  # OpenVINO raises classes of its own for each stage
         raise _conversion_error(backbone, error) from error
-    return backbone.inputs.add_to_openvino(model)
+    return backbone.inputs.add_to_openvino(replace_transforms(model))
 
 
 def _set_batch(model: Any, size: int, backbone: Backbone) -> int:

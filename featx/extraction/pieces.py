@@ -67,13 +67,23 @@ class Pieces:
             return in_order
         ends = np.cumsum([len(one) for one in self._prepared])
         parts = np.split(in_order, ends[:-1])
-        joined = [self._join_layers(*pair) for pair in zip(parts, self._prepared, strict=True)]
-        return np.stack(joined)
+        dims, join = self._layer_dims(), self._preparation.join
+        if not dims:
+            return np.stack([join(*pair) for pair in zip(parts, self._prepared, strict=True)])
+        starts = np.cumsum(dims)[:-1]
+        return np.stack(
+            [
+                np.concatenate([join(layer, one) for layer in np.split(rows, starts, axis=1)])
+                for rows, one in zip(parts, self._prepared, strict=True)
+            ]
+        )
 
-    def _join_layers(self, rows: np.ndarray, one: np.ndarray) -> np.ndarray:
-        """Return the row of an input; side by side stand the joined rows of its layers."""
+    def _layer_dims(self) -> list[int]:
+        """Return the lengths of the rows of several layers, if the joined rows of each stand side by side.
+
+        Empty where all layers can be joined as one row.
+        """
         members = getattr(getattr(self._engine, "backbone", None), "members", ())
         if len(members) < 2 or self._preparation.joined_dim(1) == 1:
-            return self._preparation.join(rows, one)
-        layers = np.split(rows, np.cumsum([member.dim for member in members])[:-1], axis=1)
-        return np.concatenate([self._preparation.join(layer, one) for layer in layers])
+            return []
+        return [member.dim for member in members]

@@ -157,3 +157,42 @@ def test_a_layer_that_computes_something_else_is_not_folded(change, at):
     with torch.no_grad():
         expected = graph(images)
         torch.testing.assert_close(fold(graph)(images), expected, rtol=1e-4, atol=1e-5)
+
+
+class Normed(nn.Module):
+    """A convolution whose weight is a direction and a length, as in wav2vec 2.0."""
+
+    def __init__(self):
+        super().__init__()
+        conv = nn.Conv1d(4, 4, 3, padding=1)
+        self.conv = nn.utils.parametrizations.weight_norm(conv, dim=2)
+
+    def forward(self, x):
+        return self.conv(x)
+
+
+def test_weight_norms_are_folded_in_the_copy_alone():
+    torch.manual_seed(0)
+    module, x = Normed().eval(), torch.randn(2, 4, 9)
+    before = module(x)
+    for network in (module, torch.fx.symbolic_trace(module)):
+        folded = fold_batch_norms(network)
+        assert type(folded.conv) is nn.Conv1d
+        assert not [name for name in folded.state_dict() if "parametrizations" in name]
+        torch.testing.assert_close(folded(x), before, rtol=0, atol=0)
+        torch.testing.assert_close(module(x), before, rtol=0, atol=0)
+        assert type(module.conv) is not nn.Conv1d
+    assert "conv.parametrizations.weight.original0" in module.state_dict()
+
+
+def test_other_parametrizations_stay():
+    class Doubled(nn.Module):
+        def forward(self, weight):
+            return 2 * weight
+
+    module = nn.Sequential(nn.Linear(3, 3))
+    nn.utils.parametrize.register_parametrization(module[0], "weight", Doubled())
+    x = torch.randn(2, 3)
+    folded = fold_batch_norms(module)
+    assert hasattr(folded[0], "parametrizations")
+    torch.testing.assert_close(folded(x), module.eval()(x))
