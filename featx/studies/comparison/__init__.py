@@ -106,9 +106,9 @@ def compare(
         each split, their means with 95 % intervals over splits, and corrected resampled t-tests against the
         best mean. Groups take turns: with as many splits as groups that test alone, each is left out once
         (`featx.data.splits.make_splits`). Everything else in the result is about the first split, except
-        ``group_effect`` and, where it has fewer than five units to test on, ``versus_references``. Data that comes with its own split
-        is refused: only the randomness of the methods would vary, and the interval would not be one over
-        splits.
+        ``group_effect`` and, where it has fewer than five units to test on, ``versus_references``.
+        Data that comes with its own split is refused: only the randomness of the methods would vary, and the
+        interval would not be one over splits.
     n_boot : int, default=1000
         Bootstrap resamples behind each 95 % interval.
     target : str or sequence of str, optional
