@@ -98,6 +98,46 @@ def make_split(
     return Split(np.flatnonzero(~held), np.flatnonzero(held))
 
 
+def make_splits(
+    labels,
+    *,
+    seeds: Sequence[int],
+    splits=None,
+    groups=None,
+    test_size: float = 0.25,
+    classes: Sequence[str] | None = None,
+) -> list[Split]:
+    """Return a split for each seed; groups take turns in the test parts.
+
+    The first is that of `make_split`. Each further one holds out groups that no earlier one has held out, as
+    long as these give as many classes and about as many rows; then all take part again. So as many splits as
+    there are large groups leave each of them out once. Without groups, each is that of `make_split`.
+
+    Parameters are those of `make_split`.
+    """
+    alone = [
+        make_split(labels, splits=splits, groups=groups, test_size=test_size, seed=seed, classes=classes)
+        for seed in seeds
+    ]
+    if groups is None or not alone or alone[0].origin == "given":
+        return alone
+    y, g = _label_array(labels), np.asarray(_group_array(groups, len(labels)))
+    drawn, tested = alone[:1], np.isin(np.arange(len(y)), alone[0].test)
+    for seed, usual in zip(seeds[1:], alone[1:], strict=True):
+        held = np.flatnonzero(_draw_groups(y, g, test_size, np.random.default_rng(seed), tested))
+        if _is_smaller(held, usual.test, y, g):
+            tested[:], held = False, usual.test
+        tested[held] = True
+        drawn.append(Split(np.setdiff1d(np.arange(len(y)), held), held))
+    return drawn
+
+
+def _is_smaller(held: np.ndarray, usual: np.ndarray, y: np.ndarray, groups: np.ndarray) -> bool:
+    """Whether a test part lacks classes of the usual one, or has half its rows in fewer groups."""
+    fewer = len(np.unique(groups[held])) < len(np.unique(groups[usual]))
+    return len(np.unique(y[held])) < len(np.unique(y[usual])) or (fewer and 2 * len(held) < len(usual))
+
+
 def validation_part(
     split: Split, labels, *, groups=None, fraction: float = 0.2, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -166,14 +206,20 @@ def _apportion(counts: np.ndarray, share: float, rng: np.random.Generator) -> np
     return takes
 
 
-def _draw_groups(y: np.ndarray, groups: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
+def _draw_groups(
+    y: np.ndarray,
+    groups: np.ndarray,
+    share: float,
+    rng: np.random.Generator,
+    staying: np.ndarray | None = None,
+) -> np.ndarray:
     """Hold out whole groups so that every class is close to its share.
 
     If t_c of n_c images of class c are held out, the cost is
     sum_c (t_c / n_c - share)^2 + (sum_c t_c / n - share)^2, plus a constant for each class that has nothing
     held out although it spans two groups. Groups are first assigned greedily, as in scikit-learn's
     StratifiedGroupKFold, the most one-sided first; then one group at a time changes sides while that lowers
-    the cost. The best of several orders is taken.
+    the cost. The best of several orders is taken. Groups with rows that are `staying` (n,) are not held out.
     """
     _, codes, n_c = np.unique(y, return_inverse=True, return_counts=True)
     _, members, sizes = np.unique(groups, return_inverse=True, return_counts=True)
@@ -185,6 +231,8 @@ def _draw_groups(y: np.ndarray, groups: np.ndarray, share: float, rng: np.random
     # The only group of a class must stay in training, whatever else is in it.
     free = np.ones(n_groups, bool)
     free[cell_group[spans[cell_class] == 1]] = False
+    if staying is not None:
+        free[members[staying]] = False
     wanted = spans >= 2
 
     def cost(t: np.ndarray, c=slice(None)) -> np.ndarray:

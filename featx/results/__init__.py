@@ -122,7 +122,9 @@ One method:
 ``versus_references``     null for a reference, else object: name of each reference -> one-sided p-value that
                           this method is better, adjusted for all methods and references (max-T); for the
                           majority class and the mean it is better than the best constant answer as well (the
-                          most frequent class, or the median, of the test images)
+                          most frequent class, or the median, of the test images). Of several splits with
+                          fewer than five units in the first one's test images: the p-value over splits
+                          (corrected resampled t-test, times the number of methods and references)
 ``confusion``             counts, rows true, columns predicted; of more than 200 classes an object of the
                           cells that are not 0: ``n_classes``, and the lists ``rows`` (true), ``columns``
                           (predicted) and ``counts``
@@ -163,7 +165,10 @@ regard to groups:
 ========================  ==================================================================================
 ``column``                the column of the groups, or null
 ``groups``                how many there are; ``test_groups``, how many of them test
-``n_test``                test images
+``n_test``                test images of all splits by group
+``splits``                the number of splits by group
+``splits_for_all``        about how many splits leave each group out once; null for a split that comes with
+                          the data
 ``draws``                 the number of splits without regard to groups
 ``rough``                 whether there are too few test groups to estimate how they differ: intervals are
                           then over images, and hold for these groups only

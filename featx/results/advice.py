@@ -6,7 +6,8 @@ The rule:
    that of the references that need no network (raw pixels for images, TF-IDF for texts, filter banks for
    clips), of zero-shot classification, and of the same answer to every test input
    (:func:`~featx.results.methods.admitted`).
-   If there is none, nothing is recommended.
+   If there is none, nothing is recommended. With fewer than five units among the test inputs no test of them
+   can show anything; the comparison is then decided by its splits, where it has several.
 2. The best method is the one with the highest top-1. The test inputs chose it, so its top-1 flatters it; the
    advice says by how much.
 3. An ensemble is recommended only if every single method is shown to be worse.

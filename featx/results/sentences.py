@@ -12,6 +12,8 @@ from featx.results.repeats import Repeats
 
 #: Test inputs below which an interval of top-1 is often 10 points wide or more.
 FEW_TESTS = 100
+#: With fewer units no test can show anything: all signs alike have a probability of 1/16, one-sided.
+FEWEST_UNITS = 5
 
 
 def describe(method: MethodResult) -> str:
@@ -86,6 +88,8 @@ def on_splits(repeats: Repeats | None, pick: MethodResult) -> list[str]:
         others = [m for m in repeats.methods if not m.is_reference and m is not best]
         same = sum(m.p_adjusted >= ALPHA for m in others)
         count = f"; {same} of the {len(others)} other methods cannot be told apart from it" if others else ""
+        if len(others) == 1:
+            count = "; the other method cannot be told apart from it" if same else ""
         return [f"O{over[1:]}, the {end}{count}."]
     title = in_text(best) + ("" if best.backbone in (None, pick.backbone) else f" on {best.backbone}")
     theirs = repeats.digits(best.mean(repeats.metric).value)
@@ -120,6 +124,11 @@ def on_few_tests(n_test: int, n_units: int | None = None, *, kind: str = "image"
     few = f"{n_test} test {kind}s"
     if n_units and n_units < n_test:
         few = f"{n_units} independent unit{'s' * (n_units > 1)} among {n_test} test {kind}s"
+        if n_units < FEWEST_UNITS:
+            return [
+                f"With only {few} no test can show that one method is better than another, however far apart "
+                "they are."
+            ]
     return [f"With only {few} all of this is rough; more would narrow the intervals."]
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featx.data.splits import Split, make_split, validation_part
+from featx.data.splits import Split, make_split, make_splits, validation_part
 from featx.errors import DatasetError, InputError
 
 
@@ -226,3 +226,45 @@ def test_importing_splits_stays_light():
         "import sys, featx.data.splits; sys.exit(bool({'torch', 'sklearn', 'matplotlib'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def groups_left_out(splits, groups):
+    return [set(np.unique(groups[split.test]).tolist()) for split in splits]
+
+
+def test_as_many_splits_as_groups_leave_each_out_once():
+    groups, labels = np.repeat(np.array(["ann", "bob", "cid", "dee"]), 30), np.tile(np.arange(3), 40)
+    for seed in range(4):
+        splits = make_splits(labels, groups=groups, seeds=range(seed, seed + 6))
+        tested = groups_left_out(splits, groups)
+        assert set.union(*tested[:4]) == set(groups.tolist())
+        assert all(len(one) == 1 for one in tested)
+        assert np.array_equal(splits[0].test, make_split(labels, groups=groups, seed=seed).test)
+        again = make_splits(labels, groups=groups, seeds=range(seed, seed + 6))
+        assert all(np.array_equal(a.test, b.test) for a, b in zip(splits, again, strict=True))
+        for split in splits:
+            assert not set(groups[split.train]) & set(groups[split.test])
+            assert np.array_equal(np.union1d(split.train, split.test), np.arange(120))
+
+
+def test_groups_take_part_again_where_a_class_would_not_be_tested():
+    # Each group has one class: the two groups of class 0 are left out by two splits, and then again.
+    groups = np.repeat(np.arange(8), 10)
+    labels = np.where(groups < 2, 0, 1)
+    for split in make_splits(labels, groups=groups, seeds=range(6)):
+        assert set(labels[split.test].tolist()) == {0, 1}
+
+
+def test_no_split_tests_the_few_groups_that_many_splits_left():
+    groups = np.repeat(np.arange(101), 4)
+    labels = np.tile(np.arange(2), 202)
+    sizes = [len(split.test) for split in make_splits(labels, groups=groups, seeds=range(9))]
+    assert min(sizes) > 0.4 * max(sizes)
+
+
+def test_splits_without_groups_are_those_of_each_seed():
+    labels = np.tile(np.arange(3), 20)
+    for seed, split in zip(range(4), make_splits(labels, seeds=range(4)), strict=True):
+        assert np.array_equal(split.test, make_split(labels, seed=seed).test)
+    given = np.repeat(["train", "test"], 30)
+    assert make_splits(labels, splits=given, groups=np.arange(60), seeds=[0])[0].origin == "given"

@@ -162,3 +162,17 @@ def test_the_note_names_all_of_a_few_silent_clips():
     assert notes_on_inputs(one, {"kind": "clip"}) == ["1 clip is silent: a.wav"]
     three = profile | {"silent": 3, "silent_ids": ["a.wav", "b.wav", "c.wav"]}
     assert notes_on_inputs(three, {"kind": "clip"}) == ["3 clips are silent: a.wav, b.wav, c.wav"]
+
+
+def test_a_clip_of_rounding_noise_or_of_one_value_is_silent():
+    steps = np.resize(np.array([-2, 0, 2, 1], np.float32) / 2**15, 4000)
+    loud = np.resize(np.array([-40, 40], np.float32) / 2**15, 4000)
+    clips = {"noise": steps, "one value": np.full(4000, 0.25, np.float32), "soft": loud}
+    found = {}
+    for name, samples in clips.items():
+        noted: list = []
+        backbone().preparation.prepare(
+            SampledClip(name, samples, RATE).read(), note=lambda *n, to=noted: to.append(n[0])
+        )
+        found[name] = "silent" in noted
+    assert found == {"noise": True, "one value": True, "soft": False}

@@ -25,6 +25,8 @@ from featx.options.checks import JOIN, WINDOWS
 
 #: Stands behind the end of a window in a batch; no sample and no filter bank has a value like it.
 PADDING = -1e30
+#: A clip that moves no further than this, 80 dB below full scale, is silent: three steps of 16 bits.
+SILENCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ class AudioPreparation:
         if note is not None:
             note("decode")
             note(DURATION, len(samples) / rate)
-            if not samples.any():
+            if len(samples) and np.ptp(samples) <= 2 * SILENCE:
                 note(SILENT)
         samples = resample(samples, rate, self.front_end.rate)
         if note is not None:

@@ -48,12 +48,12 @@ images:
 
 - AdamW with warm-up over the first tenth of the steps. Dropout is on at the rates of the configuration, and
   whole layers are never left out.
-- Rates of `ADAMW_RATES`: wav2vec 2.0 (Baevski et al. 2020, appendix B) is fine-tuned with 2e-5 to 1e-4, AST
-  (Gong et al. 2021, section 3) with 1e-5 to 2.5e-4, and Whisper tiny (Radford et al. 2023, appendix F) with
-  about 4e-5; each of these is within a factor of about three of one of the two.
-- Rates fall by 0.75 from block to block towards the input, as in Audio-MAE (Huang et al., *Masked
-  Autoencoders that Listen*, 2022, appendix B). The convolutions at the input, which wav2vec 2.0 keeps frozen
-  in fine-tuning, are the lowest block and hardly move.
+- Rates of `ADAMW_RATES`: wav2vec 2.0 (Baevski et al. 2020) is fine-tuned with rates of some 1e-5 to 1e-4, AST
+  (Gong et al. 2021) with 1e-5 to 2.5e-4; each of these is within a factor of about three of one of the two.
+  Whisper has no published ones for new classes.
+- Rates fall by 0.75 from block to block towards the input, as those of transformers of images do above. The
+  convolutions at the input, which wav2vec 2.0 keeps frozen in fine-tuning, are the lowest block and hardly
+  move.
 - No augmentation unless it is asked for: with Whisper tiny and 5 clips of each class, all layers trained,
   random changes took the accuracy from 0.953 to 0.963 on spoken digits, and from 0.590 to 0.563 on made-up
   calls of six shapes in noise (300 test clips each, one seed: neither is more than chance). Without it, the

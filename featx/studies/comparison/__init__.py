@@ -104,9 +104,11 @@ def compare(
         Number of splits. With more than one, every method is fitted on splits drawn with `seed`, `seed` + 1,
         ...; the embeddings are extracted once. The result then has ``repeats``: the metrics of each method on
         each split, their means with 95 % intervals over splits, and corrected resampled t-tests against the
-        best mean. Everything else in the result is about the first split. Data that comes with its own split
-        is refused: only the randomness of the methods would vary, and the interval would not be one over
-        splits.
+        best mean. Groups take turns: with as many splits as groups that test alone, each is left out once
+        (`featx.data.splits.make_splits`). Everything else in the result is about the first split, except
+        ``group_effect`` and, where it has fewer than five units to test on, ``versus_references``.
+        Data that comes with its own split is refused: only the randomness of the methods would vary, and the
+        interval would not be one over splits.
     n_boot : int, default=1000
         Bootstrap resamples behind each 95 % interval.
     target : str or sequence of str, optional

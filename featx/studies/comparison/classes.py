@@ -20,6 +20,7 @@ from featx.results import (
     confusion_of,
     recommended,
 )
+from featx.results.sentences import FEWEST_UNITS
 from featx.studies.comparison.data_checks import (
     FEW_GROUPS,
     examine,
@@ -45,7 +46,7 @@ from featx.studies.comparison.group_effect import (
 )
 from featx.studies.comparison.input_rows import MISSING
 from featx.studies.comparison.paired_tests import MethodTests, compare_methods
-from featx.studies.comparison.repeats import repeat_over_splits
+from featx.studies.comparison.repeats import repeat_over_splits, test_references_on_splits
 from featx.studies.comparison.result import Comparison
 from featx.studies.comparison.study_data import StudyData
 from featx.studies.evaluation import Outcome
@@ -86,12 +87,18 @@ def compare_classes(data: StudyData, options: TaskOptions) -> Comparison:
             data, split, seed, first.tuned_backbone, first.outcomes, copies, units, options.kept_checks
         )
 
+    splits = [split]
+
     def again(seed: int) -> tuple[Split, list[MethodResult]]:
         other = evaluate_methods(data, options, seed, first.tuned_backbone)
+        splits.append(other.split)
         # Only the values are needed: what varies is the split.
         return other.split, _describe_methods(data, other, _score(data, other, None, 0, seed))
 
     repeats = repeat_over_splits((split, methods), again, options.all_seeds, "top1", options.verbose)
+    if repeats is not None and len(np.unique(units.of[split.test])) < FEWEST_UNITS:
+        constant = [_share_of_commonest(np.asarray(data.first.labels)[one.test]) for one in splits]
+        test_references_on_splits(methods, repeats, constant)
     per_class = _count_groups(data, split)
     shared = describe_shared_groups(data, split)
     pick = recommended(methods, tests.fine_tuning)
@@ -155,6 +162,10 @@ def _count_groups(data: StudyData, split: Split) -> list[int] | None:
     rows, first = np.concatenate([split.train, split.test]), data.first
     groups = None if first.groups is None else first.groups[rows]
     return count_groups(groups, np.asarray(first.labels)[rows], len(first.classes or ()))
+
+
+def _share_of_commonest(labels: np.ndarray) -> float:
+    return float(np.bincount(labels).max() / len(labels))
 
 
 def describe_classes(data: StudyData, split: Split) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def evaluate_methods(
     first, because a fine-tuned mode on another backbone would be another method.
     """
     numbers = data.task.classes is None
-    split = data.split(options.test_size, seed)
+    split = data.split(options.test_size, seed, options.all_seeds)
     outcomes: list[Outcome] = []
     members: dict[str, Member] = {}
 
@@ -120,7 +120,7 @@ def foresee(data: StudyData, options: TaskOptions) -> StudyProgress:
     more: list[Size] = []
     methods = _probes(data, options)
     for seed in options.all_seeds:
-        split = data.split(options.test_size, seed)
+        split = data.split(options.test_size, seed, options.all_seeds)
         cells += _cells(data, methods, split, seed)
         for cell, found in tuned_cells(data, options, options.modes, seed):
             # Which of several backbones is fine-tuned is not known yet: only a cell that was found is.

@@ -20,7 +20,7 @@ from featx.kinds import count_of
 from featx.metrics import Interval, proportion_interval
 from featx.results import ALPHA, MethodResult
 from featx.results.formats import format_points
-from featx.results.sentences import title_in_text
+from featx.results.sentences import FEWEST_UNITS, title_in_text
 from featx.studies.comparison.evaluate import SplitOutcomes, TaskOptions
 from featx.studies.comparison.study_data import StudyData
 from featx.studies.evaluation import Cell, Outcome, ProbeMethod, run_cells
@@ -106,7 +106,7 @@ def measure_group_effect(
 
     The probe is the recommended one, `pick`, or where that is none or takes long, the best quick one; beside
     it the references that are fitted on the inputs themselves. None where the split divides no groups of
-    several inputs, or there is no probe.
+    several inputs, or there is no probe. Of a comparison over several splits, all answers count.
 
     Notes
     -----
@@ -116,7 +116,8 @@ def measure_group_effect(
 
         p_1 - p_2 - sqrt((p_1 - l_1)^2 + (u_2 - p_2)^2)  to  p_1 - p_2 + sqrt((u_1 - p_1)^2 + (p_2 - l_2)^2).
 
-    Groups are the units of both accuracies. With fewer than three test groups their differences cannot be
+    Groups are the units of both accuracies. Where every group was left out once, they are compared group by
+    group instead (`subtract_by_unit`). With fewer than three test groups their differences cannot be
     estimated: inputs are then the units, and the interval holds for these groups only (``rough``).
     """
     groups = data.first.groups
@@ -127,8 +128,10 @@ def measure_group_effect(
         return None
     if options.verbose:
         tell("measuring what the split by group changed")
-    split, y = found.split, np.asarray(data.first.labels)
-    n_test, n_groups = len(split.test), len(np.unique(groups[split.test]))
+    y, seeds = np.asarray(data.first.labels), options.all_seeds
+    splits = [data.split(options.test_size, seed, seeds) for seed in seeds]
+    left_out = np.concatenate([split.test for split in splits])
+    n_test, n_groups = len(found.split.test), len(np.unique(groups[left_out]))
     draws = [
         make_split(y, test_size=n_test / len(y), seed=options.seed + i, classes=data.first.classes)
         for i in range(DRAWS)
@@ -141,11 +144,19 @@ def measure_group_effect(
         rows = replace(data.rows_of(outcome.method), groups=None)
         cells = [Cell(outcome.method, rows, drawn, options.seed) for drawn in draws]
         again = list(run_cells(cells, options.checkpoints))
-        by_group = proportion_interval(outcome.labels == y[split.test], units=of[split.test])
+        further = [
+            Cell(outcome.method, data.rows_of(outcome.method), split, seed)
+            for split, seed in zip(splits[1:], seeds[1:], strict=True)
+        ]
+        answers = [outcome, *run_cells(further, options.checkpoints)]
+        right_apart = np.concatenate([one.labels for one in answers]) == y[left_out]
+        by_group = proportion_interval(right_apart, units=of[left_out])
         tested = np.concatenate([drawn.test for drawn in draws])
         right = np.concatenate([one.labels for one in again]) == y[tested]
         without = proportion_interval(right, units=of[tested])
         difference = subtract(by_group, without)
+        if not rough and n_groups == len(np.unique(groups)):
+            difference = subtract_by_unit((right_apart, of[left_out]), (right, of[tested])) or difference
         described.append(
             {
                 "name": outcome.method.name,
@@ -162,11 +173,20 @@ def measure_group_effect(
         "column": None if data.dataset is None else data.dataset.group_name,
         "groups": len(np.unique(groups)),
         "test_groups": n_groups,
-        "n_test": n_test,
+        "n_test": len(np.unique(left_out)),
+        "splits": len(splits),
+        "splits_for_all": _splits_for_all(found.split, groups),
         "draws": DRAWS,
         "rough": rough,
         "methods": described,
     }
+
+
+def _splits_for_all(split: Split, groups: np.ndarray) -> int | None:
+    """Return about how many splits leave out every group once; None where no further ones can be drawn."""
+    if split.origin == "given":
+        return None
+    return math.ceil(len(np.unique(groups)) / len(np.unique(groups[split.test])))
 
 
 def subtract(a: Interval, b: Interval) -> Interval:
@@ -177,6 +197,32 @@ def subtract(a: Interval, b: Interval) -> Interval:
         value - math.hypot(a.value - a.low, b.high - b.value),
         value + math.hypot(a.high - a.value, b.value - b.low),
     )
+
+
+def subtract_by_unit(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray]) -> Interval | None:
+    """Return the difference a - b of two shares of answers of the same units; None if none of them differs.
+
+    Each is right or wrong (n,), bool, and the unit of each answer. With y_i of n_i right answers of a unit in
+    a, and y'_i of n'_i in b, the variance of the difference of ratios, by linearization, is
+
+        u / (u - 1) sum_i ((y_i - p n_i) / n - (y'_i - p' n'_i) / n')^2,
+
+    and the interval is Student's, with u - 1 degrees of freedom.
+    """
+    from scipy.stats import t as student
+
+    _, codes = np.unique(np.concatenate([a[1], b[1]]), return_inverse=True)
+    u, value = int(codes.max()) + 1, 0.0
+    pull = np.zeros(u)
+    for sign, (right, _), of in ((1, a, codes[: len(a[1])]), (-1, b, codes[len(a[1]) :])):
+        share = float(right.mean())
+        value += sign * share
+        pull += sign * np.bincount(of, weights=right - share, minlength=u) / len(right)
+    variance = u / (u - 1) * float((pull**2).sum()) if u > 1 else 0.0
+    if not variance > 1e-18:
+        return None
+    half = float(student.ppf((2 - ALPHA) / 2, u - 1)) * math.sqrt(variance)
+    return Interval(value, max(-1.0, value - half), min(1.0, value + half))
 
 
 def _choose(
@@ -212,6 +258,9 @@ def advise_on_groups(found: dict[str, Any], kind: str) -> str:
             f" With {tested} this is rough: the interval is over {count_of(found['n_test'], kind)} and says "
             f"nothing of how other {nouns} differ."
         )
+    splits = found["splits_for_all"] or 0
+    if n < min(found["groups"], FEWEST_UNITS) and found["splits"] < splits:
+        said += f" --seeds {splits} leaves out each of the {found['groups']} {nouns} in turn."
     return said
 
 

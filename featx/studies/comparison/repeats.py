@@ -9,6 +9,7 @@ import numpy as np
 from featx.data.splits import Split
 from featx.metrics import METRICS
 from featx.results import MethodResult, RepeatedMethod, Repeats
+from featx.results.methods import GUESSES
 from featx.terminal import tell
 
 
@@ -52,6 +53,37 @@ def adjust_p_values(
             p[a, b] = p[b, a] = p_value(i, j)
     row = holm_over_pairs(p)[list(competing).index(best)]
     return {i: float(row[a]) for a, i in enumerate(competing) if i != best}
+
+
+def test_references_on_splits(
+    methods: Sequence[MethodResult], repeats: Repeats, constant: Sequence[float]
+) -> None:
+    """Set ``versus_references`` of methods by what the splits say, where one has too few units for a test.
+
+    The p-values are one-sided ones of the corrected resampled t-test, times the number of methods and
+    references (Bonferroni). `constant` is the top-1 of the best constant answer on each split, which a guess
+    stands for where it is better than the guess itself.
+    """
+    from featx.metrics import corrected_resampled_t_test
+
+    sizes = {"n_train": float(np.mean(repeats.n_train)), "n_test": float(np.mean(repeats.n_test))}
+
+    def top1(m: MethodResult) -> np.ndarray:
+        found = repeats.of(m.name, m.backbone)
+        return np.array([] if found is None else found.metrics["top1"])
+
+    references = [m for m in methods if m.is_reference]
+    competing = [m for m in methods if m.competes and m.versus_references is not None]
+    for method in competing:
+        adjusted: dict[str, float] = {}
+        for reference in references:
+            level = top1(reference)
+            if reference.name in GUESSES:
+                level = np.maximum(level, constant)
+            test = corrected_resampled_t_test(top1(method) - level, **sizes)
+            alone = test.p_value / 2 if test.difference > 0 else 1 - test.p_value / 2
+            adjusted[reference.name] = min(1.0, alone * len(competing) * len(references))
+        method.versus_references = adjusted
 
 
 def _summarise(draws: list[tuple[Split, list[MethodResult]]], seeds: list[int], metric: str) -> Repeats:

@@ -56,6 +56,7 @@ class StudyData:
     notes: list[str] = field(default_factory=list)  # on the data and the embeddings, for a reader
     unlabelled: int = 0  # inputs that were left out because they have no label
     device: Any = "cpu"  # where probes compute large products
+    drawn: dict[tuple[float, range], list[Split]] = field(default_factory=dict, repr=False)  # see `split`
 
     @property
     def first(self) -> Features:
@@ -160,6 +161,7 @@ class StudyData:
                 for name, x in self.references.items()
             },
             tasks={one.name: one},
+            drawn={},
             unlabelled=self.unlabelled + len(task) - len(rows),
         )
 
@@ -171,9 +173,16 @@ class StudyData:
         found |= {"kind": self.kind} if self.kind != "image" else {}
         return found | ({"n_unlabelled": self.unlabelled} if self.unlabelled else {})
 
-    def split(self, test_size: float, seed: int) -> Split:
-        """Return the split of the only task, stratified by class; without classes it is random."""
-        return split_task(self.task, self.first.splits, self.first.groups, test_size, seed)
+    def split(self, test_size: float, seed: int, seeds: range | None = None) -> Split:
+        """Return the split of `seed`, one of `seeds`, of the only task; stratified by class, if it has any.
+
+        Groups take turns in the test parts of all seeds; by default, the seed is the only one.
+        """
+        seeds = range(seed, seed + 1) if seeds is None else seeds
+        key = test_size, seeds
+        if key not in self.drawn:
+            self.drawn[key] = split_task(self.task, self.first.splits, self.first.groups, test_size, seeds)
+        return self.drawn[key][seed - seeds.start]
 
 
 def load_study_data(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from featx.data import Dataset, require_labelled
 from featx.data.features import Features
-from featx.data.splits import Split, make_split
+from featx.data.splits import Split, make_splits
 from featx.data.tasks import Task
 from featx.errors import DatasetError, InputError
 from featx.kinds import count_of
@@ -66,19 +67,23 @@ def check_splits(
         rows = np.flatnonzero(task.present)
         given, together = (None if values is None else values[rows] for values in (splits, groups))
         try:
-            split_task(task.subset(rows), given, together, test_size, seed)
+            split_task(task.subset(rows), given, together, test_size, [seed])
         except DatasetError as error:
             raise DatasetError(f"column {task.name}: {error}") from error
 
 
 def split_task(
-    task: Task, splits: np.ndarray | None, groups: np.ndarray | None, test_size: float, seed: int
-) -> Split:
-    """Split the inputs of a task, stratified by class; of numbers, at random."""
+    task: Task,
+    splits: np.ndarray | None,
+    groups: np.ndarray | None,
+    test_size: float,
+    seeds: Sequence[int],
+) -> list[Split]:
+    """Split the inputs of a task once for each seed, stratified by class; of numbers, at random."""
     # Numbers have no classes to stratify by: all are given the same one.
     labels = task.values if task.classes is not None else np.zeros(len(task), np.int64)
-    return make_split(
-        labels, splits=splits, groups=groups, test_size=test_size, seed=seed, classes=task.classes
+    return make_splits(
+        labels, splits=splits, groups=groups, test_size=test_size, seeds=seeds, classes=task.classes
     )
 
 

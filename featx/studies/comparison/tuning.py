@@ -70,7 +70,8 @@ def tuned_cells(
     """
     if not options.setups:
         return []
-    split, checkpoints, found = data.split(options.test_size, seed), options.checkpoints, []
+    split = data.split(options.test_size, seed, options.all_seeds)
+    checkpoints, found = options.checkpoints, []
     for mode in modes:
         cells = [
             Cell(FineTuning.of(mode, setup), data.inputs[name], split, seed)

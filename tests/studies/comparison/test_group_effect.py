@@ -20,6 +20,7 @@ from featx.studies.comparison.group_effect import (
     note_shared_groups,
     plural_of,
     subtract,
+    subtract_by_unit,
 )
 from featx.studies.curves import learning_curve
 from featx.studies.evaluation import Cell
@@ -226,3 +227,63 @@ def test_recordings_are_groups_without_a_column():
 )
 def test_groups_are_called_by_their_column(column, nouns):
     assert plural_of(column) == nouns
+
+
+def easy_features(n_groups=4, per_group=30):
+    """Rows whose class is plain in every group."""
+    features = features_of_groups(n_groups, per_group)
+    rows = np.random.default_rng(1).normal(0, 1, (len(features), 12)).astype(np.float32)
+    rows[:, 0] += 4 * np.asarray(features.labels) - 2
+    return replace(features, embeddings=rows)
+
+
+def test_one_test_group_says_which_splits_tell_more_and_these_do():
+    one = compare(easy_features(), **OPTIONS)
+    assert one.recommended() is None
+    assert "With only 1 independent unit among 30 test images no test can show" in one.advice
+    assert "--seeds 4 leaves out each of the 4 groups in turn." in one.advice
+    all_groups = compare(easy_features(), **OPTIONS, seeds=4)
+    assert all_groups.recommended().name == "logreg"
+    assert all_groups.recommended().versus_references["majority"] < 0.01
+    assert "--seeds" not in all_groups.advice
+    effect = all_groups.group_effect
+    assert (effect["test_groups"], effect["n_test"], effect["splits"], effect["rough"]) == (4, 120, 4, False)
+    mean = all_groups.repeats.of("logreg", "net").mean("top1").value
+    assert effect["methods"][0]["by_group"]["value"] == pytest.approx(mean)
+
+
+def test_splits_recommend_nothing_where_labels_say_nothing():
+    features = easy_features(6)
+    random = np.random.default_rng(3).permutation(np.asarray(features.labels))
+    found = compare(replace(features, labels=random), **OPTIONS, seeds=6)
+    assert found.recommended() is None
+
+
+def test_splits_that_leave_out_all_groups_resume(tmp_path, monkeypatch):
+    first = compare(easy_features(), **OPTIONS, seeds=4, resume=tmp_path)
+
+    def refused(self, **more):
+        raise AssertionError("a cell was computed again")
+
+    monkeypatch.setattr(Cell, "run", refused)
+    again = compare(easy_features(), **OPTIONS, seeds=4, resume=tmp_path)
+    assert again.group_effect == first.group_effect
+    assert again.advice.split(" (")[0] == first.advice.split(" (")[0]
+
+
+def test_shares_of_the_same_groups_are_compared_group_by_group():
+    # With as many answers of each group, it is Student's paired interval of the groups' differences.
+    from scipy import stats
+
+    units = np.repeat(np.arange(5), 20)
+    rng = np.random.default_rng(0)
+    a, b = (
+        rng.random(100) < np.repeat(level, 20)
+        for level in ([0.5, 0.9, 0.7, 0.3, 0.6], [0.7, 1, 0.8, 0.5, 0.9])
+    )
+    found = subtract_by_unit((a, units), (b, units))
+    d = a.reshape(5, 20).mean(1) - b.reshape(5, 20).mean(1)
+    paired = stats.ttest_1samp(d, 0).confidence_interval(0.95)
+    assert found.value == pytest.approx(d.mean())
+    assert (found.low, found.high) == pytest.approx((paired.low, paired.high))
+    assert subtract_by_unit((a, units), (a, units)) is None
