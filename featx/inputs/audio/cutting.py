@@ -11,6 +11,7 @@ from featx.errors import AudioError, reason_of
 from featx.inputs import Source
 from featx.inputs.audio.decode import decode, frames_of
 from featx.inputs.audio.reader import open_reader
+from featx.inputs.audio.recordings import open_recording
 from featx.inputs.audio.source import WHOLE, FileClip, SampledClip, Segment
 from featx.inputs.audio.windows import window_starts
 
@@ -69,10 +70,10 @@ def seconds_of(source: Source) -> float:
     """
     if isinstance(source, FileClip) and replace(source, segment=WHOLE).stat_key() is not None:
         try:
-            file = open(source.path, "rb", buffering=0)  # noqa: SIM115  its reader closes it
+            file = open_recording(source.path)
         except OSError as error:
             raise AudioError(source.id, f"cannot be read ({reason_of(error)}): {source.path}") from error
-        reader = open_reader(file, source.id)  # type: ignore[arg-type]
+        reader = open_reader(file, source.id)
         try:
             rate, frames = reader.rate, reader.frames
         finally:
