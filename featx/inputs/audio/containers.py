@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from featx.inputs.audio.mpeg import is_frame
 
 #: Bytes at the start of a file by which it is recognised.
@@ -52,6 +54,8 @@ _NO_AUDIO = {
     b"version https://git-lfs": "a pointer of Git LFS; fetch the file itself with: git lfs pull",
 }
 
+_WEB_PAGE = re.compile(rb"\s*<(!doctype html|html|head|body)\b", re.IGNORECASE)
+
 
 def recognise(head: bytes) -> str | None:
     """Return the format of a file that begins with `head`, None where it is none that is read here.
@@ -75,7 +79,10 @@ def id3_length(head: bytes) -> int:
 
 
 def describe_other(head: bytes) -> str:
-    """Say what a file is that is none of the formats of `recognise`, and what to do about it."""
+    """Say what a file is that is none of the formats of `recognise`, and what to do about it.
+
+    Nothing of a text is quoted: a link in somebody else's dataset may lead to any file.
+    """
     if not head:
         return "is an empty file"
     for magic, name in _NO_AUDIO.items():
@@ -95,7 +102,7 @@ def describe_other(head: bytes) -> str:
     if not any(head):
         return "begins with null bytes alone, like an incomplete download; copy it again"
     if _is_text(head):
-        return f"is no audio but a text, which begins with {_start(head)!r}"
+        return f"is no audio but a {'web page' if _WEB_PAGE.match(head) else 'text'}"
     return "is no audio in a known format; convert it to WAV or FLAC"
 
 
@@ -107,8 +114,3 @@ def _is_text(head: bytes) -> bool:
     except UnicodeDecodeError as error:  # the last character may be cut off
         return len(head) - error.start < 4 and error.reason == "unexpected end of data"
     return True
-
-
-def _start(head: bytes) -> str:
-    text = " ".join(head.decode(errors="ignore").split())
-    return text if len(text) <= 20 else f"{text[:19]}…"

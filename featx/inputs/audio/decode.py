@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,6 +12,9 @@ from featx.errors import AudioError, reason_of
 from featx.inputs.audio.reader import Reader, average_channels, file_of, open_reader
 from featx.inputs.audio.recordings import Recording
 from featx.inputs.audio.source import ClipContent, Segment
+
+#: Largest sample: files of floating point may hold whole numbers of 32 bits. Beyond it, energies overflow.
+LOUDEST = 2.0**32
 
 
 def decode(content: ClipContent) -> tuple[np.ndarray, int]:
@@ -29,8 +33,11 @@ def decode(content: ClipContent) -> tuple[np.ndarray, int]:
     else:
         with _reader_of(content) as reader:
             samples, rate = _read_segment(reader, content.segment, content.id), reader.rate
-    if not np.isfinite(samples).all():
+    loudest = float(max(samples.max(initial=0.0), -samples.min(initial=0.0)))
+    if not math.isfinite(loudest):
         raise AudioError(content.id, "holds samples that are no numbers (NaN or infinite)")
+    if loudest > LOUDEST:
+        raise AudioError(content.id, f"holds samples up to {loudest:.2g}, where 1 is loud; it is damaged")
     return np.ascontiguousarray(samples, np.float32), rate
 
 

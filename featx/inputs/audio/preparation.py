@@ -18,11 +18,14 @@ from featx.inputs import DURATION, SILENT
 from featx.inputs.audio import reference_clips
 from featx.inputs.audio.decode import decode, length_of
 from featx.inputs.audio.front_ends import DESCRIBING, FrontEnd
+from featx.inputs.audio.reader import require_length
 from featx.inputs.audio.resample import resample, resampled_length
 from featx.inputs.audio.source import ClipContent
 from featx.inputs.audio.windows import spread_starts, window_starts
 from featx.options.checks import JOIN, WINDOWS
 
+#: Most values of the windows of a clip: 2 GiB, twice those of the longest clip.
+MOST_VALUES = 2**29
 #: Stands behind the end of a window in a batch; no sample and no filter bank has a value like it.
 PADDING = -1e30
 #: A clip that moves no further than this, 80 dB below full scale, is silent: three steps of 16 bits.
@@ -177,6 +180,9 @@ class AudioPreparation:
             note(DURATION, len(samples) / rate)
             if len(samples) and np.ptp(samples) <= 2 * SILENCE:
                 note(SILENT)
+        require_length(
+            resampled_length(len(samples), rate, self.front_end.rate), self.front_end.rate, content.id
+        )
         samples = resample(samples, rate, self.front_end.rate)
         if note is not None:
             note("resample")
@@ -214,10 +220,25 @@ class AudioPreparation:
         note: Callable[..., object] | None = None,
     ) -> np.ndarray:
         """Return the windows of a clip; arguments as in `featx.inputs.Preparation`."""
-        prepared = self.transform(self.samples_of(content, note))
+        samples = self.samples_of(content, note)
+        self._require_memory(len(samples), content.id)
+        prepared = self.transform(samples)
         if note is not None:
             note("transform")
         return prepared
+
+    def _require_memory(self, frames: int, id: str) -> None:
+        """Raise `AudioError` where the windows of a clip of so many samples are too many for memory."""
+        window = min(frames + 2 * self._margin, self.samples)
+        values = self.front_end.positions(self._length(window) or window) * (self.front_end.bands or 1)
+        count = self.windows or 1 + max(0, frames + 2 * self._margin - window) // self.hop_samples
+        if values * count > MOST_VALUES:
+            raise AudioError(
+                id,
+                f"its {count:,} windows of {self.window:g} s need {4e-9 * values * count:,.0f} GB of memory, "
+                f"at most {4e-9 * MOST_VALUES:.0f} are taken; take a longer hop, or segments of it (start and "
+                "end)",
+            )
 
     def transform(self, samples: np.ndarray) -> np.ndarray:
         """Return the windows of samples at the network's rate, float32 (windows, positions[, bands])."""

@@ -58,8 +58,10 @@ def _restore() -> None:
     """Give a forked child its error stream back: the threads that would do it are not there."""
     global _inside
     stream = _error_stream()
-    if _inside and stream is not None and _real is not None:
-        _inside, stream.value = 0, _real
+    if stream is not None and _real is not None:
+        if stream.value == _nowhere:
+            stream.value = _real
+        _inside = 0
 
 
 if hasattr(os, "register_at_fork"):

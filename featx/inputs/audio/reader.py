@@ -203,8 +203,8 @@ class Reader:
         """
         self._go_to(start, id)
         end = self.frames if stop is None else stop
-        if end is not None and end - start > MOST_FRAMES:
-            raise _too_long(end - start, self.rate, id)
+        if end is not None:
+            require_length(end - start, self.rate, id)
         parts, count = [], 0
         while end is None or start + count < end:
             part = self._block(_BLOCK if end is None else end - start - count, id)
@@ -212,8 +212,7 @@ class Reader:
                 break
             parts.append(part)
             count += len(part)
-            if count > MOST_FRAMES:
-                raise _too_long(count, self.rate, id)
+            require_length(count, self.rate, id)
         if stop is None or (self.frames is not None and stop >= self.frames):
             self._check_end(id)
         if len(parts) == 1 and end is not None:
@@ -307,12 +306,14 @@ def _recognise(file: BinaryIO, size: int, id: str) -> tuple[str, int]:
     return form, begin
 
 
-def _too_long(frames: int, rate: int, id: str) -> AudioError:
-    return AudioError(
-        id,
-        f"{frames / rate / 3600:.1f} hours at {rate:,} Hz, and at most {MOST_FRAMES / rate / 3600:.1f} are "
-        "decoded at once; take segments of it (start and end)",
-    )
+def require_length(frames: int, rate: int, id: str) -> None:
+    """Raise `AudioError` for more frames than are held in memory at once."""
+    if frames > MOST_FRAMES:
+        raise AudioError(
+            id,
+            f"{frames / rate / 3600:.1f} hours at {rate:,} Hz, and at most {MOST_FRAMES / rate / 3600:.1f} "
+            "are decoded at once; take segments of it (start and end)",
+        )
 
 
 def _short(reason: str) -> str:

@@ -44,11 +44,11 @@ class Recording:
 
     def open(self) -> BinaryIO:
         """Open the file; `OSError` where it has changed."""
-        file = open(self.key[0], "rb", buffering=0)  # noqa: SIM115  its reader closes it
+        file = open_recording(self.key[0])
         if _state(file.fileno()) != self.key[1:]:
             file.close()
             raise OSError(_CHANGED)
-        return file  # type: ignore[return-value]
+        return file
 
     def take_reader(self, start: float, id: str) -> Reader:
         """Return an open reader that can go to second `start`, to be given back with `keep_reader`."""
@@ -72,6 +72,13 @@ class Recording:
             surplus.close()
 
 
+def open_recording(path: str) -> BinaryIO:
+    """Open a file to read; without waiting, if a pipe has taken its place."""
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    file = os.fdopen(os.open(path, flags | getattr(os, "O_CLOEXEC", 0)), "rb", buffering=0)
+    return file  # type: ignore[return-value]
+
+
 def digest_of(key: StatKey) -> bytes | None:
     """Return the digest of a file in the state `key`, None where that is not certain.
 
@@ -85,7 +92,7 @@ def digest_of(key: StatKey) -> bytes | None:
                 return _digests[key]
         if max(key[2:]) > time.time_ns() - _SETTLED_NS:
             return None
-        with open(key[0], "rb", buffering=0) as file:
+        with open_recording(key[0]) as file:
             if _state(file.fileno()) != key[1:]:
                 return None
             digest = digest_file(file)

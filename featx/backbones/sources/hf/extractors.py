@@ -37,7 +37,8 @@ _SETTINGS: dict[str, tuple[float, float] | None] = {
     "padding": None,
     "top_db": None,
 }
-
+#: Those that are whole numbers.
+_WHOLE = tuple(key for key, bounds in _SETTINGS.items() if bounds is not None and bounds[0] >= 1)
 
 #: Samples of a frame of the extractors whose frames follow from the length of a clip.
 _KALDI_FRAME = 400
@@ -62,6 +63,12 @@ def read_extractor(stated: Mapping[str, Any], kind: str, name: str) -> Any:
                 f"{name}: {key} of its preprocessor_config.json must be from {bounds[0]:g} to "
                 f"{bounds[1]:g}, got {value!r:.40}"
             )
+        if key in _WHOLE:
+            if value != int(value):
+                raise InputError(
+                    f"{name}: {key} of its preprocessor_config.json must be a whole number, got {value!r:.40}"
+                )
+            settings[key] = int(value)
     with (
         quiet() as transformers,
         as_one_error(lambda why: InputError(f"{name}: its preprocessor_config.json cannot be read ({why})")),

@@ -18,10 +18,13 @@ from featx.backbones.audio_input import is_value, without_padding
 from featx.backbones.sources.hf.audio_family import AudioFamily, HfAudioLayerRules, PlainLayerRules, first_of
 from featx.backbones.sources.hf.extractors import read_extractor
 from featx.backbones.sources.hf.wavlm import gate_positions
+from featx.errors import InputError
 from featx.inputs.audio import AudioPreparation, Waveform
 
 #: Seconds of a window, unless others are asked for; attention takes time with the square of its length.
 _WINDOW = 30.0
+#: States on which it is tried out that padding changes none.
+_TRIED = 8
 #: Learned in place of what training hides; no embedding has it.
 _HIDDEN = "masked_spec_embed"
 
@@ -153,12 +156,16 @@ class WaveformFamily(AudioFamily):
         read = read_extractor(stated, "Wav2Vec2FeatureExtractor", name)
         states = getattr(config, "squeeze_factor", 1)
         masks = not isinstance(self.rules_for(config.to_dict()), PlainLayerRules)
+        if fewest_samples(config, _TRIED * states) > _WINDOW * read.sampling_rate:
+            raise InputError(
+                f"{name}: the convolutions of its config make less than {_TRIED} states of {_WINDOW:g} seconds"
+            )
         front_end = Waveform(read.sampling_rate, bool(read.do_normalize), fewest_samples(config, states))
         return AudioPreparation(front_end, window=_WINDOW, masks=masks)
 
     def trial(self, config: Any) -> Tensor:
         """Return noise of some states."""
-        samples = fewest_samples(config, 8 * getattr(config, "squeeze_factor", 1))
+        samples = fewest_samples(config, _TRIED * getattr(config, "squeeze_factor", 1))
         return torch.randn((1, samples), generator=torch.Generator().manual_seed(0))
 
 
