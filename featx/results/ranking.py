@@ -152,7 +152,7 @@ class RankingResult(StudyResult):
         best = self.best() or self.best("logme")
         if best is None:
             return []
-        data = str(self.dataset.get("source") or self.dataset.get("name") or "DATA")
+        data = str(self.dataset.get("source") or "DATA")
         named = self.several_layers or "--layers" in self.command_options
         again = options_again(self.command_options, "--seed")
         return [compare_line(data, backbone=best.backbone, layer=best.layer if named else None, again=again)]

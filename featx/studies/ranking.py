@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from featx.kinds import count_of
 from featx.metrics import proportion_interval
 from featx.options import Network, RankOptions, Reading, Run, backbone_for, checked, is_module, listed
 from featx.results import describe_environment
+from featx.results.output_paths import resolve_source
 from featx.results.ranking import SCORES, Candidate, RankingResult
 from featx.studies.collections import describe_failures, find_copies_among, open_dataset
 from featx.studies.evaluation import Cell, LabelledRows, probe_method, run_cells
@@ -130,6 +132,8 @@ def rank(
             "n_test": None if split is None else len(split.test),
             "n_classes": len(used.classes or ()),
         }
+        if labels is None and isinstance(data, str | os.PathLike):
+            result.dataset["source"] = resolve_source(data)
         for depth, (member, X) in enumerate(zip(members, embeddings, strict=True), 1):
             if run.verbose:
                 tell(f"scoring {member.name} {member.layer}")
@@ -252,7 +256,7 @@ def _extract_layers(
             f"{backbone.name} has no classifier: no LEEP and no NCE"
             if dataset.kind == "image"
             else f"no LEEP and no NCE of {backbone.name}: they need the classes that a network was trained "
-            f"to tell apart, and networks of {dataset.kind}s have none"
+            f"to tell apart, which are not taken from networks of {dataset.kind}s"
         )
     elif repr(logits.identity) not in places:
         result.notes.append(

@@ -185,7 +185,7 @@ def test_the_verdict_says_how_sure_the_choice_is_and_what_is_cheaper():
         "the 2 others is shown to be less accurate."
     ) in said
     assert "costs less" not in said
-    assert sure.next_steps == ["featx compare 'made up' --backbone net0 -o results"]
+    assert sure.next_steps == ["featx compare DATA --backbone net0 -o results"]
     open_ = compared([-0.02, -0.01], (5e-3, 2e-3, 6e-3))
     said = open_.verdict()
     assert said.startswith("No candidate is shown to be the best: net0 (flatten) is ahead, top-1 0.900")

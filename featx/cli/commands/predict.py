@@ -43,7 +43,7 @@ def add(parser: ArgumentParser) -> None:
         action="store_true",
         help="one answer for each window of a recording, with its start and end in seconds",
     )
-    add_flag(group, "window", help="seconds of a window (default: what the network takes at a time)")
+    add_flag(group, "window", help="seconds of a window (default: as the model was trained)")
     add_flag(
         group, "hop", help="seconds from the start of one window to that of the next (default: a window)"
     )

@@ -202,6 +202,14 @@ def is_encoded(row: Any) -> bool:
     return isinstance(row, Mapping) and "bytes" in row and row.keys() <= {"bytes", "path"}
 
 
+def _samples_in(row: Any) -> str:
+    """Name what looks like samples of audio that are not given as a clip; ``""`` for anything else."""
+    if len(getattr(row, "shape", ())) == 1 and row.shape[0] > 1:
+        return f"an array of shape ({row.shape[0]},)"
+    pair = isinstance(row, (tuple, list)) and len(row) == 2 and np.ndim(row[0]) == 0
+    return "a pair with the array last" if pair and len(getattr(row[1], "shape", ())) in (1, 2) else ""
+
+
 def _source(row: Any, at: str, id: str, finder: PathFinder) -> Source:
     if is_encoded(row):
         row = row["bytes"] if row.get("bytes") is not None else row.get("path")
@@ -209,6 +217,11 @@ def _source(row: Any, at: str, id: str, finder: PathFinder) -> Source:
         raise DatasetError(f"{at}: no image, got {row!r}; every row needs one")
     if isinstance(row, (str, os.PathLike)):
         return as_source(finder.find(os.path.expanduser(os.fspath(row))), id)
+    if got := _samples_in(row):
+        raise DatasetError(
+            f"{at}: got {got}, which is no image; samples of audio come with their rate: a list of pairs "
+            "(samples, rate), or clips(X, rate) of featx.data"
+        )
     row = to_pixels(row, at)
     if not (isinstance(row, (bytes, bytearray, memoryview, np.ndarray)) or hasattr(row, "getbands")):
         raise DatasetError(

@@ -56,7 +56,7 @@ def import_kaldi() -> Any:
     try:
         import kaldi_native_fbank
     except ImportError as error:
-        raise MissingExtra("kaldi-native-fbank", "audio", "filter banks as Kaldi has them") from error
+        raise MissingExtra("kaldi-native-fbank", "audio", "computing filter banks as Kaldi does") from error
     return kaldi_native_fbank
 
 

@@ -123,13 +123,19 @@ def advise(result: CurveResult) -> str:
         assert winner is not None
         value = result.metric(winner, level).value
         references = [m for m in result.methods if m.learns_without_network]
-        ahead = any(result.metric(m, level).value > value for m in references)
+        ahead = [m for m in references if result.metric(m, level).value > value]
         among = " of the methods on a network" if ahead else ""
         said.append(
             f"With {format_shots(level.per_class, kind)} {result.named(winner)} has the highest mean "
             f"top-1{among}, "
             f"{result.metric(winner, level)}{_describe_lead(result, level)}."
         )
+        told = {gap.method for gap in result.reference_gaps}
+        said += [
+            f"{m.title}, which needs no network, has {result.metric(m, level)}."
+            for m in ahead
+            if m.name not in told
+        ]
     said += _say_enough(result)
     methods = {m.id: m for m in result.methods}
     for gap in result.reference_gaps:

@@ -132,7 +132,9 @@ class Experiment:
         given = {self.study.data[key]: value for key, value in self.data.items()} | self.arguments
         given |= {"verbose": verbose} | ({"trust_code": True} if trust_code else {})
         if self.output is None:
-            return self.study.function(**given), None
+            result = self.study.function(**given)
+            self._name(result, command)
+            return result, None
         self.check_output(force=force)
         with removed_if_unused(self.output) as folder:
             if self.study.resumes:
@@ -145,10 +147,7 @@ class Experiment:
             write_atomically(
                 folder / ENVIRONMENT, json.dumps(environment, indent=2, ensure_ascii=False) + "\n"
             )
-            result.command = command or f"featx run {EXPERIMENT}"
-            if self.origin is not None:
-                result.options = option_words(self.options)
-            self.study.name_data(result, [resolve_source(source) for source in self.data.values()])
+            self._name(result, command)
             result.runs = add_run(
                 read_runs(folder / result.json_file),
                 command=result.command,
@@ -161,6 +160,13 @@ class Experiment:
                 options = self.study.settle(result, self.options, list(self.data.values()))
                 write_atomically(folder / EXPERIMENT, replace(self, options=options).to_toml(beside=folder))
             return result, report
+
+    def _name(self, result: Any, command: str | None) -> None:
+        """Set what the commands of a result need: those that made it, its options and its data."""
+        result.command = command or f"featx run {EXPERIMENT}"
+        if self.origin is not None:
+            result.options = option_words(self.options)
+        self.study.name_data(result, [resolve_source(source) for source in self.data.values()])
 
     @contextlib.contextmanager
     def _keep_file(self, folder: Path) -> Iterator[bool]:

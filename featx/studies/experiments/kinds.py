@@ -172,11 +172,7 @@ def _name_domains(result: Any, sources: list[str]) -> None:
 KINDS: dict[str, Kind] = {
     "compare": Kind(compare, {"source": "data"}, _settled_methods),
     "curve": Kind(learning_curve, {"source": "data"}, _settled_curve),
-    "rank": Kind(
-        rank,
-        {"source": "data"},
-        name_data=lambda result, sources: result.dataset.update(source=sources[0]),
-    ),
+    "rank": Kind(rank, {"source": "data"}),
     "similarity": Kind(similarity, {"a": "a", "b": "b"}, name_data=_name_sets),
     "anomaly": Kind(
         compare_detectors,

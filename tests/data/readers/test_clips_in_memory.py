@@ -85,6 +85,12 @@ def test_samples_without_a_rate_say_how_to_give_one(samples):
             call()
 
 
+def test_samples_that_are_no_pairs_with_their_rate_say_how_to_give_them(samples):
+    for given in ([*samples], (samples[0], RATE), [(RATE, row) for row in samples]):
+        with pytest.raises(DatasetError, match=r"row 0: got a.* a list of pairs \(samples, rate\), or clips"):
+            from_arrays(given)
+
+
 def test_every_form_of_a_clip_is_told(samples, tmp_path):
     torch = pytest.importorskip("torch")
     row = samples[0]

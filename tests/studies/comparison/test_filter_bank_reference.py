@@ -54,7 +54,7 @@ def test_a_comparison_has_it_beside_the_network(dataset):
     (reference,) = [method for method in result.methods if method.name == "filterbanks"]
     assert reference.is_reference
     assert reference.learns_without_network
-    assert reference.title == "Filter banks (mean and deviation), logistic regression"
+    assert reference.title == "Logistic regression on filter banks"
     assert reference.metric("top1").value >= 0.9
     assert "filter banks" in result.table().lower()
 

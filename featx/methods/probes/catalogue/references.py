@@ -82,7 +82,7 @@ PROBES = (
     ),
     Probe(
         "filterbanks",
-        "Filter banks (mean and deviation), logistic regression",
+        "Logistic regression on filter banks",
         logistic_regression,
         kind="floor",
         fitter=LogisticFitter(),
@@ -90,7 +90,7 @@ PROBES = (
     ),
     Probe(
         "filterbanks",
-        "Filter banks (mean and deviation), ridge regression",
+        "Ridge regression on filter banks",
         ridge_regression,
         "numbers",
         kind="floor",
