@@ -115,6 +115,7 @@ def test_mistakes_have_players_that_load_nothing_before_they_are_asked():
     assert '<ul class="mistakes clips">' in page
     assert page.count('<audio controls preload="none" aria-label="7" title="7" src="data:audio/wav') == 1
     assert 'alt="yes, taken for no: 7: spectrogram' in page
+    assert page.count('<small class="name">7</small>') == 1
     assert page.count("no preview") == 1
     assert "media-src data:" in page
     assert "media-src" not in render(ComparisonResult({"name": "photos"}, [lda]))
