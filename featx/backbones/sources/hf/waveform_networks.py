@@ -158,7 +158,7 @@ class WaveformFamily(AudioFamily):
         masks = not isinstance(self.rules_for(config.to_dict()), PlainLayerRules)
         if fewest_samples(config, _TRIED * states) > _WINDOW * read.sampling_rate:
             raise InputError(
-                f"{name}: the convolutions of its config make less than {_TRIED} states of {_WINDOW:g} seconds"
+                f"{name}: the convolutions of its config make no {_TRIED} states of {_WINDOW:g} seconds"
             )
         front_end = Waveform(read.sampling_rate, bool(read.do_normalize), fewest_samples(config, states))
         return AudioPreparation(front_end, window=_WINDOW, masks=masks)
