@@ -235,9 +235,8 @@ class AudioPreparation:
         if values * count > MOST_VALUES:
             raise AudioError(
                 id,
-                f"its {count:,} windows of {self.window:g} s need {4e-9 * values * count:,.0f} GB of memory, "
-                f"at most {4e-9 * MOST_VALUES:.0f} are taken; take a longer hop, or segments of it (start "
-                "and end)",
+                f"its {count:,} windows of {self.window:g} s take {4e-9 * values * count:,.0f} GB, at most "
+                f"{4e-9 * MOST_VALUES:.0f} are taken; take a longer hop, or segments of it (start and end)",
             )
 
     def transform(self, samples: np.ndarray) -> np.ndarray:

@@ -50,7 +50,6 @@ images:
   whole layers are never left out.
 - Rates of `ADAMW_RATES`: wav2vec 2.0 (Baevski et al. 2020) is fine-tuned with rates of some 1e-5 to 1e-4, AST
   (Gong et al. 2021) with 1e-5 to 2.5e-4; each of these is within a factor of about three of one of the two.
-  Whisper has no published ones for new classes.
 - Rates fall by 0.75 from block to block towards the input, as those of transformers of images do above. The
   convolutions at the input, which wav2vec 2.0 keeps frozen in fine-tuning, are the lowest block and hardly
   move.

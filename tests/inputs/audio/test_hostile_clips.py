@@ -37,7 +37,7 @@ def test_windows_that_fill_memory_are_refused_before_they_are_made(monkeypatch, 
     assert np.array_equal(preparation.prepare(content), made)
     monkeypatch.setattr(preparation_module, "MOST_VALUES", made.size - 1)
     with pytest.raises(
-        AudioError, match=rf"^a: its {len(made)} windows of 2 s need .* take a longer hop, or"
+        AudioError, match=rf"^a: its {len(made)} windows of 2 s take .* take a longer hop, or"
     ):
         preparation.prepare(content)
 
