@@ -11,7 +11,7 @@ import pytest
 import featx.methods.probes.catalogue as catalogue
 from featx import Features, compare
 from featx.errors import InputError, UnknownName
-from featx.methods.probes import CLASSIFIERS, Probe, fit_probe, get_probe, probe_names, reference_names, table
+from featx.methods.probes import CLASSIFIERS, Probe, fit_probe, get_probe, probe_names, table
 
 MODULE = """
 from sklearn.linear_model import SGDClassifier
@@ -98,7 +98,9 @@ def test_a_new_module_of_the_catalogue_is_all_that_a_probe_takes(tmp_path, monke
     found = table._read_catalogue()
     sys.modules.pop(f"{catalogue.__name__}.toy")
     assert [probe.name for probe in found if probe.task == "classes" and not probe.on_request][9:] == [
-        *reference_names(),
+        "majority",
+        "pixels",
+        "filterbanks",
         "tfidf",
         "sgd",
     ]

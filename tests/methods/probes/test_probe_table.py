@@ -18,7 +18,9 @@ def test_the_table_has_nine_probes_and_references_for_each_kind_of_input():
     assert reference_names() == ("majority", "pixels")
     assert reference_names(inputs="text") == ("majority", "tfidf")
     assert reference_names("numbers", "text") == ("mean", "tfidf")
-    assert set(CLASSIFIERS) == {*probe_names(on_request=True), "majority", "pixels", "tfidf"}
+    assert reference_names(inputs="clip") == ("majority", "filterbanks")
+    assert reference_names("numbers", "clip") == ("mean", "filterbanks")
+    assert set(CLASSIFIERS) == {*probe_names(on_request=True), "majority", "pixels", "tfidf", "filterbanks"}
     assert all(probe.title and probe.title != probe.name for probe in CLASSIFIERS.values())
 
 
