@@ -16,7 +16,7 @@ import numpy as np
 from featx.errors import AudioError, InputError
 from featx.inputs import DURATION, SILENT
 from featx.inputs.audio import reference_clips
-from featx.inputs.audio.decode import decode, length_of
+from featx.inputs.audio.decode import decode
 from featx.inputs.audio.front_ends import DESCRIBING, FrontEnd
 from featx.inputs.audio.reader import require_length
 from featx.inputs.audio.resample import resample, resampled_length
@@ -195,23 +195,6 @@ class AudioPreparation:
         if self.windows is not None:
             return spread_starts(frames, self.samples, self.windows)
         return window_starts(frames, self.samples, self.hop_samples)
-
-    def window_times(self, clip: ClipContent | np.ndarray) -> list[tuple[float, float]]:
-        """Return start and end of each window of a clip, in seconds of the recording.
-
-        `clip` is a content, or samples at the network's rate. The windows of a segment that starts at 10 s
-        start at 10 s too. None ends behind the clip, though the network may hear silence behind it. A file
-        is not decoded where its header states its length.
-        """
-        rate, begin = self.front_end.rate, 0.0
-        if isinstance(clip, np.ndarray):
-            frames = len(clip)
-        else:
-            frames, begin = resampled_length(*length_of(clip), rate), clip.segment.start
-        starts = self.starts(frames + 2 * self._margin) - self._margin
-        ends = np.minimum(starts + self.samples, frames)
-        times = begin + np.stack([np.maximum(starts, 0), ends], axis=1) / rate
-        return [(start, end) for start, end in times.tolist()]
 
     def prepare(
         self,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -68,32 +66,7 @@ def test_spread_windows_reach_from_start_to_end_evenly(frames, window, count):
             assert len(set(starts.tolist())) == count
 
 
-# Times
-
-
-def test_window_times_are_those_of_the_recording():
-    preparation = AudioPreparation(Waveform(), window=1.0, hop=0.5)
-    clip = EncodedClip("a", encode(sound(2.3))).read()
-    expected = [(0.0, 1.0), (0.5, 1.5), (1.0, 2.0), (1.3, 2.3)]
-    np.testing.assert_allclose(preparation.window_times(clip), expected)
-    np.testing.assert_allclose(preparation.window_times(sound(2.3)), expected)
-    assert len(preparation.prepare(clip)) == 4
-    segment = EncodedClip("a", encode(sound(12.0)), Segment(10.0, 11.2)).read()
-    np.testing.assert_allclose(preparation.window_times(segment), [(10.0, 11.0), (10.2, 11.2)])
-    short = SampledClip("a", sound(0.4, 8000), 8000, Segment(0.1)).read()
-    np.testing.assert_allclose(preparation.window_times(short), [(0.1, 0.4)])
-
-
-@pytest.mark.parametrize("rate", [8000, 11025, 16000, 44100])
-@pytest.mark.parametrize("join", ["mean", "concat:3"])
-def test_there_is_a_time_for_each_window(rate, join):
-    preparation = AudioPreparation(Waveform(), window=0.5, hop=0.2, join_by=join)
-    for seconds in (0.1, 0.5, 0.51, 1.7):
-        clip = SampledClip("a", sound(seconds, rate), rate).read()
-        times = preparation.window_times(clip)
-        assert len(times) == len(preparation.prepare(clip))
-        assert times[0][0] == 0
-        assert times[-1][1] == pytest.approx(seconds, abs=1e-4)
+# Lengths
 
 
 @pytest.mark.parametrize(
@@ -114,21 +87,6 @@ def test_the_length_of_a_clip_is_that_of_its_samples(form, coding, tmp_path):
 def test_the_length_of_resampled_clips_is_known_beforehand(frames, rate):
     samples = np.zeros(frames, np.float32)
     assert resampled_length(frames, rate, 16000) == len(resample(samples, rate, 16000))
-
-
-@dataclass(frozen=True)
-class WithMargin(Waveform):
-    """A front end that wants silence around a clip."""
-
-    margin: float = 0.2
-
-
-def test_windows_of_a_clip_within_silence_have_times_of_the_clip():
-    preparation = AudioPreparation(WithMargin(), window=0.5, hop=0.5)
-    clip = SampledClip("a", sound(1.0), 16000).read()
-    times = preparation.window_times(clip)
-    assert len(times) == len(preparation.prepare(clip))
-    np.testing.assert_allclose(times, [(0.0, 0.3), (0.3, 0.8), (0.7, 1.0)])
 
 
 # Silence
