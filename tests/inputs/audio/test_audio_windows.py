@@ -97,12 +97,13 @@ def test_the_length_of_resampled_clips_is_known_beforehand(frames, rate):
     [
         (np.zeros(32000, np.float32), True),
         (np.zeros((32000, 2), np.int16), True),
-        (np.where(np.arange(32000) == 31999, 1, 0).astype(np.int16), False),
-        (np.random.default_rng(0).integers(-1, 2, 32000).astype(np.int16), False),  # dither
+        (np.random.default_rng(0).integers(-1, 2, 32000).astype(np.int16), True),  # dither
+        (np.where(np.arange(32000) == 31999, 10, 0).astype(np.int16), False),
+        (np.random.default_rng(0).integers(-5, 6, 32000).astype(np.int16), False),
     ],
 )
 @pytest.mark.parametrize("rate", [8000, 16000])
-def test_a_clip_of_zeros_is_noted_once_and_prepared(samples, silent, rate):
+def test_a_silent_clip_is_noted_once_and_prepared(samples, silent, rate):
     notes = []
 
     def note(name, value=None):
