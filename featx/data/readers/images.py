@@ -203,7 +203,12 @@ def is_encoded(row: Any) -> bool:
 
 
 def _samples_in(row: Any) -> str:
-    """Name what looks like samples of audio that are not given as a clip; ``""`` for anything else."""
+    """Name what looks like samples of audio that are not given as a clip; ``""`` for anything else.
+
+    Bytes may be those of an image file.
+    """
+    if isinstance(row, memoryview) or getattr(row, "dtype", None) == np.uint8:
+        return ""
     if len(getattr(row, "shape", ())) == 1 and row.shape[0] > 1:
         return f"an array of shape ({row.shape[0]},)"
     pair = isinstance(row, (tuple, list)) and len(row) == 2 and np.ndim(row[0]) == 0

@@ -44,5 +44,5 @@ def test_a_whole_number_may_be_written_with_a_point(tmp_path):
 
 def test_strides_beyond_a_window_are_refused_before_memory_is_taken(tmp_path):
     name = change(write_wav2vec2(tmp_path / "net"), "config.json", conv_stride=[5, 4, 10**12])
-    with pytest.raises(InputError, match="convolutions of its config make no 8 states of 30 seconds"):
+    with pytest.raises(InputError, match="convolutions of its config make less than 8 states of 30 seconds"):
         featx.load_backbone(name)
