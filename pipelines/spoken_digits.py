@@ -8,8 +8,8 @@ twice, both times with as many test clips: by folds that ignore who speaks, and 
 speaker out. The difference is what a test on known speakers promises too much. Kaldi's filter banks, which
 need no network, are the reference.
 
-With 1,200 digits by four speakers (Free Spoken Digit Dataset) and Whisper tiny.en expect 1.000 on known
-speakers and 0.97 on new ones; filter banks: FILTERBANKS.
+With 1,200 digits by four speakers (Free Spoken Digit Dataset) and Whisper tiny.en expect 0.997 on known
+speakers and 0.967 on new ones (the worst 0.893); of filter banks 0.955 and 0.442.
 """
 
 import argparse
