@@ -60,11 +60,12 @@ def test_references_on_splits(
 ) -> None:
     """Set ``versus_references`` of methods by what the splits say, where one has too few units for a test.
 
-    The p-values are one-sided ones of the corrected resampled t-test, times the number of methods and
-    references (Bonferroni). `constant` is the top-1 of the best constant answer on each split, which a guess
-    stands for where it is better than the guess itself.
+    The p-values are one-sided ones of the corrected resampled t-test, adjusted for all methods and references
+    (S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6,
+    1979). `constant` is the top-1 of the best constant answer on each split, which a guess stands for where it
+    is better than the guess itself.
     """
-    from featx.metrics import corrected_resampled_t_test
+    from featx.metrics import corrected_resampled_t_test, holm
 
     sizes = {"n_train": float(np.mean(repeats.n_train)), "n_test": float(np.mean(repeats.n_test))}
 
@@ -72,18 +73,19 @@ def test_references_on_splits(
         found = repeats.of(m.name, m.backbone)
         return np.array([] if found is None else found.metrics["top1"])
 
-    references = [m for m in methods if m.is_reference]
+    levels = {m.name: top1(m) for m in methods if m.is_reference}
+    for name in GUESSES:
+        if name in levels:
+            levels[name] = np.maximum(levels[name], constant)
     competing = [m for m in methods if m.competes and m.versus_references is not None]
+    alone = []
     for method in competing:
-        adjusted: dict[str, float] = {}
-        for reference in references:
-            level = top1(reference)
-            if reference.name in GUESSES:
-                level = np.maximum(level, constant)
+        for level in levels.values():
             test = corrected_resampled_t_test(top1(method) - level, **sizes)
-            alone = test.p_value / 2 if test.difference > 0 else 1 - test.p_value / 2
-            adjusted[reference.name] = min(1.0, alone * len(competing) * len(references))
-        method.versus_references = adjusted
+            alone.append(test.p_value / 2 if test.difference > 0 else 1 - test.p_value / 2)
+    adjusted = np.nan_to_num(holm(alone), nan=1.0).reshape(len(competing), len(levels))
+    for method, p_values in zip(competing, adjusted.tolist(), strict=True):
+        method.versus_references = dict(zip(levels, p_values, strict=True))
 
 
 def _summarise(draws: list[tuple[Split, list[MethodResult]]], seeds: list[int], metric: str) -> Repeats:
