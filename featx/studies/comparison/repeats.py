@@ -62,7 +62,7 @@ def test_references_on_splits(
 
     The p-values are one-sided ones of the corrected resampled t-test, adjusted for all methods and references
     (S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6,
-    1979). `constant` is the top-1 of the best constant answer on each split, which stands for a guess where it
+    1979). `constant` is the top-1 of the best constant answer on each split; it stands for a guess where it
     is better than the guess.
     """
     from featx.metrics import corrected_resampled_t_test, holm
