@@ -61,6 +61,7 @@ from featx.results.methods import (
 from featx.results.repeats import Repeats
 from featx.results.selection import FineTuningTest
 from featx.results.sentences import (
+    FEWEST_UNITS,
     adjusted_p,
     describe,
     in_text,
@@ -114,7 +115,8 @@ def advise(
     said.extend(_on_first(methods, best, choice))
     said.append(on_fine_tuning(methods, best, pick, fine_tuning, kind))
     said.extend(_on_other_probes(methods, best, pick, kind))
-    said.extend(_warnings(methods, best, pick))
+    decide = repeats if n_units is not None and n_units < FEWEST_UNITS else None
+    said.extend(_warnings(methods, best, pick, decide))
     return " ".join([*said, *on_few_tests(n_test, n_units, kind=kind)])
 
 
@@ -219,7 +221,10 @@ def _on_cheaper_modes(methods: list[MethodResult], best: MethodResult, pick: Met
     ]
 
 
-def _warnings(methods: list[MethodResult], best: MethodResult, pick: MethodResult) -> list[str]:
+def _warnings(
+    methods: list[MethodResult], best: MethodResult, pick: MethodResult, repeats: Repeats | None
+) -> list[str]:
+    """Warn of references that are not shown to be worse; `repeats` are the splits, where these decide."""
     said = []
     for reference in (m for m in methods if m.is_reference and math.isfinite(m.top1)):
         beaten = shown_above(pick, reference)
@@ -228,8 +233,20 @@ def _warnings(methods: list[MethodResult], best: MethodResult, pick: MethodResul
         elif beaten is None:  # no paired test of these two: the interval must not reach the reference's value
             beaten = pick.top1 > reference.top1 and not pick.metric("top1").low <= reference.top1
         if not beaten:
-            said.append(warn_of_reference(reference, f"{reference.top1:.3f}"))
+            said.append(warn_of_reference(reference, _value_of_reference(reference, pick, repeats)))
     return said
+
+
+def _value_of_reference(reference: MethodResult, pick: MethodResult, repeats: Repeats | None) -> str:
+    """Return the top-1 of a reference; where the splits decide, its mean over them, and the p-value."""
+    over = None if repeats is None else repeats.of(reference.name, reference.backbone)
+    if repeats is None or over is None:
+        return f"{reference.top1:.3f}"
+    p = number_of(pick.versus_references, reference.name)
+    return (
+        f"{over.mean('top1').value:.3f} on average over {len(repeats.seeds)} splits"
+        f"{f', adjusted {p_in_text(p)}' if math.isfinite(p) else ''}"
+    )
 
 
 def _top1(m: MethodResult) -> str:

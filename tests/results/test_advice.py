@@ -127,6 +127,17 @@ def test_several_splits_confirm_or_contradict_the_one():
     assert "shown to be better (adjusted p = 0.010)" in against
 
 
+def test_a_warning_of_a_reference_says_what_the_splits_say_where_they_decide():
+    best = method("svm", 0.95)
+    best.versus_references = {"pixels": 0.066}
+    pixels = replace(method("pixels", 0.60, "floor"), backbone=None)
+    over = [repeated("svm", 0.95), replace(repeated("pixels", 0.43), kind="floor", backbone=None)]
+    repeats = Repeats([0, 1, 2, 3], [75] * 4, [25] * 4, "top1", over)
+    said = advise([best, pixels], 100, repeats, n_units=1)
+    assert "better than the reference, pixels (0.430 on average over 4 splits, adjusted p = 0.066)" in said
+    assert "better than the reference, pixels (0.600)" in advise([best, pixels], 100, repeats, n_units=50)
+
+
 def test_joules_stand_beside_the_seconds_where_they_are_known():
     tuned = method("full", 0.95, "finetune", cost=350.0)
     probe = method("svm", 0.94, p=0.4, best=0.95)
