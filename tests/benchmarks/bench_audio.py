@@ -23,13 +23,12 @@ import argparse
 import csv
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from bench_text import METHODS, UNITS, Clock, of_norm_one
+from bench_text import METHODS, Clock, fastest, of_norm_one, run_rounds, summarise
 
 RANDOM = ("whisper-tiny", "wav2vec2-base")
 
@@ -217,27 +216,14 @@ def report(args: argparse.Namespace, folder: str) -> None:
         f"{args.rounds} rounds in turn, medians\n"
     )
     loops = [f"loop-{size}" for size in args.batch_sizes]
-    taken: dict[str, list[dict]] = {}
-    for number in range(args.rounds):
-        for name in [*loops, *args.methods]:
-            found = measure(args, name, f"{folder}/{name}.npy")
-            taken.setdefault(name, []).append(found)
-            print(
-                f"  round {number + 1}: {name:<12}{found['wall']:>8.2f} s, {found['cpu']:>8.2f} s of cores",
-                file=sys.stderr,
-                flush=True,
-            )
-    best = {unit: min(loops, key=lambda p: statistics.median(r[unit] for r in taken[p])) for unit in UNITS}
+    taken = run_rounds(
+        [*loops, *args.methods], args.rounds, lambda name: measure(args, name, f"{folder}/{name}.npy")
+    )
+    best = fastest(taken, loops)
     print(f"{'':<12}{'s of audio/s':>13}{'x loop':>8}{'cores, s':>10}{'x loop':>8}{'cosine to loop-1':>18}")
     expected = np.load(f"{folder}/{loops[0]}.npy")
-    for name, results in taken.items():
-        median = {unit: statistics.median(r[unit] for r in results) for unit in UNITS}
-        ratio = {
-            unit: statistics.median(
-                b[unit] / a[unit] for a, b in zip(results, taken[best[unit]], strict=True)
-            )
-            for unit in UNITS
-        }
+    for name in taken:
+        median, ratio = summarise(taken, name, best)
         cosine = (np.load(f"{folder}/{name}.npy") * expected).sum(axis=1).min()
         print(
             f"{name:<12}{seconds / median['wall']:>13.1f}{ratio['wall']:>8.2f}{median['cpu']:>10.2f}"

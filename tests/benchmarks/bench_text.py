@@ -23,8 +23,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+UNITS = ("wall", "cpu")
 METHODS = {
     "fp32": {"precision": "fp32"},
     "bf16": {"precision": "bf16"},
@@ -150,6 +152,39 @@ def measure(args: argparse.Namespace, what: str, rows: str) -> dict:
     return result
 
 
+def run_rounds(names: list[str], rounds: int, run: Callable[[str], dict]) -> dict[str, list[dict]]:
+    """Run everything once in each round, in turn, and say how long each took."""
+    taken: dict[str, list[dict]] = {}
+    for number in range(rounds):
+        for name in names:
+            found = run(name)
+            taken.setdefault(name, []).append(found)
+            print(
+                f"  round {number + 1}: {name:<12}{found['wall']:>8.2f} s, {found['cpu']:>8.2f} s of cores",
+                file=sys.stderr,
+                flush=True,
+            )
+    return taken
+
+
+def fastest(taken: dict[str, list[dict]], names: list[str]) -> dict[str, str]:
+    """Return which of `names` takes least, by unit."""
+    return {unit: min(names, key=lambda p: statistics.median(r[unit] for r in taken[p])) for unit in UNITS}
+
+
+def summarise(
+    taken: dict[str, list[dict]], name: str, best: dict[str, str]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the medians of one, and those of how many times as long `best` took in the same round."""
+    results = taken[name]
+    median = {unit: statistics.median(r[unit] for r in results) for unit in UNITS}
+    ratio = {
+        unit: statistics.median(b[unit] / a[unit] for a, b in zip(results, taken[best[unit]], strict=True))
+        for unit in UNITS
+    }
+    return median, ratio
+
+
 def report(args: argparse.Namespace, folder: str) -> None:
     import numpy as np
 
@@ -161,28 +196,15 @@ def report(args: argparse.Namespace, folder: str) -> None:
     print(f"{cpu_name()}, {cores()} cores; {', '.join(f'{name} {known[name]}' for name in packages)}")
     print(f"{count:,} texts, {args.rounds} rounds in turn, medians\n")
     peers = [f"peer-{size}" for size in args.batch_sizes]
-    taken: dict[str, list[dict]] = {}
-    for number in range(args.rounds):
-        for name in [*peers, *args.methods]:
-            found = measure(args, name, f"{folder}/{name}.npy")
-            taken.setdefault(name, []).append(found)
-            print(
-                f"  round {number + 1}: {name:<12}{found['wall']:>8.2f} s, {found['cpu']:>8.2f} s of cores",
-                file=sys.stderr,
-                flush=True,
-            )
-    best = {unit: min(peers, key=lambda p: statistics.median(r[unit] for r in taken[p])) for unit in UNITS}
+    taken = run_rounds(
+        [*peers, *args.methods], args.rounds, lambda name: measure(args, name, f"{folder}/{name}.npy")
+    )
+    best = fastest(taken, peers)
     print(f"peer: {taken[peers[0]][0]['peer']}")
     print(f"{'':<12}{'texts/s':>9}{'x peer':>8}{'cores, s':>10}{'x peer':>8}{'rows differ by':>16}")
     expected = np.load(f"{folder}/{best['wall']}.npy")
-    for name, results in taken.items():
-        median = {unit: statistics.median(r[unit] for r in results) for unit in UNITS}
-        ratio = {
-            unit: statistics.median(
-                b[unit] / a[unit] for a, b in zip(results, taken[best[unit]], strict=True)
-            )
-            for unit in UNITS
-        }
+    for name in taken:
+        median, ratio = summarise(taken, name, best)
         rows = np.load(f"{folder}/{name}.npy")
         print(
             f"{name:<12}{count / median['wall']:>9.0f}{ratio['wall']:>8.2f}{median['cpu']:>10.2f}"
@@ -190,9 +212,6 @@ def report(args: argparse.Namespace, folder: str) -> None:
         )
     if args.json:
         Path(args.json).write_text(json.dumps({"machine": known, "taken": taken}, indent=1), encoding="utf-8")
-
-
-UNITS = ("wall", "cpu")
 
 
 def main() -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from featx.inputs.audio.decode import decode
+from featx.inputs.audio.decode import decode, length_of
 from featx.inputs.audio.reader import import_soundfile
 from featx.inputs.audio.resample import resample
-from featx.inputs.audio.source import ClipContent
+from featx.inputs.audio.source import ClipContent, Segment
 from featx.inputs.samples import ClipSample
 
 __all__ = ["MOST_SOUND", "spectrogram", "take_excerpt"]
@@ -38,8 +39,12 @@ def take_excerpt(content: ClipContent, most_bytes: int = MOST_SOUND) -> ClipSamp
     AudioError
         The clip cannot be decoded.
     """
+    frames, rate = length_of(content)
+    seconds = frames / rate
+    if seconds > MOST_SECONDS:  # the rest of a recording of hours need not be decoded
+        start = content.segment.start
+        content = replace(content, segment=Segment(start, start + MOST_SECONDS))
     samples, rate = decode(content)
-    seconds = len(samples) / rate
     wanted = min(max(rate, _RATES[0]), _RATES[1])
     beginning = resample(samples[: round(MOST_SECONDS * rate)], rate, wanted)
     # Samples of floating point may lie beyond 1, where a file of 16 bits ends.

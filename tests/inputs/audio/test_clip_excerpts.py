@@ -13,7 +13,7 @@ import soundfile
 from PIL import Image
 from spoken import RATE, say
 
-from featx.inputs.audio import SampledClip
+from featx.inputs.audio import FileClip, SampledClip, Segment, decode
 from featx.inputs.audio.excerpt import HEIGHT, WIDTH, spectrogram, take_excerpt
 
 
@@ -45,6 +45,23 @@ def test_a_long_clip_is_cut_and_kept_small():
     smaller = excerpt(noise, 44100, most_bytes=16_000)
     assert len(smaller.sound) <= 16_000
     assert 1 < smaller.shown < 10
+
+
+def test_of_a_long_segment_only_the_beginning_is_decoded(tmp_path, monkeypatch):
+    noise = np.random.default_rng(0).normal(0, 0.3, RATE * 40).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", noise, RATE, "FLOAT")
+    decoded = []
+
+    def decode_and_count(content):
+        samples, rate = decode(content)
+        decoded.append(len(samples) / rate)
+        return samples, rate
+
+    monkeypatch.setattr("featx.inputs.audio.excerpt.decode", decode_and_count)
+    found = take_excerpt(FileClip("a", tmp_path / "a.wav", Segment(5.0, 35.0)).read())
+    cut = excerpt(noise[5 * RATE : 35 * RATE])
+    assert (found.sound, found.picture, found.seconds) == (cut.sound, cut.picture, 30.0)
+    assert decoded == [10.0, 10.0]
 
 
 def test_without_mp3_a_long_clip_is_a_shorter_wav(monkeypatch):
