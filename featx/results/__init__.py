@@ -124,7 +124,7 @@ One method:
                           majority class and the mean it is better than the best constant answer as well (the
                           most frequent class, or the median, of the test images). Of several splits with
                           fewer than five units in the first one's test images: the p-value over splits
-                          (corrected resampled t-test, times the number of methods and references)
+                          (corrected resampled t-test, adjusted for all methods and references by Holm)
 ``confusion``             counts, rows true, columns predicted; of more than 200 classes an object of the
                           cells that are not 0: ``n_classes``, and the lists ``rows`` (true), ``columns``
                           (predicted) and ``counts``
