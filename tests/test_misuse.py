@@ -48,6 +48,8 @@ JUNK: dict[str, tuple] = {
     "engine": (*WORD, None, "tensorrt"),
     "device": (*WORD, None, "tpu", "cuda:x", "cpu:0"),
     "batch_size": (*COUNT, None, "large", 10**9),
+    "on": (5, True, [], {}, object(), "", "slurm", "rayon", "raylet"),
+    "part": (*WORD, "0/4", "5/4", "1", "1/0", "a/b", "-1/4", "1/4/2"),
     "cache": (False, True, 5, [], {}, "", object()),
     "limit": COUNT,
     "on_error": (*WORD, None, "ignore"),

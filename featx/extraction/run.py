@@ -61,6 +61,7 @@ def embed_together(
     on_error: str = "raise",
     n_jobs: int | None = None,
     verbose: bool = False,
+    on: Any = None,
 ) -> list[Rows]:
     """Return the rows of sources by several embedders, from the cache or through their networks.
 

@@ -7,6 +7,7 @@ import stat
 
 from featx.durable import read_regular
 from featx.errors import SourceError, reason_of
+from featx.places import Place, PlaceError
 
 
 def read_source_file(path: str, id: str, error_type: type[SourceError], at_most: int) -> bytes:
@@ -28,3 +29,13 @@ def file_stat_key(path: str) -> tuple[str, int, int, int] | None:
     if not stat.S_ISREG(seen.st_mode):
         return None
     return os.path.abspath(path), seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
+
+
+def read_place(place: Place, id: str, error_type: type[SourceError], at_most: int) -> bytes:
+    """Return the bytes of a place; raise ``error_type(id, reason)`` where it cannot be read or has more."""
+    try:
+        return place.read(at_most)
+    except PlaceError as error:
+        raise error_type(id, f"{error}: {place.name}") from error
+    except (OSError, ValueError, MemoryError) as error:
+        raise error_type(id, f"cannot be read ({reason_of(error)}): {place.name}") from error

@@ -280,6 +280,29 @@ def check_cache(name: str, value: Any) -> None:
     check_path(name, value)
 
 
+def check_on(name: str, value: Any) -> None:
+    if value is None or (callable(getattr(value, "submit", None)) and not isinstance(value, type)):
+        return
+    if not isinstance(value, str) or not (value == "ray" or value.startswith("ray:")):
+        raise InputError(
+            f"{name} must be 'ray', 'ray://HOST:PORT' or a concurrent.futures.Executor, got {shown(value)}"
+        )
+
+
+def check_part(name: str, value: Any) -> None:
+    if value is not None:
+        part_of(name, value)
+
+
+def part_of(name: str, value: Any) -> tuple[int, int]:
+    """Return (k, n) of the text ``"k/n"``; `InputError` unless 1 <= k <= n."""
+    match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", value) if isinstance(value, str) else None
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        hint = "; parts count from 1" if match is not None and int(match[1]) == 0 else ""
+        raise InputError(f"{name} must be K/N, such as '3/64', with K from 1 to N, got {shown(value)}{hint}")
+    return int(match[1]), int(match[2])
+
+
 def check_device(name: str, value: Any) -> None:
     # The text of a torch.device is one of these words, perhaps with an index.
     text = str(value) if type(value).__module__ == "torch" and type(value).__name__ == "device" else value

@@ -83,11 +83,12 @@ class Run(_Group):
     n_jobs: int | None = OPTIONS["n_jobs"].default
     verbose: bool = OPTIONS["verbose"].default
     checks: bool = OPTIONS["checks"].default
+    on: Any = OPTIONS["on"].default
 
     @property
     def embedding(self) -> dict[str, Any]:
         """The keywords of `featx.extraction.embed`."""
-        return {name: getattr(self, name) for name in ("cache", "on_error", "n_jobs", "verbose")}
+        return {name: getattr(self, name) for name in ("cache", "on_error", "n_jobs", "verbose", "on")}
 
 
 #: The run with all defaults.

@@ -174,6 +174,14 @@ _ALL = (
            metavar="DIR", table="run"),
     Option("n_jobs", "cores to use (default: all that this process may)",
            whole_number(1, 4096, optional=True, also=(-1,)), form="count", metavar="N", table="run"),
+    # A cluster is chosen by whoever runs an experiment, never read from a file.
+    Option("on", "compute on a cluster: ray (that of this machine, else a local one) or ray://HOST:PORT",
+           checks.check_on, metavar="WHERE",
+           python="compute on a cluster: ``'ray'`` (that of this machine, else a local one), "
+           "``'ray://HOST:PORT'``, or a ``concurrent.futures.Executor`` such as that of Dask, MPI or loky"),
+    Option("part", "compute only the K-th of N parts of DATA, as in 3/64 (from 1/64 to 64/64)",
+           checks.check_part, metavar="K/N",
+           python="compute only the k-th of n parts of the data, as in ``'3/64'``"),
     Option("n_boot", "bootstrap resamples behind each 95 % interval",
            whole_number(FEWEST_RESAMPLES, 1_000_000, also=(0,)), 1000,
            form="count", metavar="N", table="run"),

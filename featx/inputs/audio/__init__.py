@@ -15,6 +15,7 @@ from featx.inputs.audio.source import (
     LazyClip,
     SampledClip,
     Segment,
+    StoredClip,
     as_source,
     is_audio_file,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "LazyClip",
     "SampledClip",
     "Segment",
+    "StoredClip",
     "Waveform",
     "as_source",
     "clip_content",

@@ -20,7 +20,8 @@ from featx.errors import AudioError, DatasetError, SourceError, reason_of
 from featx.inputs import Source
 from featx.inputs.audio.completeness import RATES
 from featx.inputs.audio.recordings import Recording, digest_of
-from featx.inputs.files import file_stat_key, read_source_file
+from featx.inputs.files import file_stat_key, read_place, read_source_file
+from featx.places import Place, StatKey
 
 #: Suffixes of audio files.
 AUDIO_SUFFIXES = (
@@ -198,6 +199,29 @@ class FileClip:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredClip:
+    """An audio file in an archive, a remote store or a column, or a segment of it."""
+
+    id: str
+    place: Place
+    segment: Segment = WHOLE
+    kind = "clip"
+    is_file = True
+
+    def read(self) -> ClipContent:
+        """Read the place."""
+        data = read_place(self.place, self.id, AudioError, MAX_FILE_BYTES)
+        return ClipContent.of_bytes(data, self.id, self.segment)
+
+    def stat_key(self) -> StatKey | None:
+        """Return what names the place's present state, or None where that is not known."""
+        key = self.place.stat_key()
+        if key is None or self.segment.is_whole:
+            return key
+        return f"{key[0]}\0{self.segment.key}", *key[1:]
+
+
+@dataclass(frozen=True, slots=True)
 class EncodedClip:
     """The bytes of an audio file, in memory."""
 
@@ -263,7 +287,7 @@ class LazyClip:
 
 
 #: All sources of clips.
-SOURCES = (FileClip, EncodedClip, SampledClip, LazyClip)
+SOURCES = (FileClip, StoredClip, EncodedClip, SampledClip, LazyClip)
 
 
 def as_source(obj: object, id: str) -> Source:

@@ -12,6 +12,7 @@ from featx.inputs.image.source import (
     ImageContent,
     LazyImage,
     PixelImage,
+    StoredImage,
     as_source,
 )
 
@@ -29,6 +30,7 @@ __all__ = [
     "LazyImage",
     "PixelImage",
     "Preprocessing",
+    "StoredImage",
     "as_source",
     "augment_image",
     "decode",

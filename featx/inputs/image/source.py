@@ -19,7 +19,7 @@ from PIL import Image
 from featx.cache.identity import digest_array, digest_bytes
 from featx.errors import DatasetError, ImageError, reason_of
 from featx.inputs import Source
-from featx.inputs.files import file_stat_key, read_source_file
+from featx.inputs.files import file_stat_key, read_place, read_source_file
 from featx.inputs.image.decode import (
     MAX_FILE_BYTES,
     MAX_PIXELS,
@@ -29,6 +29,7 @@ from featx.inputs.image.decode import (
 )
 from featx.inputs.image.jpeg import Reduce
 from featx.inputs.image.rgb import array_to_rgb
+from featx.places import Place, StatKey
 
 EXPECTED = (
     "a path, the bytes of an image file, a PIL image, or an array of shape (h, w), (h, w, 1), (h, w, 3) "
@@ -130,6 +131,26 @@ class FileImage:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredImage:
+    """An image file in an archive, a remote store or a column."""
+
+    id: str
+    place: Place
+    kind = "image"
+    is_file = True
+
+    def read(self) -> ImageContent:
+        """Read the place."""
+        data = read_place(self.place, self.id, ImageError, MAX_FILE_BYTES)
+        find_format(data, self.id, "")
+        return ImageContent(digest_bytes(data), self.id, data, "")
+
+    def stat_key(self) -> StatKey | None:
+        """Return what names the place's present state, or None where that is not known."""
+        return self.place.stat_key()
+
+
+@dataclass(frozen=True, slots=True)
 class EncodedImage:
     """The bytes of an image file, in memory."""
 
@@ -212,7 +233,7 @@ class LazyImage:
 
 
 #: All sources of images.
-SOURCES = (FileImage, EncodedImage, PixelImage, LazyImage)
+SOURCES = (FileImage, StoredImage, EncodedImage, PixelImage, LazyImage)
 
 
 def as_source(obj: object, id: str) -> Source:

@@ -13,7 +13,8 @@ from pathlib import Path
 from featx.cache.identity import digest_bytes
 from featx.errors import DatasetError, TextError
 from featx.inputs import Source
-from featx.inputs.files import file_stat_key, read_source_file
+from featx.inputs.files import file_stat_key, read_place, read_source_file
+from featx.places import Place, StatKey
 
 #: Suffixes of files that hold one text.
 TEXT_SUFFIXES = (".txt",)
@@ -106,17 +107,38 @@ class FileText:
 
     def read(self) -> TextContent:
         """Read the file; `TextError` where it cannot be read, is not UTF-8 or is empty."""
-        data = read_source_file(self.path, self.id, TextError, MAX_FILE_BYTES)
-        try:
-            text = data.decode("utf-8-sig")
-        except UnicodeDecodeError as error:
-            line = data.count(b"\n", 0, error.start) + 1
-            raise TextError(self.id, f"not UTF-8 text (line {line}); save the file as UTF-8") from error
-        return TextContent.of(text, self.id)
+        return _decoded(read_source_file(self.path, self.id, TextError, MAX_FILE_BYTES), self.id)
 
     def stat_key(self) -> tuple[str, int, int, int] | None:
         """Return (absolute path, size, mtime in ns, ctime in ns), or None where there is no regular file."""
         return file_stat_key(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredText:
+    """A text file in an archive or a remote store: UTF-8, with or without a byte order mark."""
+
+    id: str
+    place: Place
+    kind = "text"
+    is_file = True
+
+    def read(self) -> TextContent:
+        """Read the place; `TextError` where it cannot be read, is not UTF-8 or is empty."""
+        return _decoded(read_place(self.place, self.id, TextError, MAX_FILE_BYTES), self.id)
+
+    def stat_key(self) -> StatKey | None:
+        """Return what names the place's present state, or None where that is not known."""
+        return self.place.stat_key()
+
+
+def _decoded(data: bytes, id: str) -> TextContent:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise TextError(id, f"not UTF-8 text (line {line}); save the file as UTF-8") from error
+    return TextContent.of(text, id)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,7 +160,7 @@ class LazyText:
 
 
 #: All sources of texts.
-SOURCES = (StringText, FileText, LazyText)
+SOURCES = (StringText, FileText, StoredText, LazyText)
 
 
 def as_source(obj: object, id: str) -> Source:

@@ -1,0 +1,73 @@
+"""What a cluster is, and how one is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A piece of work.
+
+    Attributes
+    ----------
+    key : hashable
+        Tells it from the other tasks of a run.
+    argument : object
+        What `Cluster.run` hands to the work; it can be pickled.
+    gpus : float
+        The share of a GPU that it needs, where the cluster has any.
+    """
+
+    key: Any
+    argument: Any
+    gpus: float = 0.0
+
+
+class Cluster(Protocol):
+    """Workers that run tasks; a context manager, which ends what it started."""
+
+    @property
+    def slots(self) -> int:
+        """How many tasks run at a time now, at least 1; it changes as workers come and go."""
+
+    @property
+    def description(self) -> str:
+        """What messages call it, such as ``"Ray, 2 nodes"``."""
+
+    def run(
+        self, work: Callable[[Any, Any], Any], tasks: Iterable[Task], shared: Any = None
+    ) -> Iterator[tuple[Task, Any]]:
+        """Call ``work(shared, task.argument)`` for each task; yield what it returns, as tasks end.
+
+        `work` is a function at the top of a module. `shared` is sent to each worker once. `tasks` is read
+        a little ahead of the workers. A task whose worker dies runs again, up to a few times. An error that
+        `work` raises is raised here, when the tasks that run have been stopped. The caller may stop early
+        (close the iterator).
+        """
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+def open_cluster(on: Any, *, verbose: bool = False) -> Cluster:
+    """Open what the option ``on`` names.
+
+    Parameters
+    ----------
+    on : str or concurrent.futures.Executor
+        ``"ray"``: the Ray cluster that this machine belongs to (``RAY_ADDRESS``), else a local one;
+        ``"ray://HOST:PORT"`` or ``"ray:HOST:PORT"``: that one; an object with the method `submit` of an
+        executor, which stays open.
+
+    Raises
+    ------
+    MissingExtra
+        Ray is not installed.
+    InputError
+        The cluster cannot be reached.
+    """
+    raise NotImplementedError

@@ -1,0 +1,13 @@
+"""Places: where the bytes of one input lie, if not in a file of its own.
+
+A place is a member of an archive, an object of a remote store, or a cell of a column. It is read by offset:
+nothing is unpacked to disk. Sources of every kind of input take one (`featx.inputs.image.StoredImage` and its
+siblings), so that a new place needs no change there.
+"""
+
+from __future__ import annotations
+
+from featx.places.local_ranges import LocalRanges
+from featx.places.place import Place, PlaceError, RangeReader, StatKey
+
+__all__ = ["LocalRanges", "Place", "PlaceError", "RangeReader", "StatKey"]
