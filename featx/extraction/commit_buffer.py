@@ -69,7 +69,7 @@ class CommitBuffer:
         for member, (digests, waiting) in zip(self._members, self._waiting, strict=True):
             if waiting:
                 member.store.publish(digests, np.concatenate(waiting))
-                member.store.claims.show_life()
+                member.store.claims.committed(digests)
         self._waiting = [([], []) for _ in self._members]
         self._bytes = 0
         if self._seen:
