@@ -121,7 +121,9 @@ class Dataset(Collection):
             self.targets = check_targets(name, self.targets, len(self.inputs))
         except InputError as error:
             raise DatasetError(f"{self.name}: {error}") from error
-        if self.splits is not None and (unknown := sorted(set(np.unique(self.splits).tolist()) - set(SPLITS))):
+        if self.splits is not None and (
+            unknown := sorted(set(np.unique(self.splits).tolist()) - set(SPLITS))
+        ):
             raise DatasetError(
                 f"{self.name}: unknown split {unknown[0]!r}; expected one of {', '.join(SPLITS)}"
             )

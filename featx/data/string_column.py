@@ -44,6 +44,12 @@ class StringColumn(Sequence[str]):
         return cls._of_lengths(np.frombuffer(bytes(blob), np.uint8), np.frombuffer(lengths, np.int64))
 
     @classmethod
+    def of_array(cls, texts: np.ndarray) -> StringColumn:
+        """Return a column of an array of texts (dtype ``U``)."""
+        blocks = (texts[at : at + _BLOCK].tolist() for at in range(0, len(texts), _BLOCK))
+        return cls.of(text for block in blocks for text in block)
+
+    @classmethod
     def of_bytes(cls, texts: Iterable[np.ndarray | Sequence[bytes]]) -> StringColumn:
         """Return a column of texts that come in blocks: as bytes, or as arrays of dtype ``S``."""
         blob, lengths = bytearray(), bytearray()
@@ -104,10 +110,10 @@ class StringColumn(Sequence[str]):
             data[ends[at] : ends[to]] = self._data[np.arange(ends[at], ends[to]) + moved]
         return StringColumn(data, ends)
 
-    def encoded(self) -> Iterator[list[bytes]]:
-        """Yield the texts as UTF-8, block after block."""
-        for at in range(0, len(self), _BLOCK):
-            ends = self._ends[at : at + _BLOCK + 1]
+    def encoded(self, step: int = _BLOCK) -> Iterator[list[bytes]]:
+        """Yield the texts as UTF-8, in blocks of `step`."""
+        for at in range(0, len(self), step):
+            ends = self._ends[at : at + step + 1]
             first = int(ends[0])
             data = self._data[first : ends[-1]].tobytes()
             yield [data[a:b] for a, b in pairwise((ends - first).tolist())]
@@ -149,7 +155,9 @@ class StringColumn(Sequence[str]):
         """Whether a text contains a byte."""
         value = np.uint8(byte[0])
         first, last = int(self._ends[0]), int(self._ends[-1])
-        return any((self._data[at : min(at + 2**22, last)] == value).any() for at in range(first, last, 2**22))
+        return any(
+            (self._data[at : min(at + 2**22, last)] == value).any() for at in range(first, last, 2**22)
+        )
 
     def first_repeated(self) -> int | None:
         """Return the first position whose text came before; None if all are distinct.
@@ -175,16 +183,16 @@ class StringColumn(Sequence[str]):
                 seen.add(text)
         return min(repeated, default=None)
 
-    def positions(self, texts: Sequence[str]) -> dict[str, int]:
-        """Return where each of some texts stands (the first place), without those that do not."""
-        wanted = set(texts)
-        found: dict[str, int] = {}
-        for i, text in enumerate(self):
-            if text in wanted and text not in found:
-                found[text] = i
-                if len(found) == len(wanted):
-                    break
-        return found
+
+def take_texts(texts: Sequence[str], rows: np.ndarray) -> Sequence[str]:
+    """Return the texts at `rows`: a column of a column, a list of a list."""
+    return texts.take(rows) if isinstance(texts, StringColumn) else [texts[i] for i in rows.tolist()]
+
+
+def positions_of(texts: Sequence[str], wanted: Iterable[str]) -> dict[str, int]:
+    """Return where each of the texts `wanted` stands in `texts`, without those that do not."""
+    asked = set(wanted)
+    return {text: i for i, text in enumerate(texts) if text in asked}
 
 
 def _pack(block: list[bytes], blob: bytearray, lengths: bytearray) -> None:
