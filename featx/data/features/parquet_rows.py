@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from featx.data.features.frames import columns_of, value_names
-from featx.errors import FeaturesError, MissingExtra, OutputError, as_one_error
 from featx.data.string_column import StringColumn
+from featx.errors import FeaturesError, MissingExtra, OutputError, as_one_error
 
 if TYPE_CHECKING:
     import pyarrow
