@@ -16,12 +16,14 @@ from featx.data.features.checking import (
     array_of,
     as_float32,
     as_text,
+    checked_ids,
     checked_labels,
     encoded_labels,
     strings,
 )
-from featx.data.features.writing import write_features
+from featx.data.features.writer import write_features
 from featx.data.labels import SPLITS
+from featx.data.string_column import positions_of, take_texts
 from featx.data.tasks import LABEL, Task, check_targets
 from featx.errors import CacheError, FeaturesError, InputError, OutputError, UnknownName, as_one_error
 from featx.kinds import kind_of
@@ -93,7 +95,7 @@ class Features(Collection):
     """
 
     embeddings: np.ndarray
-    ids: list[str]
+    ids: Sequence[str]
     labels: np.ndarray | None = None
     classes: tuple[str, ...] | None = None
     splits: np.ndarray | None = None
@@ -120,11 +122,7 @@ class Features(Collection):
                 f"embeddings of dtype {self.embeddings.dtype}: expected float32, float16 or float64"
             )
         n = len(self.embeddings)
-        self.ids = strings("ids", self.ids, n)
-        if len(set(self.ids)) != n:
-            seen: set[str] = set()
-            twice = next(id for id in self.ids if id in seen or seen.add(id))  # type: ignore[func-returns-value]
-            raise FeaturesError(f"ids: {twice!r} comes twice, expected unique ids")
+        self.ids = checked_ids(self.ids, n)
         if self.classes is not None:
             self.classes = tuple(strings("classes", self.classes))
             if len(set(self.classes)) != len(self.classes):
@@ -180,7 +178,7 @@ class Features(Collection):
         Failures, space and run stay as they are.
         """
         rows = self._row_numbers(indices)
-        return self._take(rows, embeddings=self.embeddings[rows], ids=[self.ids[i] for i in rows.tolist()])
+        return self._take(rows, embeddings=self.embeddings[rows], ids=take_texts(self.ids, rows))
 
     def __getitem__(self, which: Any) -> Features:
         """Return the rows of a slice, of numbers, of a mask or of ids, as `subset` does.
@@ -201,7 +199,7 @@ class Features(Collection):
     __iter__ = None
 
     def _rows_of(self, ids: Sequence[str]) -> np.ndarray:
-        rows = {id: i for i, id in enumerate(self.ids)}
+        rows = positions_of(self.ids, ids)
         unknown = [id for id in ids if id not in rows]
         if unknown:
             more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
@@ -234,7 +232,7 @@ class Features(Collection):
 
         return concatenate(parts)
 
-    @checked()
+    @checked(on="")  # a column here; the option `on` is a cluster
     def merge(
         self, table: Any, *, on: str = "id", label: Any = None, target: Any = None, strict: bool = True
     ) -> Features:
@@ -291,9 +289,7 @@ class Features(Collection):
         OutputError
             The file cannot be written.
         """
-        from featx.data.features.frames import write_parquet
-
-        write_parquet(self, path)
+        write_features(self, path, frame=True)
 
     @checked(path="file")
     def save(self, path: str | os.PathLike[str]) -> None:
