@@ -1,4 +1,4 @@
-"""`CompactInputs`: the inputs of a large dataset as columns, whose sources are made when they are asked for."""
+"""`CompactInputs`: the inputs of a large dataset as columns; sources are made when they are asked for."""
 
 from __future__ import annotations
 

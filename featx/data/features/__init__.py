@@ -13,10 +13,10 @@ The file is plain HDF5 that any tool reads::
     /failures     (m,) table of id, reason: images that could not be read
     attributes    format_version, featx_version, space (JSON), created (ISO 8601, UTC)
 
-From 65,536 on, ids, splits and groups may be texts of fixed length. A file is written whole or not at all
-(`writer`, `writing`), block after block (`FeaturesWriter`). What it claims about itself is checked before memory is
-allocated for it (`file`, `file_parts`, `global_heap`). `features` is the class, `description` is what
-``featx inspect`` prints.
+From 65,536 on, ids, splits and groups may be texts of fixed length. A file is written whole or not at all,
+block after block (`writer`, `writing`). What it claims about itself is checked before memory is allocated for
+it (`file`, `file_parts`, `global_heap`). `features` is the class, `stored_rows` its rows while they stay in
+the file, `description` is what ``featx inspect`` prints.
 """
 
 from featx.data.features.description import describe

@@ -12,6 +12,9 @@ from featx.data.labels import encode
 from featx.data.string_column import StringColumn
 from featx.errors import FeaturesError, UnknownName
 
+# Texts that are looked through at a time.
+_BLOCK = 2**16
+
 
 def array_of(values: Any) -> np.ndarray:
     """Return an array-like as an array; a tensor of torch of any float type, on any device, too."""
@@ -92,6 +95,17 @@ def checked_ids(ids: Any, n: int) -> Sequence[str]:
     if twice is not None:
         raise FeaturesError(f"ids: {ids[twice]!r} comes twice, expected unique ids")
     return ids
+
+
+def text_array(name: str, values: Any, n: int) -> np.ndarray:
+    """Return texts as an array (n,); what is one already is looked through in blocks."""
+    if isinstance(values, np.ndarray) and values.dtype.kind == "U" and values.shape == (n,):
+        for at in range(0, n, _BLOCK):
+            block = values[at : at + _BLOCK]
+            if not "".join(block.tolist()).isprintable():
+                strings(name, block)
+        return values
+    return np.array(strings(name, values, n), dtype=np.str_)
 
 
 def as_text(groups: Any) -> Any:

@@ -20,7 +20,9 @@ from featx.data.features.checking import (
     checked_labels,
     encoded_labels,
     strings,
+    text_array,
 )
+from featx.data.features.stored_rows import StoredRows, blocks_of
 from featx.data.features.writer import write_features
 from featx.data.labels import SPLITS
 from featx.data.string_column import positions_of, take_texts
@@ -44,6 +46,8 @@ _OTHER_FORMATS = {
     ".npy": "numpy.save of embeddings",
     ".npz": "numpy.savez of embeddings and ids",
 }
+# Rows of a file that are copied into memory by `Features.subset`.
+_READ_AT_ONCE = 2**30
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,8 @@ class Features(Collection):
     Parameters
     ----------
     embeddings : array-like of shape (n, d), dtype float32, float16 or float64
-        Row i is image i; float64 is converted to float32.
+        Row i is image i; float64 is converted to float32. Of a large file, it is a `StoredRows`, which reads
+        the rows that are indexed (`load_features`).
     ids : sequence of n str
         Unique: the path relative to the root, or the id given.
     labels : array-like of shape (n,), integer or str, optional
@@ -109,14 +114,16 @@ class Features(Collection):
     _error: ClassVar[type[InputError]] = FeaturesError
 
     def __post_init__(self) -> None:
-        self.embeddings = array_of(self.embeddings)
+        if not isinstance(self.embeddings, StoredRows):
+            self.embeddings = array_of(self.embeddings)
         if self.embeddings.ndim != 2 or self.embeddings.shape[1] < 1:
             raise FeaturesError(f"embeddings of shape {self.embeddings.shape}: expected (n, d) with d >= 1")
         native = self.embeddings.dtype.newbyteorder("=")
         if native == np.float64:
             self.embeddings = as_float32(self.embeddings)
         elif native in (np.float32, np.float16):
-            self.embeddings = self.embeddings.astype(native, copy=False)
+            if self.embeddings.dtype != native:
+                self.embeddings = self.embeddings.astype(native)
         else:
             raise FeaturesError(
                 f"embeddings of dtype {self.embeddings.dtype}: expected float32, float16 or float64"
@@ -134,12 +141,12 @@ class Features(Collection):
         if self.labels is not None:
             self.labels = checked_labels(self.labels, n, self.classes)
         if self.splits is not None:
-            self.splits = np.array(strings("splits", self.splits, n), dtype=np.str_)
-            unknown = sorted(set(self.splits.tolist()) - set(SPLITS))
-            if unknown:
+            self.splits = text_array("splits", self.splits, n)
+            if sum(int((self.splits == name).sum()) for name in SPLITS) < n:
+                unknown = sorted(set(self.splits.tolist()) - set(SPLITS))
                 raise FeaturesError(f"splits: {unknown[0]!r} is not one of {', '.join(SPLITS)}")
         if self.groups is not None:
-            self.groups = np.array(strings("groups", as_text(self.groups), n), dtype=np.str_)
+            self.groups = text_array("groups", as_text(self.groups), n)
         if not isinstance(self.failures, (list, tuple)):
             raise FeaturesError(f"failures: expected a list, got {type(self.failures).__name__}")
         self.failures = list(self.failures)
@@ -175,10 +182,16 @@ class Features(Collection):
     def subset(self, indices: Any) -> Features:
         """Return copies of the rows at `indices` (whole numbers or a mask), in that order, with all classes.
 
-        Failures, space and run stay as they are.
+        Failures, space and run stay as they are. Of rows in a file (see `load_features`), up to 1 GiB are
+        read, and more stay there.
         """
         rows = self._row_numbers(indices)
-        return self._take(rows, embeddings=self.embeddings[rows], ids=take_texts(self.ids, rows))
+        found: Any = self.embeddings
+        if isinstance(found, StoredRows) and len(rows) * self.dim * found.itemsize > _READ_AT_ONCE:
+            found = found.take(np.where(rows < 0, rows + len(self), rows))
+        else:
+            found = found[rows]
+        return self._take(rows, embeddings=found, ids=take_texts(self.ids, rows))
 
     def __getitem__(self, which: Any) -> Features:
         """Return the rows of a slice, of numbers, of a mask or of ids, as `subset` does.
@@ -321,19 +334,23 @@ def check_rows(rows: np.ndarray, ids: Sequence[str], place: str, kind: str = "im
     InputError
         Beginning with `place`: a value is not finite, or all rows are the same.
     """
-    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    bad, zero = np.empty(0, np.int64), np.empty(0, np.int64)
+    same, first = True, rows[:1]
+    for at, block in blocks_of(rows):  # once, as reading them may take long
+        bad = np.append(bad, at.start + np.flatnonzero(~np.isfinite(block).all(axis=1)))
+        zero = np.append(zero, at.start + np.flatnonzero(~block.any(axis=1)))
+        same = same and bool((block == first).all())
     if len(bad):
         raise InputError(
             f"{place}: row {bad[0]} ({ids[bad[0]]}) has values that are not finite ({len(bad)} in "
             "all); leave such rows out with Features.subset, or extract them again with precision fp32"
         )
-    if len(rows) > 1 and (rows == rows[0]).all():
-        what = "zero" if not rows[0].any() else "the same"
+    if len(rows) > 1 and same:
+        what = "zero" if len(zero) else "the same"
         raise InputError(
             f"{place}: the embeddings of all {len(rows)} {kind}s are {what}, so nothing can be told from "
             f"them; check the weights, the layer and the {kind}s"
         )
-    zero = np.flatnonzero(~rows.any(axis=1))
     if not len(zero):
         return []
     return [

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from featx.errors import FeaturesError
 
 if TYPE_CHECKING:
@@ -47,5 +49,5 @@ def to_frame(features: Features) -> pandas.DataFrame:
     import pandas
 
     about = pandas.DataFrame(columns_of(features))
-    values = pandas.DataFrame(features.embeddings, columns=value_names(features.dim))
+    values = pandas.DataFrame(np.asarray(features.embeddings), columns=value_names(features.dim))
     return pandas.concat([about, values], axis=1)

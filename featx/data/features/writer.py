@@ -14,6 +14,7 @@ import numpy as np
 
 from featx.data.collection import Collection
 from featx.data.features.parquet_rows import ParquetRows
+from featx.data.features.stored_rows import blocks_of
 from featx.data.features.writing import Hdf5Rows
 from featx.data.string_column import StringColumn
 from featx.durable import replacing, sweep_parts
@@ -21,9 +22,6 @@ from featx.errors import FeaturesError, OutputError
 
 if TYPE_CHECKING:
     from featx.data.features.features import Failure, Features
-
-#: Rows of `Features.save` that are written at a time; those of a file are read so.
-_BLOCK_BYTES = 16 * 2**20
 
 
 class FeaturesWriter:
@@ -193,10 +191,8 @@ def write_features(features: Features, path: str | os.PathLike[str], *, frame: b
     with FeaturesWriter(
         path, features, features.dim, rows.dtype, features.space, about, frame=frame
     ) as writer:
-        step = max(1, _BLOCK_BYTES // (features.dim * rows.dtype.itemsize))
-        for start in range(0, len(rows), step):
-            block = rows[start : start + step]
-            writer.write(np.arange(start, start + len(block)), block)
+        for place, block in blocks_of(rows):
+            writer.write(np.arange(place.start, place.stop), block)
         writer.finish(features.failures)
 
 

@@ -31,7 +31,7 @@ _CHUNK_BYTES = 2**20
 _WRITE_BYTES = 16 * 2**20
 #: From this many texts on they have a fixed length, if that makes them at most twice as long and 16 bytes:
 #: each text of variable length costs 16 bytes and a microsecond to write, and to check before it is read.
-_MANY = 2**16
+MANY = 2**16
 
 
 def encoded(text: str) -> bytes:
@@ -182,7 +182,7 @@ def _write_strings(out: h5py.File, name: str, values: Sequence[str]) -> None:
     column = StringColumn.of(values)
     lengths = column.lengths
     n, width = len(column), max(1, int(lengths.max(initial=1)))
-    fixed = n >= _MANY and width * n <= 2 * int(lengths.sum()) + 16 * n
+    fixed = n >= MANY and width * n <= 2 * int(lengths.sum()) + 16 * n
     if fixed:
         rows = min(n, max(1, _CHUNK_BYTES // width))
         form, options = h5py.string_dtype(length=width), {"chunks": (rows,), "fletcher32": True}
@@ -190,7 +190,7 @@ def _write_strings(out: h5py.File, name: str, values: Sequence[str]) -> None:
         form, options = h5py.string_dtype(), {}
     dataset = out.create_dataset(name, shape=(n,), dtype=form, **options)
     at = 0
-    for block in column.encoded(_MANY):
+    for block in column.encoded(MANY):
         dataset[at : at + len(block)] = np.array(block, dtype=form if fixed else object)
         at += len(block)
     dataset.attrs["crc32"] = column_crc(lengths, column.encoded())
