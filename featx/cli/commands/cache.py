@@ -7,16 +7,15 @@ import sys
 import time
 import warnings
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from featx.cli import values
 from featx.cli.flags import add_flag, add_quiet
+from featx.cli.spaces import described
 from featx.errors import InputError
-from featx.kinds import kind_of
 
 if TYPE_CHECKING:
-    from featx.cache import Cache, Space, SpaceInfo
+    from featx.cache import Cache, SpaceInfo
 
 HELP = "show, check, tidy or clear the embedding cache"
 
@@ -93,9 +92,9 @@ def info(args: Namespace) -> int:
     rows: list[tuple[str, ...]] = [
         ("backbone", "layer", "input", "precision", "dtype", "rows", "dim", "size", "last use", "space")
     ]
-    for i in sorted(infos, key=lambda i: _described(i.space)[0]):
+    for i in sorted(infos, key=lambda i: described(i.space)[0]):
         numbers = (f"{i.rows:,}", str(i.dim or "-"), _bytes(i.bytes))
-        rows.append((*_described(i.space), *numbers, _when(i.last_used), i.space.id[:12]))
+        rows.append((*described(i.space), *numbers, _when(i.last_used), i.space.id[:12]))
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     for row in rows:
         sides = ["rjust" if k in (5, 6, 7) else "ljust" for k in range(len(row))]
@@ -134,7 +133,7 @@ def gc(args: Namespace) -> int:
     cache = _opened(args)
     done = cache.collect_garbage(max_bytes=args.max_size, older_than=args.older_than)
     for space in done.removed_spaces:
-        print(f"removed: {' '.join(_described(space))} ({space.id[:12]}), the least recently used")
+        print(f"removed: {' '.join(described(space))} ({space.id[:12]}), the least recently used")
     parts = [f"{_bytes(done.bytes_before)} before, {_bytes(done.bytes_after)} after"]
     if done.merged:
         parts.append(f"{_many(done.merged, 'small file')} merged into {done.into}")
@@ -192,41 +191,6 @@ def _chosen(prefix: str, infos: list[SpaceInfo], root: str) -> SpaceInfo:
         number = "no space" if not chosen else f"{len(chosen)} spaces"
         raise InputError(f"{root}: {number} with an id that begins with {prefix!r}; see featx cache info")
     return chosen[0]
-
-
-def _described(space: Space) -> tuple[str, ...]:
-    """Return backbone, layer, size of the input, precision and dtype, for people.
-
-    The size of a text is the most tokens that the network takes, with ``mean`` where it is read in pieces;
-    that of a clip its windows.
-    """
-    from featx.data.features.description import printable
-
-    fields = space.flattened()
-    size: Any = fields.get("preprocessing.crop") or fields.get("preprocessing.resize")
-    if isinstance(size, list):
-        size = "x".join(map(str, size))
-    if kind_of(space.fields.get("preprocessing")) == "text":
-        size = f"{fields.get('preprocessing.max_length', '?')} tokens"
-        size += " mean" if fields.get("preprocessing.long") == "mean" else ""
-    elif kind_of(space.fields.get("preprocessing")) == "clip":
-        size = _windows(fields)
-    weights = fields.get("backbone.weights")
-    name = str(fields.get("backbone.architecture", "?")) + (f" {weights}" if weights else "")
-    if weights == "none":  # by the name that it is asked for with
-        name = f"{fields.get('backbone.source')}:{fields.get('backbone.architecture')}"
-    layer = str(fields.get("backbone.layer") or "-")
-    cells = (name, layer, size or "-", fields.get("precision", "-"), fields.get("dtype", "-"))
-    return tuple(printable(str(cell)) for cell in cells)
-
-
-def _windows(fields: Mapping[str, Any]) -> str:
-    """Return the windows of clips: ``30 s``, or ``1.5 s every 1 s, max``."""
-    window, hop, join = (fields.get(f"preprocessing.{name}") for name in ("window", "hop", "join"))
-    if window is None:
-        return "whole clips"
-    said = f"{window} s" + ("" if hop in (None, window) else f" every {hop} s")
-    return said if join in (None, "mean") else f"{said}, {join}"
 
 
 def _record(i: SpaceInfo) -> dict[str, Any]:
