@@ -44,9 +44,9 @@ class Part:
         """Raise `InputError` unless this is the first part: only that one may calibrate int8 for all."""
         if self.k > 1:
             raise InputError(
-                f"precision 'int8' with part {self}: all parts need the same scales, part 1/{self.n} measures "
-                f"them on the first {kind}s of the whole, and this cache has none; run part 1/{self.n} first, "
-                "and if this part has a cache of its own, bring the scales there with featx cache merge"
+                f"precision 'int8' with part {self}: all parts need the scales that part 1/{self.n} measures "
+                f"on the first {kind}s of the whole, and this cache has none; run part 1/{self.n} first, and "
+                "if this part has a cache of its own, bring the scales there with featx cache merge"
             )
 
 
