@@ -1,4 +1,4 @@
-"""``featx cache``: show, check, tidy and clear the embedding cache."""
+"""``featx cache``: show, check, tidy, merge and clear the embedding cache."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 import time
 import warnings
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from featx.cli import values
@@ -15,17 +16,17 @@ from featx.cli.spaces import described
 from featx.errors import InputError
 
 if TYPE_CHECKING:
-    from featx.cache import Cache, SpaceInfo
+    from featx.cache import Cache, Space, SpaceInfo
 
-HELP = "show, check, tidy or clear the embedding cache"
+HELP = "show, check, tidy, merge or clear the embedding cache"
 
-#: Exit status of ``featx cache verify`` when something was damaged.
+#: Exit status of ``featx cache verify`` and ``merge`` when something was damaged.
 DAMAGED = 3
 
 
 def add(parser: ArgumentParser) -> None:
     """Add the actions and their arguments."""
-    parser.description = "Shows, checks, tidies or clears the embedding cache."
+    parser.description = "Shows, checks, tidies, merges or clears the embedding cache."
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     p = actions.add_parser("info", help="what is in it: spaces, rows, bytes, last use")
@@ -65,6 +66,18 @@ def add(parser: ArgumentParser) -> None:
     )
     add_flag(p, "cache", help="which (default: FEATX_CACHE or the user's cache folder)")
 
+    p = actions.add_parser(
+        "merge",
+        help="copy what other caches have and this one lacks",
+        description="Copies the rows that other caches have and this one lacks, such as those of jobs with a "
+        "cache each. The others are only read, and all may be in use; run again after a kill, it goes on. "
+        "Damaged files are named, and their intact rows are copied. Exit status: 0 when all is well, 3 when "
+        "something was damaged.",
+    )
+    p.add_argument("roots", nargs="+", metavar="ROOT", help="the folder of another cache")
+    add_flag(p, "cache", help="merge into this one (default: FEATX_CACHE or the user's cache folder)")
+    add_quiet(p)
+
     p = actions.add_parser("clear", help="remove everything, or some spaces; asks first")
     p.add_argument(
         "--space", nargs="+", metavar="ID", help="only these: the beginning of the id that info shows"
@@ -75,7 +88,7 @@ def add(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Run the action and return its exit status."""
-    actions = {"info": info, "verify": verify, "gc": gc, "clear": clear}
+    actions = {"info": info, "verify": verify, "gc": gc, "merge": merge, "clear": clear}
     return actions[args.action](args)
 
 
@@ -145,6 +158,41 @@ def gc(args: Namespace) -> int:
     if args.max_size is not None and done.bytes_after > args.max_size:
         print(f"still larger than {_bytes(args.max_size)}: the space used last stays; see featx cache clear")
     return 0
+
+
+def merge(args: Namespace) -> int:
+    """Copy the rows of other caches, and say what they had."""
+    from featx.cache import Cache
+    from featx.progress import Progress
+
+    cache, others = Cache(args.cache), [Cache(root) for root in args.roots]
+    total = sum(other.count_shards() for other in others)
+    with Progress(total, "merging", unit="files", enabled=not args.quiet) as progress:
+        done = cache.merge(args.roots, on_file=progress.update)
+    for path, reason in done.damaged:
+        print(f"damaged: {path}: {reason}")
+    print(
+        f"{cache.root}: {_many(len(others), 'cache')} merged, with {_many(len(done.rows), 'space')}: "
+        f"{_many(done.new, 'row')} new, {done.known:,} there already, {_bytes(done.bytes)} copied"
+    )
+    for alike in _alike_but_for_precision(list(done.rows)):
+        what = " ".join(cell for k, cell in enumerate(described(alike[0])) if k != 3)
+        rows = " and ".join(f"{_many(done.rows[one], 'row')} in {one.fields['precision']}" for one in alike)
+        print(
+            f"note: {what}: {rows}, which are different spaces; state --precision for all parts of one "
+            "collection"
+        )
+    return DAMAGED if done.damaged else 0
+
+
+def _alike_but_for_precision(spaces: Sequence[Space]) -> list[list[Space]]:
+    """Return the groups of spaces that differ in the precision only."""
+    groups: dict[Space, list[Space]] = {}
+    for space in spaces:
+        fields = space.fields
+        if fields.pop("precision", None) is not None:
+            groups.setdefault(type(space)(fields), []).append(space)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def clear(args: Namespace) -> int:
