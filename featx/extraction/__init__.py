@@ -16,6 +16,7 @@ from featx.extraction.cached import all_cached, find_cached_rows
 from featx.extraction.embedder import Embedder, network_embedder
 from featx.extraction.embedder_run import Rows
 from featx.extraction.matching import backbone_arguments, matching_embedder, network_is_ready
+from featx.extraction.parts import Part, take_part
 from featx.extraction.pixel_reference import pixel_embedder
 from featx.extraction.profile import Profile, notes_on_inputs, profile_table
 from featx.extraction.reuse import forget_reused, loaded_already, reuse_backbone
@@ -58,6 +59,7 @@ def extract(
     backbone: Any = "auto",
     dtype: str = "float32",
     target: str | Sequence[str] | None = None,
+    part: str | None = None,
     **options: Unpack[ColumnOptions],
 ) -> Features:
     """Return the embeddings that a frozen, pretrained network gives for images, texts or clips.
@@ -85,6 +87,10 @@ def extract(
     target : str or sequence of str, optional
         Columns of numbers, as in `featx.load_dataset`; several columns, of classes or numbers, are several
         tasks.
+    part : str, optional
+        ``"k/n"``: compute only the k-th of n contiguous parts of the inputs (of those that `limit` leaves).
+        Each input is in exactly one part, on every machine, and sizes differ by one at most; a part may be
+        empty. Jobs on several machines can so fill one cache, or caches that `featx.cache.Cache.merge` joins.
     **options
         Options of the network, of reading and of the run.
 
@@ -127,7 +133,11 @@ def extract(
     dataset = load_dataset(
         data, labels, labelled=False, on_error=run.on_error, verbose=run.verbose, **vars(reading)
     )
-    return extract_features(dataset, network_embedder(backbone_of(backbone, network, dataset.kind), run), run)
+    whole = None
+    if part is not None:
+        dataset, whole = take_part(dataset, part)
+    embedder = network_embedder(backbone_of(backbone, network, dataset.kind), run)
+    return extract_features(dataset, embedder, run, whole)
 
 
 def backbone_of(backbone: Any, network: Network, kind: str = "image") -> Any:
@@ -155,18 +165,20 @@ def require_loaded_as_it_is(backbone: Any, network: Network) -> None:
             raise loaded_already(backbone, name)
 
 
-def embed_dataset(dataset: Dataset, embedder: Embedder, run: Run) -> Rows:
+def embed_dataset(dataset: Dataset, embedder: Embedder, run: Run, part: Part | None = None) -> Rows:
     """Return the rows of a dataset's inputs; `failures` includes those of reading the dataset.
 
     `SourceError` for the first input that cannot be read; it names the option that leaves such inputs out.
     """
-    return embed_dataset_together(dataset, [embedder], run)[0]
+    return embed_dataset_together(dataset, [embedder], run, part)[0]
 
 
-def embed_dataset_together(dataset: Dataset, embedders: Sequence[Embedder], run: Run) -> list[Rows]:
+def embed_dataset_together(
+    dataset: Dataset, embedders: Sequence[Embedder], run: Run, part: Part | None = None
+) -> list[Rows]:
     """Return the rows of a dataset's inputs by several embedders, all of the same inputs."""
     try:
-        found = embed_together(dataset.inputs, embedders, **run.embedding)
+        found = embed_together(dataset.inputs, embedders, part=part, **run.embedding)
     except SourceError as error:
         raise type(error)(error.id, f"{error.reason}; {skip_hint(dataset.kind)}") from error
     unlisted = [Failure(e.id, e.reason) for e in dataset.reading.failures]
@@ -181,10 +193,10 @@ def embed_dataset_together(dataset: Dataset, embedders: Sequence[Embedder], run:
     return found
 
 
-def extract_features(dataset: Dataset, embedder: Embedder, run: Run) -> Features:
+def extract_features(dataset: Dataset, embedder: Embedder, run: Run, part: Part | None = None) -> Features:
     """Return the rows of `dataset` in the space of `embedder`, with their ids, labels and splits."""
-    rows = embed_dataset(dataset, embedder, run)
-    if not len(rows.kept):
+    rows = embed_dataset(dataset, embedder, run, part)
+    if part is None and not len(rows.kept):
         raise DatasetError(
             f"{dataset.name}: none of its {count_of(len(dataset), dataset.kind)} could be read; the first: "
             f"{rows.failures[0]}"
@@ -208,6 +220,7 @@ def extract_features(dataset: Dataset, embedder: Embedder, run: Run) -> Features
             "mismatch": rows.mismatch,
             "profile": rows.profile.to_dict(),
             "parity": rows.parity,
+            **({} if part is None else {"part": {"k": part.k, "n": part.n, "of": len(part.whole)}}),
         },
         targets=kept.targets,
         label_name=kept.label_name,

@@ -31,6 +31,7 @@ from featx.extraction.embedder import Embedder
 from featx.extraction.embedder_run import EmbedderRun, Rows
 from featx.extraction.other_runs import wait_for_others
 from featx.extraction.parity_check import apply_decisions, check_engine
+from featx.extraction.parts import Part
 from featx.extraction.pipeline import READERS, Pipeline
 from featx.extraction.profile import Profile, stage_times
 from featx.extraction.reuse import return_engine
@@ -73,13 +74,15 @@ def embed_together(
     n_jobs: int | None = None,
     verbose: bool = False,
     on: Any = None,
+    part: Part | None = None,
     take: Take | None = None,
 ) -> list[Rows]:
     """Return the rows of sources by several embedders, from the cache or through their networks.
 
     All rows are of the same inputs: those that could be read for every embedder. Embedders with the same
-    preparation share it, and one profile. Options as in `featx.extract`; `take` as for `embed`. When an error
-    or Ctrl-C ends the run, rows that are computed already are committed before the error propagates.
+    preparation share it, and one profile. Options as in `featx.extract`; `part` is what `sources` are of a
+    collection, `take` as for `embed`. When an error or Ctrl-C ends the run, rows that are computed already are
+    committed before the error propagates.
     """
     check_options(cache=cache, on_error=on_error, n_jobs=n_jobs, verbose=verbose)
     n_jobs = None if n_jobs == -1 else n_jobs  # all cores, as in scikit-learn
@@ -96,7 +99,7 @@ def embed_together(
         groups.setdefault(same, []).append(i)
     found: dict[int, EmbedderRun] = {}
     for numbers in groups.values():
-        run = _Run(sources, root, digests, failed, on_error, n_jobs, verbose)
+        run = _Run(sources, root, digests, failed, on_error, n_jobs, verbose, part)
         try:
             members = run.complete([embedders[i] for i in numbers], take)
         finally:
@@ -145,9 +148,11 @@ class _Run:
         on_error: str,
         n_jobs: int | None,
         verbose: bool,
+        part: Part | None,
     ) -> None:
         self.sources, self.cache, self.digests, self.failed = sources, cache, digests, failed
         self.on_error, self.n_jobs, self.verbose = on_error, n_jobs, verbose
+        self.part, self.whole = part, sources if part is None else part.whole
         self.profile = Profile()
         self.members: list[EmbedderRun] = []
 
@@ -162,7 +167,8 @@ class _Run:
         self.profile.stages = stage_times(self.preparation.stages)
         self.profile.kind = self.preparation.kind
         for asked in embedders:
-            decided = apply_decisions(self.cache, asked, self.sources, self.digests)
+            known = self.digests if self.part is None else None
+            decided = apply_decisions(self.cache, asked, self.whole, known)
             self.members.append(EmbedderRun(self.cache, decided))
         new = [not os.path.exists(member.store.path) for member in self.members]
         todo = self._plan()
@@ -232,7 +238,9 @@ class _Run:
         for member in self.members:
             if member.embedder.needs_calibration:
                 began = time.perf_counter()
-                member.switch_to(calibrate(self.cache, member.embedder, self.sources))
+                if self.part is not None:
+                    self.part.require_first(self.preparation.kind)
+                member.switch_to(calibrate(self.cache, member.embedder, self.whole))
                 self.profile.building += time.perf_counter() - began
         todo = self._find_missing()
         if len(todo) and self._check_engines(todo):
@@ -281,7 +289,9 @@ class _Run:
             new = member.store.lacking(todo, self.digests)
             if not len(new):
                 continue
-            checked = check_engine(self.cache, member.embedder, self.sources, new, self.n_jobs)
+            checked = check_engine(
+                self.cache, member.embedder, self.sources, new, self.n_jobs, part=self.part
+            )
             member.checked = checked
             self.profile.building += checked.building
             self.profile.comparing += checked.comparing
