@@ -58,10 +58,10 @@ def open_cluster(on: Any, *, verbose: bool = False) -> Cluster:
 
     Parameters
     ----------
-    on : str or concurrent.futures.Executor
-        ``"ray"``: the Ray cluster that this machine belongs to (``RAY_ADDRESS``), else a local one;
-        ``"ray://HOST:PORT"`` or ``"ray:HOST:PORT"``: that one; an object with the method `submit` of an
-        executor, which stays open.
+    on : str, concurrent.futures.Executor or Cluster
+        ``"ray"``: the Ray cluster that this process or machine belongs to (``RAY_ADDRESS``), else a local
+        one; ``"ray://HOST:PORT"`` or ``"ray:HOST:PORT"``: that one. An object with the method `submit` of an
+        executor, or an open cluster, stays open.
 
     Raises
     ------
@@ -70,4 +70,28 @@ def open_cluster(on: Any, *, verbose: bool = False) -> Cluster:
     InputError
         The cluster cannot be reached.
     """
-    raise NotImplementedError
+    if isinstance(on, str):
+        from featx.clusters.ray_cluster import RayCluster
+
+        return RayCluster(on, verbose=verbose)
+    if hasattr(on, "submit"):
+        from featx.clusters.executors import ExecutorCluster
+
+        return ExecutorCluster(on)
+    return _Open(on)
+
+
+class _Open:
+    """A cluster that was opened elsewhere, and stays open."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cluster, name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
