@@ -120,12 +120,10 @@ def run_cells_in_parallel(
 
         groups = _in_groups(list(missing.values()), jobs)
         if cluster is not None:
-            records.update(
-                (c.key, record) for c, record in compute_on(cluster, groups, checkpoints, progress)
-            )
+            records |= {c.key: found for c, found in compute_on(cluster, groups, checkpoints, progress)}
         else:
             with one_thread_each(list(missing.values())):
-                records.update((c.key, record) for c, record in _compute(groups, work, jobs))
+                records |= {c.key: found for c, found in _compute(groups, work, jobs)}
     return [
         Outcome.of(c.method, records[c.key], c.rows.n_classes, earlier_run=checkpoints.made(c.key))
         for c in cells

@@ -110,8 +110,8 @@ def check_content(content: Mapping[str, Any], place: str) -> None:
         for key in keys:
             if key == "on":
                 raise InputError(
-                    f"{place}: [{table}] on: whoever runs an experiment chooses the cluster; leave it out, and "
-                    "give --on to featx run"
+                    f"{place}: [{table}] on: whoever runs an experiment chooses the cluster; leave it out, "
+                    "and give --on to featx run"
                 )
             if key not in TABLES[table]:
                 raise InputError(f"{place}: [{table}] {UnknownName('key', key, TABLES[table])}")
