@@ -83,6 +83,7 @@ def new_name() -> str:
 
 _held: OrderedDict[str, Any] = OrderedDict()
 _lock = fresh_in_child(threading.Lock())
+_catching = fresh_in_child(threading.Lock())
 
 
 def call(work: bytes, name: str, get_shared: Callable[[], bytes] | bytes | None) -> Outcome:
@@ -106,10 +107,13 @@ def call(work: bytes, name: str, get_shared: Callable[[], bytes] | bytes | None)
         function, argument = unpack(work)
     except Exception as error:
         return _failed(_not_loaded(error))
-    if threading.current_thread() is not threading.main_thread():
+    if not _catching.acquire(blocking=False):  # another thread does, and warnings belong to the process
         return attempt(function, shared, argument)
-    with warnings.catch_warnings(record=True) as given:  # nobody would see them in a worker
-        outcome = attempt(function, shared, argument)
+    try:
+        with warnings.catch_warnings(record=True) as given:  # nobody would see them in a worker
+            outcome = attempt(function, shared, argument)
+    finally:
+        _catching.release()
     outcome.warned = list(dict.fromkeys((warning.category, str(warning.message)) for warning in given))
     return outcome
 

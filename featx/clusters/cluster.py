@@ -19,11 +19,14 @@ class Task:
         What `Cluster.run` hands to the work; it can be pickled.
     gpus : float
         The share of a GPU that it needs, where the cluster has any.
+    cores : int or None
+        The cores that it computes on; None for all that a worker has. Only Ray runs several in a worker.
     """
 
     key: Any
     argument: Any
     gpus: float = 0.0
+    cores: int | None = None
 
 
 class Cluster(Protocol):
@@ -32,6 +35,14 @@ class Cluster(Protocol):
     @property
     def slots(self) -> int:
         """How many tasks run at a time now, at least 1; it changes as workers come and go."""
+
+    @property
+    def cores(self) -> int:
+        """How many tasks of one core run at a time now, at least 1."""
+
+    @property
+    def cores_each(self) -> int | None:
+        """The cores that a task without a number of cores may use; None for all that its process may."""
 
     @property
     def description(self) -> str:

@@ -33,11 +33,24 @@ class ExecutorCluster:
             if isinstance(count, int) and count > 0:
                 return count
         client = getattr(self._executor, "_client", None)  # of Dask; its workers come and go
-        if hasattr(client, "nthreads"):
+        if client is not None and hasattr(client, "nthreads"):
             return max(1, sum(client.nthreads().values()))
         from featx.machine import cores
 
         return cores()
+
+    @property
+    def cores(self) -> int:
+        """The number of workers."""
+        return self.slots
+
+    @property
+    def cores_each(self) -> int:
+        """A share of this machine's cores for each worker on it; 1 on other machines."""
+        from featx.machine import cores
+
+        here = type(self._executor).__module__.partition(".")[0] in ("concurrent", "joblib", "loky")
+        return max(1, cores() // self.slots) if here else 1
 
     @property
     def description(self) -> str:
@@ -121,6 +134,6 @@ class ExecutorCluster:
 
 def _broken(error: BaseException) -> ClusterError:
     return ClusterError(
-        "on: a worker of the executor ended unexpectedly: memory may have run out, or a library crashed; what "
-        f"was finished is kept: run again with a new executor ({reason_of(error)})"
+        "on: a worker of the executor ended unexpectedly: memory may have run out, or a library crashed; "
+        f"what was finished is kept: run again with a new executor ({reason_of(error)})"
     )

@@ -14,7 +14,7 @@ import time
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from featx.clusters.calls import Outcome, call, new_name, pack
@@ -45,6 +45,15 @@ class _Worker:
     cpus: int
     gpus: int
     ready: Any
+    tasks: list[Task] = field(default_factory=list)
+
+    def has_room_for(self, task: Task) -> bool:
+        """Whether it has cores left for a task; one that has a GPU needs all."""
+        if not self.tasks:
+            return True
+        if any(one.cores is None or one.gpus for one in (task, *self.tasks)):
+            return False
+        return sum(one.cores or 0 for one in (task, *self.tasks)) <= self.cpus
 
 
 @dataclass(eq=False)
@@ -63,27 +72,27 @@ class _Work:
         return self.all_drawn and not self.drawn and not self.busy
 
     def next_for(self, worker: _Worker, with_gpus: bool) -> Task | None:
-        """Take the next task that this worker may run; None if there is none.
+        """Take the next task that this worker may run now; None if there is none.
 
         `with_gpus` says whether some worker has a GPU, which tasks that need one then wait for.
         """
-
-        def suits(task: Task) -> bool:
-            return bool(worker.gpus) or not (task.gpus and with_gpus)
-
-        for task in self.drawn:
-            if suits(task):
+        for task in self._waiting():
+            if (worker.gpus or not (task.gpus and with_gpus)) and worker.has_room_for(task):
                 self.drawn.remove(task)
                 return task
-        while len(self.drawn) < _AHEAD and not self.all_drawn:
-            task_or_none = next(self.tasks, None)
-            if task_or_none is None:
-                self.all_drawn = True
-            elif suits(task_or_none):
-                return task_or_none
-            else:
-                self.drawn.append(task_or_none)
+            if worker.tasks and len(self.drawn) > len(worker.tasks):
+                return None  # it has work, and others may run these
         return None
+
+    def _waiting(self) -> Iterator[Task]:
+        yield from list(self.drawn)
+        while len(self.drawn) < _AHEAD and not self.all_drawn:
+            task = next(self.tasks, None)
+            if task is None:
+                self.all_drawn = True
+            else:
+                self.drawn.append(task)
+                yield task
 
 
 class RayCluster:
@@ -115,6 +124,16 @@ class RayCluster:
         return max(1, len(self._workers))
 
     @property
+    def cores(self) -> int:
+        """The cores of all actors."""
+        return max(1, sum(worker.cpus for worker in self._workers))
+
+    @property
+    def cores_each(self) -> None:
+        """None: a process of Ray knows its cores."""
+        return None
+
+    @property
     def description(self) -> str:
         """The numbers of nodes, and of GPUs or CPUs."""
         nodes = count_of(len({worker.node for worker in self._workers}), "node")
@@ -132,10 +151,11 @@ class RayCluster:
             while True:
                 self._look()
                 with_gpus = any(worker.gpus for worker in self._workers)
-                for worker in self._idle(run):
-                    if (task := run.next_for(worker, with_gpus)) is not None:
+                for worker in sorted(self._ready(), key=lambda worker: len(worker.tasks)):
+                    while (task := run.next_for(worker, with_gpus)) is not None:
                         ticket = worker.actor.call.remote(pack((work, task.argument)), name, [held])
                         run.busy[ticket] = worker, task
+                        worker.tasks.append(task)
                 if run.is_done:
                     return
                 starting = [worker.ready for worker in self._workers if worker.ready is not None]
@@ -148,6 +168,7 @@ class RayCluster:
                         self._welcome(ticket)
                         continue
                     worker, task = run.busy.pop(ticket)
+                    worker.tasks.remove(task)
                     outcome = self._outcome(ticket, worker)
                     if outcome is None:
                         self._again(run, task, worker)
@@ -158,10 +179,6 @@ class RayCluster:
             raise
         finally:
             self._stop(run, 0.0 if stop_now else _STOP_SECONDS)
-
-    def _idle(self, run: _Work) -> list[_Worker]:
-        at_work = {id(worker) for worker, _ in run.busy.values()}
-        return [worker for worker in self._ready() if id(worker) not in at_work]
 
     def _ready(self) -> list[_Worker]:
         return [worker for worker in self._workers if worker.ready is None]
@@ -184,10 +201,12 @@ class RayCluster:
         run.lost[id(task)] += 1
         if run.lost[id(task)] >= _TRIES:
             raise ClusterError(
-                f"on: the task {task.key} has ended {run.lost[id(task)]} workers: memory may have run out, or "
-                f"a library crashes on one of its inputs; what was finished is kept ({self._reason})"
+                f"on: the task {task.key} has ended {run.lost[id(task)]} workers: memory may have run out, "
+                f"or a library crashes on one of its inputs; what was finished is kept ({self._reason})"
             )
-        run.drawn.appendleft(task)
+        again = replace(task, cores=None)  # alone in its worker, so that it harms no other task
+        run.lost[id(again)] = run.lost.pop(id(task))
+        run.drawn.appendleft(again)
         if self._verbose:
             tell(f"a worker on {worker.node} was lost; its task runs again")
 
@@ -195,7 +214,8 @@ class RayCluster:
         """End the workers that are busy, after `seconds` at most."""
         if run.busy and seconds:
             self._ray.wait(list(run.busy), num_returns=len(run.busy), timeout=seconds)
-        for ticket, (worker, _) in run.busy.items():
+        for ticket, (worker, task) in run.busy.items():
+            worker.tasks.remove(task)
             if not self._ray.wait([ticket], timeout=0)[0]:
                 self._lose(worker)
 
@@ -267,6 +287,7 @@ class RayCluster:
                 num_cpus=cpus,
                 num_gpus=gpus,
                 max_restarts=0,
+                max_concurrency=max(1, cpus),
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False),
             )
             .remote(cpus, sys.path)

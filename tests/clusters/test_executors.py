@@ -102,7 +102,7 @@ def test_a_function_of_this_place_runs_elsewhere(processes):
 
 def test_a_process_that_ends_is_one_error():
     with ProcessPoolExecutor(1, mp_context=get_context("forkserver")) as pool:
-        with pytest.raises(ClusterError, match="ended unexpectedly: memory may have run out.*is kept"):
+        with pytest.raises(ClusterError, match=r"ended unexpectedly: memory may have run out.*is kept"):
             list(open_cluster(pool).run(work.die, [Task(3, 3)]))
         with pytest.raises(ClusterError, match="ended unexpectedly"):
             list(open_cluster(pool).run(work.add, tasks(1), 0))

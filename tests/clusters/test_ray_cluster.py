@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import time
 
 import pytest
@@ -84,9 +82,26 @@ def test_nodes_come_and_go(nodes, cluster):
     assert sorted(found) == list(range(20))
 
 
+def test_tasks_of_one_core_share_a_worker(nodes, cluster):
+    from ray_nodes import add_node
+
+    cluster.__exit__()
+    third = add_node(nodes, 3)
+    try:
+        with open_cluster("ray") as opened:
+            while opened.cores < 5:
+                list(opened.run(work.process_of, [Task(0, 0.3)]))
+            few = [Task(i, 0.5, cores=1) for i in range(5)]
+            found = [value for _, value in opened.run(work.process_of, few)]
+    finally:
+        nodes.remove_node(third)
+    assert len({pid for pid, _ in found}) == 3
+    assert len(set(found)) == 5
+
+
 def test_ctrl_c_leaves_no_actor(cluster, ctrl_c, tmp_path):
     cluster.__exit__()  # its actors have the CPUs; later runs start new ones
-    with pytest.raises(KeyboardInterrupt), open_cluster("ray") as opened:
+    with pytest.raises(KeyboardInterrupt), open_cluster("ray") as opened:  # noqa: PT012
         ctrl_c(0.5)
         list(opened.run(work.linger, [Task(i, 60 + i) for i in range(9)], str(tmp_path)))
     deadline = time.monotonic() + 10
