@@ -103,7 +103,7 @@ class ClusterPipeline:
         mark = Mark.write(self._members[0].store.path / "tmp")
         job = Job(
             embedders=[member.embedder for member in self._members],
-            batch_sizes=[None if _counts_positions(engine) else engine.batch_size for engine in engines],
+            batch_sizes=["auto" if _counts_positions(engine) else engine.batch_size for engine in engines],
             machines=[machine_of(member.embedder) for member in self._members],
             root=str(self._cache.root),
             mark=mark,
@@ -174,8 +174,8 @@ class ClusterPipeline:
         source = self._sources[position]
         if source.is_file and read_item(source, position).error is None:
             raise ClusterError(
-                f"{error}: the worker on {host} cannot read it, and this process can; data for a cluster must "
-                "lie on a path that all its nodes share, or behind a URL"
+                f"{error}: the worker on {host} cannot read it, and this process can; data for a cluster "
+                "must lie on a path that all its nodes share, or behind a URL"
             ) from error
 
 

@@ -69,8 +69,8 @@ class Job:
     ----------
     embedders : list of Embedder
         Without fallbacks: a worker that cannot run one is refused.
-    batch_sizes : list of int or None
-        The size of each one's batches; None where an engine counts positions.
+    batch_sizes : list of int or "auto"
+        The size of each one's batches; ``"auto"`` where an engine counts positions.
     machines : list of str
         The kind of machine on which each one's engine was compared with plain fp32.
     root : str
@@ -85,7 +85,7 @@ class Job:
     """
 
     embedders: list[Embedder]
-    batch_sizes: list[int | None]
+    batch_sizes: list[int | str]
     machines: list[str]
     root: str
     mark: Mark
