@@ -29,6 +29,7 @@ from featx.extraction.commit_buffer import CommitBuffer
 from featx.extraction.digests import Digests, blocks
 from featx.extraction.embedder import Embedder
 from featx.extraction.embedder_run import EmbedderRun, Rows
+from featx.extraction.on_cluster import ClusterPipeline, LazyCluster
 from featx.extraction.other_runs import wait_for_others
 from featx.extraction.parity_check import apply_decisions, check_engine
 from featx.extraction.parts import Part
@@ -81,7 +82,7 @@ def embed_together(
 
     All rows are of the same inputs: those that could be read for every embedder. Embedders with the same
     preparation share it, and one profile. Options as in `featx.extract`; `part` is what `sources` are of a
-    collection, `take` as for `embed`. When an error or Ctrl-C ends the run, rows that are computed already are
+    collection, `take` as for `embed`. When an error or Ctrl-C ends the run, rows computed already are
     committed before the error propagates.
     """
     check_options(cache=cache, on_error=on_error, n_jobs=n_jobs, verbose=verbose)
@@ -92,19 +93,23 @@ def embed_together(
     root = cache if isinstance(cache, Cache) else Cache(cache)
     digests = Digests.look_up(root, sources)
     failed: dict[int, Failure] = {}
+    cluster = LazyCluster(on, verbose=verbose)
     groups: dict[str, list[int]] = {}
     for i, embedder in enumerate(embedders):
         preparation = embedder.preparation
         same = json.dumps([preparation.kind, preparation.identity], sort_keys=True)
         groups.setdefault(same, []).append(i)
     found: dict[int, EmbedderRun] = {}
-    for numbers in groups.values():
-        run = _Run(sources, root, digests, failed, on_error, n_jobs, verbose, part)
-        try:
-            members = run.complete([embedders[i] for i in numbers], take)
-        finally:
-            run.close()
-        found.update(zip(numbers, members, strict=True))
+    try:
+        for numbers in groups.values():
+            run = _Run(sources, root, digests, failed, on_error, n_jobs, verbose, part, cluster)
+            try:
+                members = run.complete([embedders[i] for i in numbers], take)
+            finally:
+                run.close()
+            found.update(zip(numbers, members, strict=True))
+    finally:
+        cluster.close()
     kept = _without(np.arange(len(sources)), failed)
     failures = [failed[i] for i in sorted(failed)]
     seconds = {"total": time.perf_counter() - start}
@@ -149,10 +154,12 @@ class _Run:
         n_jobs: int | None,
         verbose: bool,
         part: Part | None,
+        cluster: LazyCluster,
     ) -> None:
         self.sources, self.cache, self.digests, self.failed = sources, cache, digests, failed
         self.on_error, self.n_jobs, self.verbose = on_error, n_jobs, verbose
         self.part, self.whole = part, sources if part is None else part.whole
+        self.cluster = cluster
         self.profile = Profile()
         self.members: list[EmbedderRun] = []
 
@@ -330,12 +337,9 @@ class _Run:
         self, todo: np.ndarray, working: list[EmbedderRun], progress: Progress
     ) -> list[np.ndarray]:
         """Run the pipeline once; return for each member the positions of what other runs have claimed."""
-        from featx.machine import cores
-
         engines = [member.checked.engine for member in working if member.checked is not None]
-        stores = [member.store for member in working]
-        pipeline = Pipeline(self.sources, self.preparation, engines, stores, self.n_jobs or cores())
         self.profile.engine = _describe(engines)
+        pipeline = self._pipeline(engines, working)
         self.profile.threads, self.profile.device = pipeline.threads, engines[0].workers == 0
         commits = CommitBuffer(self.cache, working, self.profile)
         chunks = pipeline.run(todo)
@@ -361,6 +365,23 @@ class _Run:
                     member.store.claims.drop_all()
                 self.profile.wall += time.perf_counter() - began
         return [np.array(positions, dtype=np.int64) for positions in pipeline.elsewhere]
+
+    def _pipeline(self, engines: Sequence[Any], working: list[EmbedderRun]) -> Pipeline | ClusterPipeline:
+        """Return what computes rows: threads of this process, or a cluster."""
+        from featx.machine import cores
+
+        if self.cluster:
+            return ClusterPipeline(
+                self.cluster.opened(),
+                self.sources,
+                working,
+                self.cache,
+                self.profile,
+                cores=self.n_jobs,
+                until_error=self.on_error == "raise",
+            )
+        stores = [member.store for member in working]
+        return Pipeline(self.sources, self.preparation, engines, stores, self.n_jobs or cores())
 
     def _refuse(self, position: int, error: SourceError) -> None:
         """Raise the error of an input, or record it as a failure, as `on_error` says."""
