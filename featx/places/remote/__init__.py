@@ -1,0 +1,23 @@
+"""Objects behind URLs, read through fsspec: whole or in ranges, with retries, and never mixed up when they change."""
+
+from __future__ import annotations
+
+from featx.places.remote.opening import open_store
+from featx.places.remote.remote_file import RemoteFile
+from featx.places.remote.retries import Retries, stop_with
+from featx.places.remote.states import refresh_states
+from featx.places.remote.store import Entry, State
+from featx.places.remote.urls import is_url, shown, why_refused
+
+__all__ = [
+    "Entry",
+    "RemoteFile",
+    "Retries",
+    "State",
+    "is_url",
+    "open_store",
+    "refresh_states",
+    "shown",
+    "stop_with",
+    "why_refused",
+]
