@@ -20,6 +20,7 @@ from featx.extraction.reuse import reuse_store
 from featx.extraction.row_store import RowStore
 from featx.forks import uninterrupted
 from featx.inputs import Source
+from featx.inputs.states import stat_keys
 
 #: Inputs whose content is read at a time to find one without a row.
 _LOOK = 32
@@ -70,7 +71,7 @@ def find_cached_rows(
 def _look_up(root: Cache, sources: Sequence[Source]) -> list[bytes | None]:
     """Return the digests that the stat cache knows, None for the others."""
     with uninterrupted():
-        return root.stat_cache.lookup([source.stat_key() for source in sources])
+        return root.stat_cache.lookup(stat_keys(sources, root.stat_cache.knows))
 
 
 def _identify_all(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -29,12 +30,14 @@ from featx.extraction.embedder import Embedder
 from featx.extraction.embedder_run import EmbedderRun, Rows
 from featx.extraction.other_runs import wait_for_others
 from featx.extraction.parity_check import apply_decisions, check_engine
-from featx.extraction.pipeline import READERS, Pipeline
+from featx.extraction.pipeline import READERS, REMOTE_READERS, Pipeline
 from featx.extraction.profile import Profile, stage_times
 from featx.extraction.reuse import return_engine
 from featx.forks import uninterrupted
 from featx.inputs import Source
+from featx.inputs.states import any_remote, stat_keys
 from featx.options import DEFAULT_BACKBONES, check_options
+from featx.places import stop_with
 from featx.progress import Progress
 from featx.terminal import tell
 
@@ -75,7 +78,7 @@ def embed_together(
         _require_kind(sources, embedder)
     start = time.perf_counter()
     root = cache if isinstance(cache, Cache) else Cache(cache)
-    keys = [source.stat_key() for source in sources]
+    keys = stat_keys(sources, root.stat_cache.knows)
     with uninterrupted():
         digests = root.stat_cache.lookup(keys)
     failed: dict[int, Failure] = {}
@@ -217,7 +220,7 @@ class _Run:
         """
         lacking = {i for member in self.members for i in member.store.missing(self.digests)}
         todo = sorted(i for i in lacking if i not in self.failed)
-        with _readers(len(todo)) as read_all:
+        with _readers(self.sources, todo) as read_all:
             for start in range(0, len(todo), _LOOK):
                 part = todo[start : start + _LOOK]
                 seen = list(read_all(identify, [self.sources[i] for i in part]))
@@ -325,13 +328,17 @@ class _Run:
 
 
 @contextlib.contextmanager
-def _readers(count: int) -> Iterator[Callable[..., Any]]:
-    """Give a `map` that reads several files at a time; for one file, starting threads does not pay."""
-    if count <= 1:
+def _readers(sources: Sequence[Source], todo: Sequence[int]) -> Iterator[Callable[..., Any]]:
+    """Give a `map` that reads several inputs at a time; for one of them, starting threads does not pay."""
+    if len(todo) <= 1:
         yield map
         return
-    with ThreadPoolExecutor(READERS, thread_name_prefix="featx-read") as readers:
-        yield readers.map
+    count, stopped = REMOTE_READERS if any_remote(sources, todo) else READERS, threading.Event()
+    with ThreadPoolExecutor(count, "featx-read", initializer=stop_with, initargs=(stopped,)) as readers:
+        try:
+            yield readers.map
+        finally:
+            stopped.set()
 
 
 def _describe(engines: Sequence[Any]) -> dict[str, Any]:

@@ -9,5 +9,6 @@ from __future__ import annotations
 
 from featx.places.local_ranges import LocalRanges
 from featx.places.place import Place, PlaceError, RangeReader, StatKey
+from featx.places.stopping import stop_with
 
-__all__ = ["LocalRanges", "Place", "PlaceError", "RangeReader", "StatKey"]
+__all__ = ["LocalRanges", "Place", "PlaceError", "RangeReader", "StatKey", "stop_with"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from featx.places.remote.opening import open_store
 from featx.places.remote.remote_file import RemoteFile
-from featx.places.remote.retries import Retries, stop_with
+from featx.places.remote.retries import Retries
 from featx.places.remote.states import refresh_states
 from featx.places.remote.store import Entry, State
 from featx.places.remote.urls import is_url, shown, why_refused
@@ -18,6 +18,5 @@ __all__ = [
     "open_store",
     "refresh_states",
     "shown",
-    "stop_with",
     "why_refused",
 ]

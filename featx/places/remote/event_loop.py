@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from concurrent.futures import CancelledError
 from typing import Any, TypeVar
 
-from featx.places.remote.retries import is_stopped
+from featx.places.stopping import is_stopped
 
 _T = TypeVar("_T")
 #: Seconds between looks whether the result is still wanted.

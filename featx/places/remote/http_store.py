@@ -73,6 +73,8 @@ class HttpStore(Store):
                     raise PlaceError("cannot be read (the server answers another range)")
             if expected is not None and not expected.agrees(state):
                 raise Changed
+            if is_whole and start is not None and due > at_most:
+                raise PlaceError(f"the server gives no ranges of it, and it has {due:,} bytes: download it")
             if due > at_most:
                 raise TooLarge(due, at_most)
             data = await _body(answer, at_most)

@@ -55,10 +55,7 @@ def _kind_of(protocol: str, name: str) -> Any:
         # fsspec says which package to install.
         raise InputError(f"{name}: {protocol}:// cannot be read here: {' '.join(str(error).split())}") from error
     except ValueError as error:
-        from fsspec.registry import known_implementations
-
-        known = dict.fromkeys([*KNOWN, *known_implementations])
-        raise InputError(f"{name}: {UnknownName('protocol', protocol, known)}") from error
+        raise InputError(f"{name}: {UnknownName('protocol', protocol, KNOWN)}") from error
 
 
 def _open(protocol: str, kind: Any, options: dict[str, Any]) -> Store:

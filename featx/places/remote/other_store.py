@@ -65,13 +65,13 @@ class FsspecStore(Store):
 
     async def _list(self, url: str) -> list[Entry]:
         self.fs.invalidate_cache()
-        protocol, root = protocol_of(url), self.fs._strip_protocol(url).rstrip("/")
+        base, root = url.rstrip("/"), self.fs._strip_protocol(url).rstrip("/")
         found: dict[str, dict[str, Any]] = await self._call("find", root, detail=True)
         entries = []
         for name, info in found.items():
             below = name[len(root) :].strip("/") if name.startswith(root) else ""
             if info.get("type") == "file" and below and not name.endswith("/"):
-                entries.append(Entry(f"{protocol}://{name}", below, state_of(info)))
+                entries.append(Entry(f"{base}/{below}", below, state_of(info)))
         if not entries:
             raise PlaceError("no objects are below it, and none is at it")
         return sorted(entries, key=lambda entry: entry.path)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import random
-import threading
-import time
 from collections.abc import Callable
-from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import TypeVar
 
+from featx.places import stopping
 from featx.places.place import PlaceError
 
 _T = TypeVar("_T")
-_here = threading.local()
 
 
 class Passing(Exception):
@@ -56,8 +53,8 @@ class Retries:
                 if number == self.tries:
                     times = f"tried {self.tries} times" if self.tries > 1 else "tried once"
                     raise PlaceError(f"cannot be read ({error.reason}; {times})") from None
-                pause = self.pause(number, error.after)
-            (self.sleep or pause_here)(pause)
+                seconds = self.pause(number, error.after)
+            (self.sleep or stopping.pause)(seconds)
         raise AssertionError("unreachable")
 
     def pause(self, number: int, asked: float | None) -> float:
@@ -65,23 +62,3 @@ class Retries:
         most = min(self.longest, self.first * 2.0 ** (number - 1))
         drawn = random.uniform(most / 2, most)
         return drawn if asked is None else max(drawn, min(asked, self.longest_asked))
-
-
-def stop_with(stopped: threading.Event) -> None:
-    """Let this thread wait for remote places only until `stopped` is set; the initializer of pools of readers."""
-    _here.stopped = stopped
-
-
-def is_stopped() -> bool:
-    """Whether nobody needs any more what this thread reads."""
-    stopped = getattr(_here, "stopped", None)
-    return stopped is not None and stopped.is_set()
-
-
-def pause_here(seconds: float) -> None:
-    """Wait; `CancelledError` as soon as the thread is stopped."""
-    stopped = getattr(_here, "stopped", None)
-    if stopped is None:
-        time.sleep(seconds)  # Ctrl-C ends it
-    elif stopped.wait(seconds):
-        raise CancelledError

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from featx.places.place import PlaceError
 from featx.places.remote.opening import open_store
 from featx.places.remote.remote_file import RemoteFile
+from featx.places.remote.store import State
 
 #: Seconds for which a state counts as present: no object is asked for twice in one run.
 FRESH = 60.0
@@ -36,5 +37,5 @@ def refresh_states(files: Iterable[RemoteFile], knows: Callable[[str], bool]) ->
         except PlaceError:  # each is named when it is read
             continue
         for file, state in zip(group, found, strict=True):
-            if state is not None:
-                file.refresh(state, began)
+            # One that does not answer is read, and named where it is gone.
+            file.refresh(State() if state is None else state, began)

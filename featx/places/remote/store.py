@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -199,7 +200,7 @@ def explain_connection(error: BaseException) -> PlaceError | Passing | None:
         name = type(one).__name__
         if "Certificate" in name:
             return PlaceError("cannot be read (the server's certificate is not trusted)")
-        if isinstance(one, ConnectionRefusedError):
+        if getattr(one, "errno", None) == errno.ECONNREFUSED:
             return Passing("connection refused: no server listens at this host and port")
         if isinstance(one, (asyncio.TimeoutError, TimeoutError)) or "Timeout" in name:
             return Passing("no answer in time")
