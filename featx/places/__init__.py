@@ -10,5 +10,6 @@ from __future__ import annotations
 from featx.places.local_ranges import LocalRanges
 from featx.places.place import Place, PlaceError, RangeReader, StatKey
 from featx.places.stopping import stop_with
+from featx.places.urls import is_url, shown
 
-__all__ = ["LocalRanges", "Place", "PlaceError", "RangeReader", "StatKey", "stop_with"]
+__all__ = ["LocalRanges", "Place", "PlaceError", "RangeReader", "StatKey", "is_url", "shown", "stop_with"]

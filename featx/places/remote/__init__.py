@@ -7,16 +7,12 @@ from featx.places.remote.remote_file import RemoteFile
 from featx.places.remote.retries import Retries
 from featx.places.remote.states import refresh_states
 from featx.places.remote.store import Entry, State
-from featx.places.remote.urls import is_url, shown, why_refused
 
 __all__ = [
     "Entry",
     "RemoteFile",
     "Retries",
     "State",
-    "is_url",
     "open_store",
     "refresh_states",
-    "shown",
-    "why_refused",
 ]

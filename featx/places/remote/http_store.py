@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import functools
 import re
 import time
 from collections.abc import AsyncIterator
@@ -25,7 +26,7 @@ from featx.places.remote.store import (
     explain_connection,
     explain_status,
 )
-from featx.places.remote.urls import protocol_of, split
+from featx.places.urls import protocol_of, split
 
 # A file that changes again within this time keeps its Last-Modified, which has whole seconds.
 _RACY = 2.0
@@ -109,15 +110,17 @@ class HttpStore(Store):
         root = url if url.endswith("/") else url + "/"
         found: dict[str, Entry] = {}
         seen, waiting = {root}, [root]
-        running: set[asyncio.Task[tuple[str, set[str]]]] = set()
+        running: set[asyncio.Task[set[str]]] = set()
         try:
             while waiting or running:
                 while waiting and len(running) < store.AT_ONCE:
-                    running.add(asyncio.create_task(self._links(waiting.pop())))
+                    page = waiting.pop()
+                    running.add(
+                        asyncio.create_task(self._patiently(functools.partial(self._links, page)))
+                    )
                 done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    _, links = task.result()
-                    for link in links - seen:
+                    for link in task.result() - seen:
                         if not link.startswith(root):
                             continue
                         seen.add(link)
@@ -132,7 +135,7 @@ class HttpStore(Store):
             raise PlaceError(_NO_LISTING)
         return sorted(found.values(), key=lambda entry: entry.path)
 
-    async def _links(self, page: str) -> tuple[str, set[str]]:
+    async def _links(self, page: str) -> set[str]:
         """Return the links of a page that lead below it; the user, password and query of its URL stay."""
         async with self._request("GET", page) as answer:
             if answer.status in (404, 410):
@@ -159,7 +162,7 @@ class HttpStore(Store):
                 link = f"{parts.scheme}://{host}{parts.path}"
             if link.startswith(base) and link != base:
                 found.add(link)
-        return page, found
+        return found
 
     def explain(self, error: Exception) -> PlaceError | Passing:
         """Return the failure that an error of aiohttp means."""

@@ -14,7 +14,7 @@ from featx.places.remote.http_store import HttpStore
 from featx.places.remote.other_store import FsspecStore
 from featx.places.remote.s3_store import S3Store
 from featx.places.remote.store import Store
-from featx.places.remote.urls import HERE, KNOWN, protocol_of, shown
+from featx.places.urls import HERE, KNOWN, is_chained, protocol_of, shown
 
 #: The extra of featx that installs what reads a protocol, if it is not ``remote``.
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
@@ -31,6 +31,8 @@ def open_store(url: str) -> Store:
     The user's options come from fsspec: files in ``~/.config/fsspec`` and variables such as
     ``FSSPEC_S3_ENDPOINT_URL``.
     """
+    if is_chained(url):
+        raise InputError(f"{shown(url)}: chains of file systems (::) are not read; give the URL of the object")
     protocol = protocol_of(url)
     kind = _kind_of(protocol, shown(url))
     options = kind._get_kwargs_from_urls(url) if protocol not in ("http", "https") else {}

@@ -18,7 +18,7 @@ from featx.places.remote.store import (
     explain_connection,
     explain_status,
 )
-from featx.places.remote.urls import HERE, protocol_of
+from featx.places.urls import HERE, protocol_of
 
 _TIMES = "LastModified", "last_modified", "updated", "mtime", "modified"
 _ETAGS = "ETag", "etag", "e_tag", "generation", "md5Hash"

@@ -166,6 +166,21 @@ class Store:
 
         return self.retries.run(attempt)
 
+    async def _patiently(self, make: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Return the result of one request of many, which is tried again by itself."""
+        for number in range(1, self.retries.tries):
+            try:
+                return await make()
+            except (PlaceError, Passing) as error:
+                failure = error
+            except Exception as error:
+                failure = self.explain(error)
+            if isinstance(failure, PlaceError):
+                raise failure from None
+            pause = self.retries.pause(number, failure.after)
+            await asyncio.sleep(0 if self.retries.sleep else pause)
+        return await make()
+
     def explain(self, error: Exception) -> PlaceError | Passing:
         """Return the failure that an error of a library means."""
         return explain_connection(error) or PlaceError(f"cannot be read ({type(error).__name__})")

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
+import posixpath
 import re
-from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 #: Protocols that read this machine: no network is waited for.
 HERE = frozenset(["file", "local", "memory"])
 #: Protocols that users meet, for messages; fsspec knows more.
 KNOWN = ("http", "https", "s3", "gs", "az", "hf", "sftp", "memory", "file")
 
-# At least two letters: C:/photos is a path of Windows.
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-_CHAIN = "::"
+# At least two letters: C://photos is a path of Windows. Before it may stand the file systems of a chain.
+_URL = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]+::)*[A-Za-z][A-Za-z0-9+.-]+://")
+_CHAIN = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+::|::[A-Za-z][A-Za-z0-9+.-]+(?:://|::|$)")
 # Parameters of a query that sign a request (S3, Google, CloudFront, Azure): they name no other object.
 _SIGNING = re.compile(
     r"x-(amz|goog)-.*|awsaccesskeyid|googleaccessid|signature|sig|expires|policy|key-pair-id"
@@ -25,17 +25,18 @@ _SIGNING = re.compile(
 _SECRET = re.compile(r".*(token|secret|passw|credential|session|jwt|api_?-?key|auth).*|pw|pwd|pass", re.IGNORECASE)
 # A longer value without a word in it may be a secret, whatever it is called.
 _LONGEST_SHOWN = 24
+_SPACE = re.compile(r"[\t\r\n\0]")
 _METADATA = frozenset(["metadata.google.internal", "metadata.goog", "instance-data"])
 
 
 def is_url(text: object) -> bool:
     """Whether a value is a URL, by its form."""
-    return isinstance(text, str) and _URL.match(text) is not None and "\n" not in text
+    return isinstance(text, str) and _URL.match(text) is not None and not _SPACE.search(text)
 
 
 def is_chained(url: str) -> bool:
     """Whether a URL goes through several of fsspec's file systems, such as ``zip://a.jpg::https://...``."""
-    return _CHAIN in url
+    return _CHAIN.search(url) is not None
 
 
 def protocol_of(url: str) -> str:
@@ -63,6 +64,8 @@ def shown(url: str) -> str:
 
     Of a query only what names the object is left. A long value is replaced by eight letters of its digest.
     """
+    if is_chained(url):
+        return "::".join(shown(part) if "://" in part else part for part in url.split("::"))
     parts = split(url)
     host = parts.netloc.rpartition("@")[2]
     query = parts.query
@@ -70,7 +73,7 @@ def shown(url: str) -> str:
         pairs = parse_qsl(query, keep_blank_values=True)
         kept = [(name, _value(value)) for name, value in pairs if not _hidden(name)]
         query = urlencode(kept) if len(kept) < len(pairs) or any("~" in value for _, value in kept) else query
-    return urlunsplit((parts.scheme, host, parts.path, query, "")) if "://" in url else url
+    return urlunsplit((parts.scheme, host, parts.path, query, ""))
 
 
 def hides_more_than_a_signature(url: str) -> bool:
@@ -108,7 +111,35 @@ def why_refused(url: str) -> str:
 def _is_link_local(host: str) -> bool:
     if host.rstrip(".").lower() in _METADATA:
         return True
+    import ipaddress
+
     try:
         return ipaddress.ip_address(host).is_link_local
     except ValueError:
         return False
+
+
+def parent_of(url: str) -> str:
+    """Return the URL of the folder that an object lies in, with its user and password, without its query."""
+    parts = split(url)
+    path = parts.path.rpartition("/")[0] + "/"
+    return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
+
+
+def join(folder: str, path: str) -> str:
+    """Return the URL of a path relative to that of a folder; `ValueError` if it leads above the host or bucket."""
+    parts = split(folder)
+    joined = posixpath.normpath(posixpath.join(unquote(parts.path) if _quotes(folder) else parts.path, path))
+    above = posixpath.normpath(posixpath.join(parts.path.lstrip("/"), path))
+    if path.startswith("/") or above.startswith(".."):
+        raise ValueError(f"{path} leads out of {parts.scheme}://{parts.netloc.rpartition('@')[2]}")
+    return urlunsplit((parts.scheme, parts.netloc, quote(joined) if _quotes(folder) else joined, "", ""))
+
+
+def _quotes(url: str) -> bool:
+    return protocol_of(url) in ("http", "https")
+
+
+def named(text: str) -> str:
+    """Return the path of a URL, by whose suffix its kind is seen; any other text as it is."""
+    return path_of(text) if is_url(text) else text

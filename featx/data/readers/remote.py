@@ -1,0 +1,124 @@
+"""Read what lies behind a URL: a folder of objects, a table, an archive, or one input."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+from featx.data.dataset import Dataset
+from featx.data.readers.clips import is_audio_data
+from featx.data.readers.table import SUFFIXES, TableBytes, read_table
+from featx.data.readers.tree import read_tree
+from featx.data.readers.urls import stored_at
+from featx.errors import DatasetError, InputError
+from featx.inputs.audio import is_audio_file
+from featx.inputs.image import is_image_file
+from featx.inputs.image.containers import sniff
+from featx.inputs.text import is_text_file
+from featx.places import PlaceError
+from featx.places.urls import parent_of, path_of, shown
+
+#: The most bytes of a table that is read from a network into memory.
+MOST_BYTES = 2**30
+# Bytes by which a file without a suffix is recognised.
+_HEAD = 64
+
+
+def read_remote(
+    url: str,
+    *,
+    labelled: bool = True,
+    split_by: str | None = None,
+    on_error: str = "raise",
+    **columns: Any,
+) -> Dataset:
+    """Read what lies behind a URL.
+
+    Parameters
+    ----------
+    url : str
+        A folder: the links of a page of an HTTP server, and of the pages below it, or the objects of a store
+        below a prefix, by the rules of `read_folder`; a table (``.csv``, ``.tsv``, ``.jsonl``, ``.json``,
+        ``.parquet``), whose paths are URLs or relative to its own; an archive (``.zip``, ``.tar``, ...); or
+        one image, audio file or ``.txt``.
+    labelled, split_by, on_error
+        As for `featx.load_dataset`.
+    **columns
+        The columns of a table: text, label, target, group.
+
+    Raises
+    ------
+    DatasetError
+        Naming the URL, without user, password and signature.
+    MissingExtra
+        If the package is missing that reads its protocol.
+    """
+    from featx.places.remote import RemoteFile, open_store
+
+    with _named(url):
+        store = open_store(url)
+    place = shown(url)
+    path = path_of(url)
+    suffix = PurePosixPath(path).suffix.lower()
+    name = PurePosixPath(path).stem if suffix in SUFFIXES else PurePosixPath(path).name
+    name = name or place.partition("://")[2].partition("/")[0]
+    divided: dict[str, Any] = {"split_by": split_by, "on_error": on_error}
+    if suffix in (".h5", ".hdf5"):
+        raise DatasetError(f"{place}: a file of features is read from a disk only; download it")
+    if suffix in SUFFIXES and not path.endswith("/"):
+        _refuse_division(split_by, place)
+        with _named(url):
+            data = RemoteFile(url).read(MOST_BYTES)
+        return read_table(TableBytes(place, data, parent_of(url)), labelled=labelled, **divided, **columns)
+    if not path.endswith("/") and _is_input(path):
+        is_folder = False
+    else:
+        with _named(url):
+            is_folder = store.is_folder(url)
+    if is_folder:
+        with _named(url):
+            entries = store.list_all(url)
+        places = [(entry.path, RemoteFile(entry.url, entry.state)) for entry in entries]
+        return read_tree(name, places, place=place, labelled=labelled, **divided)
+    _refuse_division(split_by, place)
+    kind = _kind_of_name(path)
+    if not kind:
+        with _named(url):
+            kind = _kind_of_bytes(RemoteFile(url).read(MOST_BYTES)[:_HEAD])
+    if not kind:
+        raise DatasetError(
+            f"{place}: neither a folder nor a table ({', '.join(SUFFIXES)}), nor an image, audio or a text (.txt)"
+        )
+    return Dataset(name, [stored_at(url, name, kind)])
+
+
+@contextmanager
+def _named(url: str) -> Iterator[None]:
+    """Name the URL, without what is secret in it, in errors."""
+    try:
+        yield
+    except PlaceError as error:
+        raise DatasetError(f"{shown(url)}: {error}") from None
+
+
+def _is_input(path: str) -> bool:
+    return bool(_kind_of_name(path))
+
+
+def _kind_of_name(path: str) -> str:
+    if is_image_file(path):
+        return "image"
+    return "clip" if is_audio_file(path) else "text" if is_text_file(path) else ""
+
+
+def _kind_of_bytes(head: bytes) -> str:
+    return "image" if sniff(head) is not None else "clip" if is_audio_data(head) else ""
+
+
+def _refuse_division(split_by: str | None, place: str) -> None:
+    if split_by == "folder":
+        raise InputError(
+            f"{place}: not a folder; split_by='folder' (--split-by folder) divides one by the folders in it"
+        )
