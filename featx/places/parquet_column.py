@@ -51,7 +51,7 @@ class ParquetCell:
         return self.column.read(self.row, at_most)
 
     def stat_key(self) -> StatKey | None:
-        """Return the file's, with row group, row and column behind its path; None where a file may be read."""
+        """Return the file's, with row group, row and column behind its path; None where a path may count."""
         return self.column.stat_key(self.row)
 
 
@@ -198,7 +198,8 @@ class _OpenedColumn:
             if page.of_dictionary:
                 page = self._dictionary(number, chunk)
             starts, stops = page.starts, page.stops
-            assert starts is not None and stops is not None
+            assert starts is not None
+            assert stops is not None
             return page.data[starts[k] : stops[k]]
         except _DAMAGED as error:
             raise PlaceError(f"not a readable parquet file (a page is damaged: {error})") from error
@@ -216,7 +217,8 @@ class _OpenedColumn:
                 self._find_page(pages, chunk)
             which = bisect_right(pages.first_rows, at) - 1
             header, start = pages.found[which]
-            return self._unpacked((self._number, number, which), header, start, chunk), pages.first_rows[which]
+            page = self._unpacked((self._number, number, which), header, start, chunk)
+            return page, pages.first_rows[which]
 
     def _dictionary(self, number: int, chunk: Chunk) -> Page:
         key = self._number, number, -1
