@@ -119,7 +119,7 @@ def find_audio_column(table: Table) -> str:
     Beside a column ``path`` or ``image`` it must hold clips. A column called ``filename`` or the like counts
     where no other column is one of inputs, and it holds clips.
     """
-    if table.text:
+    if table.text or table.stored is not None:
         return ""
     column = next((key for key in AUDIO_KEYS if key in table.columns), "")
     other = next((key for key in ("image", "path") if key in table.columns), "")

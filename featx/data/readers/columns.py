@@ -51,7 +51,8 @@ def make_dataset(table: Table, name: str, *, labelled: bool, wanted: Wanted, on_
     notes = _check_columns(table, labelled and not asked, asked)
     if not table.rows:
         raise DatasetError(f"{table.place}: the table has no rows")
-    inputs, failures = (_texts if table.text else _files)(table, on_error)
+    find = _stored if table.stored is not None else _texts if table.text else _files
+    inputs, failures = find(table, on_error)
     division = divide_rows(table, wanted, inputs)
     reading = ReadReport(
         failures=tuple(failures),
@@ -100,7 +101,8 @@ def label_candidates(columns: Mapping[str, list[Any]]) -> str:
 
 def _check_columns(table: Table, labelled: bool, asked: list[str]) -> list[str]:
     """Refuse a table without a needed column; return a note if it has no labels and needs none."""
-    lacking = [] if table.input_column in table.columns else ["path"]
+    has_inputs = table.stored is not None or table.input_column in table.columns
+    lacking = [] if has_inputs else ["path"]
     unlabelled = "label" not in table.columns and not asked
     if labelled and unlabelled:
         lacking.append("label")
@@ -111,7 +113,7 @@ def _check_columns(table: Table, labelled: bool, asked: list[str]) -> list[str]:
         others = {name: values for name, values in table.all_columns().items() if name != table.text}
         hint = label_candidates(others)
     if lacking:
-        inputs = "a text" if table.text else table.audio or "path"
+        inputs = "a text" if table.text else table.stored_column or table.audio or "path"
         if "path" in lacking:
             inputs = "path or text"
             hint = _hint_at_inputs(table, unlabelled and labelled)
@@ -123,7 +125,8 @@ def _check_columns(table: Table, labelled: bool, asked: list[str]) -> list[str]:
     for column in asked:
         if column not in table.columns:
             raise DatasetError(f"{table.place}: {UnknownName('column', column, table.found)}")
-        if column in (table.text, table.audio) or (column.lower() in COLUMNS and column.lower() != LABEL):
+        own = column.lower() in COLUMNS and column.lower() != LABEL
+        if own or column in (table.text, table.audio, table.stored_column):
             raise DatasetError(f"{table.place}: column {column} has a meaning of its own; it is no task")
     if unlabelled and len(table.found) > 1:
         return [f"no column label, so no labels; found: {found}{hint and '; '}{hint}"]
@@ -162,6 +165,30 @@ def _texts(table: Table, on_error: str) -> tuple[list[Any], list[SourceError]]:
         raise DatasetError(f"{table.place}: no row has a text in column {column}; the first: {failures[0]}")
     table.keep(kept)
     return [StringText(names[i], str(texts[i])) for i in kept], failures
+
+
+def _stored(table: Table, on_error: str) -> tuple[Any, list[SourceError]]:
+    """Return the inputs whose bytes lie in the table, and the failures; drop the other rows from it."""
+    assert table.stored is not None
+    kind, column, ids = table.stored.kind, table.input_column, table.stored
+    reasons = dict.fromkeys(table.stored.missing(), f"no value in column {column}")
+    if reasons and on_error == "raise":
+        more = f" (and {len(reasons) - 1} more row{'s' * (len(reasons) > 2)})" if len(reasons) > 1 else ""
+        error = table.error(column, next(iter(reasons)), f"no value{more}")
+        raise DatasetError(f"{error}; {skip_hint(kind)}")
+    if kind == "clip" and any(key in table.columns for key in (*START_KEYS, *END_KEYS)):
+        segments = read_segments(table.columns, len(ids))
+        if segments.wrong and on_error == "raise":
+            first, (at, what) = next(iter(segments.wrong.items()))
+            raise DatasetError(f"{table.error(at, first, what)}; {skip_hint(kind)}")
+        reasons |= {i: f"column {at}: {what}" for i, (at, what) in segments.wrong.items()}
+        table.stored = table.stored.with_segments(segments.of_rows)
+    failures: list[SourceError] = [ERRORS[kind](ids[i].id, reason) for i, reason in sorted(reasons.items())]
+    if len(reasons) == len(ids):
+        raise DatasetError(f"{table.place}: no row has {with_article(kind)}; the first: {failures[0]}")
+    if reasons:
+        table.keep([i for i in range(len(ids)) if i not in reasons])
+    return table.stored, failures
 
 
 def _files(table: Table, on_error: str) -> tuple[list[Any], list[SourceError]]:

@@ -8,37 +8,29 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from functools import partial
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from featx.data.dataset import Dataset
 from featx.data.labels import same_form
 from featx.data.readers.columns import make_dataset
-from featx.data.readers.known_columns import COLUMNS, OPTIONAL
+from featx.data.readers.known_columns import OPTIONAL, table_positions
+from featx.data.readers.parquet import read_parquet
 from featx.data.readers.tabular import Table, Wanted
 from featx.data.readers.text_column import columns_without_header, find_text_column, has_known_name
 from featx.data.readers.texts import ESCAPED
 from featx.durable import read_regular
-from featx.errors import DatasetError, MissingExtra, as_one_error, reason_of
+from featx.errors import DatasetError, reason_of
 from featx.options.checks import short
 from featx.spreadsheet import original_cell
 
 #: Suffixes of tables.
 SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".json")
 _LISTED = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
-# A parquet file may have up to this many rows, and bytes in memory, per byte; plus _FREE_BYTES.
-_GROWTH = 100
-_FREE_BYTES = 10**6
-# Rows of a .parquet or .jsonl file that are read to see which columns could be labels or texts.
+# Rows of a .jsonl file that are read to see which columns could be labels or texts.
 _LOOKED_AT = 10_000
 # Columns of a .jsonl file that are looked at for that.
 _MOST_COLUMNS = 200
-# Types of parquet whose repeated values can be kept once.
-_OF_BYTES = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
 # A larger text file is refused.
 _MOST_BYTES = 2**32
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
@@ -135,7 +127,7 @@ def open_table(file: Path, text: str | None, asked: list[str], on_error: str) ->
     """
     suffix = file.suffix.lower()
     if suffix == ".parquet":
-        table = _read_parquet(file, text, asked)
+        table = read_parquet(file, text, asked)
     elif suffix in (".jsonl", ".json"):
         table = _read_json(file, text, asked, on_error)
     else:
@@ -188,7 +180,7 @@ def _read_csv(file: Path, text: str | None, asked: list[str], on_error: str) -> 
             )
         records = iter(rest)
     column = find_text_column(str(file), names, text, asked)
-    where = _positions(file, names, [*asked, *([column] if column else [])])
+    where = table_positions(str(file), names, [*asked, *([column] if column else [])])
     # Texts that are not UTF-8 are left out later; no other cell may be.
     broken = ESCAPED.search(content) is not None
     rows: list[int] = []
@@ -266,7 +258,7 @@ def _read_json(file: Path, text: str | None, asked: list[str], on_error: str) ->
     names = list(dict.fromkeys(name for _, record in records for name in record))
     forms = [same_form(name) for name in names]
     column = find_text_column(str(file), forms, text, asked)
-    where = _positions(file, forms, [*asked, *([column] if column else [])])
+    where = table_positions(str(file), forms, [*asked, *([column] if column else [])])
 
     def values(name: str) -> list[Any]:
         return [record.get(name) for _, record in records]
@@ -286,84 +278,3 @@ def _parsed(file: Path, line: int, text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{file}, row {line}: not JSON ({reason_of(error)})") from error
-
-
-def _read_parquet(file: Path, text: str | None, asked: list[str]) -> Table:
-    try:
-        from pyarrow import parquet
-    except ImportError as error:
-        raise MissingExtra("pyarrow", "parquet", f"reading {file.name}") from error
-    with _parquet_errors(file), parquet.ParquetFile(file) as opened:
-        schema = opened.schema_arrow
-        stored = list(schema.names)
-        names = [same_form(name) for name in stored]
-        column = find_text_column(str(file), names, text, asked)
-        where = _positions(file, names, [*asked, *([column] if column else [])])
-        wanted = [stored[position] for position in where.values()]
-        _check_growth(file, opened.metadata)
-        texts = [name for name in wanted if str(schema.field(name).type) in _OF_BYTES]
-        with parquet.ParquetFile(file, read_dictionary=texts) as again:  # keeps repeated values once
-            data = again.read(columns=wanted)
-        for name in wanted:
-            _check_texts(file, name, data.column(name))
-        columns = {name: data.column(stored[position]).to_pylist() for name, position in where.items()}
-    rows = list(range(1, data.num_rows + 1))
-    all_columns = partial(_parquet_columns, file)
-    return Table(str(file), str(file.parent), rows, columns, names, all_columns, text=column)
-
-
-def _parquet_columns(file: Path) -> dict[str, list[Any]]:
-    """Read the columns of text and whole numbers, to see which could be labels."""
-    from pyarrow import parquet, types
-
-    plain = (types.is_string, types.is_large_string, types.is_integer, types.is_boolean, types.is_dictionary)
-    with _parquet_errors(file), parquet.ParquetFile(file) as opened:
-        names = [field.name for field in opened.schema_arrow if any(is_kind(field.type) for is_kind in plain)]
-        first = next(opened.iter_batches(batch_size=_LOOKED_AT, columns=names), None)
-        return {} if first is None else {name: first.column(name).to_pylist() for name in names}
-
-
-def _parquet_errors(file: Path) -> AbstractContextManager[None]:
-    """Turn whatever pyarrow raises into one error."""
-    return as_one_error(lambda reason: DatasetError(f"{file}: not a readable parquet file ({reason})"))
-
-
-def _check_growth(file: Path, metadata: Any) -> None:
-    """Refuse a parquet file whose header claims more than a table of images needs.
-
-    Repeated values compress to almost nothing, but paths differ from row to row.
-    """
-    size = file.stat().st_size
-    # Do not ask each column: pyarrow aborts the process at a damaged one.
-    claimed = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
-    if max(claimed, metadata.num_rows) > _GROWTH * size + _FREE_BYTES:
-        raise DatasetError(
-            f"{file}: refused: {size} bytes that would grow to {metadata.num_rows} rows of {claimed} bytes"
-        )
-
-
-def _check_texts(file: Path, name: str, column: Any) -> None:
-    """Refuse a column whose repeated values, written out, take too much memory for such a file."""
-    total = 0
-    for part in column.chunks:
-        if hasattr(part, "dictionary"):
-            values = part.dictionary.to_pylist()
-            sizes = [len(value) if isinstance(value, (str, bytes)) else 8 for value in values]
-            lengths = np.array(sizes, dtype=np.int64)
-            codes = part.indices.drop_null().to_numpy()
-            total += int(np.bincount(codes, minlength=len(lengths)) @ lengths) if len(lengths) else 0
-    if total > _GROWTH * file.stat().st_size + _FREE_BYTES:
-        raise DatasetError(f"{file}: refused: column {name} would grow to {total} bytes")
-
-
-def _positions(file: Path, names: list[str], asked: list[str]) -> dict[str, int]:
-    """Return the positions of `COLUMNS` and `OPTIONAL`, whatever their case, and of the columns asked for."""
-    lower = [name.strip().lower() for name in names]
-    for column in COLUMNS:
-        if lower.count(column) > 1:
-            raise DatasetError(f"{file}: {lower.count(column)} columns are named {column}; keep one")
-    for column in asked:
-        if names.count(column) > 1:
-            raise DatasetError(f"{file}: {names.count(column)} columns are named {column}; keep one")
-    found = {column: lower.index(column) for column in (*COLUMNS, *OPTIONAL) if column in lower}
-    return found | {column: names.index(column) for column in asked if column in names}
