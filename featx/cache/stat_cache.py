@@ -156,7 +156,10 @@ class StatCache:
                 self._attempt(insert)
 
     def prune(self) -> int:
-        """Remove the entries of files that are gone, and old ones of URLs; return their number. A damaged database is emptied."""
+        """Remove the entries of files that are gone, and old ones of URLs; return their number.
+
+        A damaged database is emptied.
+        """
         if not is_file(self.path):
             return 0
 
@@ -248,7 +251,11 @@ def _trusted(key: StatKey | None, name: bytes, entry: tuple[Any, ...]) -> bytes 
     *numbers, digest, checksum = entry
     # The last number of a URL is the day on which it was stored.
     of_key = 2 if _is_url(name) else 3
-    if tuple(numbers[:of_key]) != key[1 : 1 + of_key] or not isinstance(digest, bytes) or len(digest) != DIGEST_SIZE:
+    if (
+        tuple(numbers[:of_key]) != key[1 : 1 + of_key]
+        or not isinstance(digest, bytes)
+        or len(digest) != DIGEST_SIZE
+    ):
         return None
     return digest if checksum == _checksum(name, numbers, digest) else None
 

@@ -89,7 +89,9 @@ class Pipeline:
         self._open: set[int] = set()  # chunks that are not prepared yet
         self._ending = False
         self._stopped = threading.Event()  # ends waiting for a network
-        self._fetchers: ThreadPoolExecutor | None = None  # read from a network, several inputs of a chunk at once
+        self._fetchers: ThreadPoolExecutor | None = (
+            None  # read from a network, several inputs of a chunk at once
+        )
         self._under_way = 0  # inputs that they read now, and the mean bytes of those that they have read
         self._mean = 0.0
 
@@ -250,9 +252,7 @@ class Pipeline:
             chunk.spend("read", began)
         return chunk
 
-    def _fetch_all(
-        self, positions: Sequence[int], number: int, fetchers: ThreadPoolExecutor
-    ) -> list[Item]:
+    def _fetch_all(self, positions: Sequence[int], number: int, fetchers: ThreadPoolExecutor) -> list[Item]:
         """Read the inputs of a chunk, many at a time."""
         reading = []
         for position in positions:
@@ -276,7 +276,11 @@ class Pipeline:
 
     def _may_read(self, number: int) -> bool:
         """Whether there is room to read; the chunk that workers need first is read in any case."""
-        return self._bytes_read + self._under_way * self._mean < READ_AHEAD or self._ending or number <= min(self._open, default=number)
+        return (
+            self._bytes_read + self._under_way * self._mean < READ_AHEAD
+            or self._ending
+            or number <= min(self._open, default=number)
+        )
 
     def _work(self, read: Future, number: int) -> Iterator[Chunk]:
         """Prepare a chunk that is being read and, on a CPU, compute its rows; yield each part."""

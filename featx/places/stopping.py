@@ -10,7 +10,7 @@ _here = threading.local()
 
 
 def stop_with(stopped: threading.Event) -> None:
-    """Let this thread wait for remote places only until `stopped` is set; the initializer of pools of readers."""
+    """Let this thread wait for remote places only until `stopped` is set; for pools of readers."""
     _here.stopped = stopped
 
 

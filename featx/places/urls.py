@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import re
+from typing import TypeGuard
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 #: Protocols that read this machine: no network is waited for.
@@ -22,14 +23,16 @@ _SIGNING = re.compile(
     re.IGNORECASE,
 )
 # Others that hold a secret, by their names.
-_SECRET = re.compile(r".*(token|secret|passw|credential|session|jwt|api_?-?key|auth).*|pw|pwd|pass", re.IGNORECASE)
+_SECRET = re.compile(
+    r".*(token|secret|passw|credential|session|jwt|api_?-?key|auth).*|pw|pwd|pass", re.IGNORECASE
+)
 # A longer value without a word in it may be a secret, whatever it is called.
 _LONGEST_SHOWN = 24
 _SPACE = re.compile(r"[\t\r\n\0]")
 _METADATA = frozenset(["metadata.google.internal", "metadata.goog", "instance-data"])
 
 
-def is_url(text: object) -> bool:
+def is_url(text: object) -> TypeGuard[str]:
     """Whether a value is a URL, by its form."""
     return isinstance(text, str) and _URL.match(text) is not None and not _SPACE.search(text)
 
@@ -51,7 +54,7 @@ def path_of(url: str) -> str:
 
 
 def split(url: str) -> SplitResult:
-    """Split a URL; only http has a query and a fragment, objects of stores may have these signs in their names."""
+    """Split a URL; names of objects in stores may hold the signs that begin query and fragment in http."""
     if protocol_of(url) in ("http", "https"):
         return urlsplit(url)
     protocol, _, rest = url.partition("://")
@@ -127,7 +130,7 @@ def parent_of(url: str) -> str:
 
 
 def join(folder: str, path: str) -> str:
-    """Return the URL of a path relative to that of a folder; `ValueError` if it leads above the host or bucket."""
+    """Return the URL of a path relative to that of a folder; `ValueError` if it leads out of host or bucket."""
     parts = split(folder)
     joined = posixpath.normpath(posixpath.join(unquote(parts.path) if _quotes(folder) else parts.path, path))
     above = posixpath.normpath(posixpath.join(parts.path.lstrip("/"), path))

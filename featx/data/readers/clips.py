@@ -201,7 +201,15 @@ def make_clip_sources(
 
     def source(row: Any, i: int) -> Source:
         file = isinstance(row, (str, os.PathLike))
-        name = shown(row) if is_url(row) else Path(row).as_posix() if file else row.id if isinstance(row, SOURCES) else f"{i:0{width}d}"
+        name = (
+            shown(row)
+            if is_url(row)
+            else Path(row).as_posix()
+            if file
+            else row.id
+            if isinstance(row, SOURCES)
+            else f"{i:0{width}d}"
+        )
         id = name if ids is None else ids[i]
         segment = WHOLE if segments is None else segments[i]
         try:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from featx.data.dataset import Dataset
 from featx.data.readers.clips import is_audio_data
-from featx.data.readers.table import SUFFIXES, TableBytes, read_table
+from featx.data.readers.table import SUFFIXES, RemoteTable, read_table
 from featx.data.readers.tree import read_tree
 from featx.data.readers.urls import stored_at
 from featx.errors import DatasetError, InputError
@@ -18,10 +18,13 @@ from featx.inputs.image import is_image_file
 from featx.inputs.image.containers import sniff
 from featx.inputs.text import is_text_file
 from featx.places import PlaceError
+from featx.places.archives import index_archive
 from featx.places.urls import parent_of, path_of, shown
 
-#: The most bytes of a table that is read from a network into memory.
-MOST_BYTES = 2**30
+if TYPE_CHECKING:
+    from featx.places.remote import RemoteFile
+
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 # Bytes by which a file without a suffix is recognised.
 _HEAD = 64
 
@@ -67,12 +70,16 @@ def read_remote(
     divided: dict[str, Any] = {"split_by": split_by, "on_error": on_error}
     if suffix in (".h5", ".hdf5"):
         raise DatasetError(f"{place}: a file of features is read from a disk only; download it")
-    if suffix in SUFFIXES and not path.endswith("/"):
+    if is_table(url):
         _refuse_division(split_by, place)
+        file = _opened(url)
+        return read_table(RemoteTable(place, parent_of(url), file), labelled=labelled, **divided, **columns)
+    if suffix in _ARCHIVES and not path.endswith("/"):
+        archive = _opened(url)
         with _named(url):
-            data = RemoteFile(url).read(MOST_BYTES)
-        return read_table(TableBytes(place, data, parent_of(url)), labelled=labelled, **divided, **columns)
-    if not path.endswith("/") and _is_input(path):
+            index = index_archive(archive, on_error=on_error)
+        return read_tree(name, index, place=place, failures=index.failures, labelled=labelled, **divided)
+    if not path.endswith("/") and _kind_of_name(path):
         is_folder = False
     else:
         with _named(url):
@@ -86,12 +93,29 @@ def read_remote(
     kind = _kind_of_name(path)
     if not kind:
         with _named(url):
-            kind = _kind_of_bytes(RemoteFile(url).read(MOST_BYTES)[:_HEAD])
+            file = _opened(url)
+            kind = _kind_of_bytes(file.read_range(0, min(_HEAD, file.size)))
     if not kind:
         raise DatasetError(
-            f"{place}: neither a folder nor a table ({', '.join(SUFFIXES)}), nor an image, audio or a text (.txt)"
+            f"{place}: neither a folder nor an archive, nor a table ({', '.join(SUFFIXES)}), nor an image, "
+            "audio or a text (.txt)"
         )
     return Dataset(name, [stored_at(url, name, kind)])
+
+
+def is_table(url: str) -> bool:
+    """Whether a URL is one of a table, by its suffix."""
+    return path_of(url).lower().endswith(SUFFIXES)
+
+
+def _opened(url: str) -> RemoteFile:
+    """Return the object, of which size and state are known now."""
+    from featx.places.remote import RemoteFile
+
+    file = RemoteFile(url)
+    with _named(url):
+        file.size  # noqa: B018
+    return file
 
 
 @contextmanager
@@ -101,10 +125,6 @@ def _named(url: str) -> Iterator[None]:
         yield
     except PlaceError as error:
         raise DatasetError(f"{shown(url)}: {error}") from None
-
-
-def _is_input(path: str) -> bool:
-    return bool(_kind_of_name(path))
 
 
 def _kind_of_name(path: str) -> str:

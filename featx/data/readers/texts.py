@@ -70,13 +70,15 @@ def texts_in(rows: Sequence[Any], kind: str | None = None) -> list[Any] | None:
         return None
     of_texts = sum(map(_is_text_path, names))
     # A URL without a suffix may be one of an image; a list of texts that are URLs says kind="text".
-    of_images = sum(is_url(name) and not _is_text_path(name) or is_image_path(name) for name in names)
+    of_images = sum((is_url(name) and not _is_text_path(name)) or is_image_path(name) for name in names)
     if 2 * (of_texts + of_images) <= len(names) and not _are_files(names):
         if all(isinstance(row, Path) for row in given):
             return None  # files without a known suffix, as images may be
         _refuse_images(rows)
         return list(rows)
-    return [_text_file(row) if isinstance(row, str) else row for row in rows] if of_texts > of_images else None
+    return (
+        [_text_file(row) if isinstance(row, str) else row for row in rows] if of_texts > of_images else None
+    )
 
 
 def _text_file(row: str) -> Path | Source:

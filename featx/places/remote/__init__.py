@@ -1,4 +1,4 @@
-"""Objects behind URLs, read through fsspec: whole or in ranges, with retries, and never mixed up when they change."""
+"""Objects behind URLs, read through fsspec: whole or in ranges, with retries, of one state each."""
 
 from __future__ import annotations
 

@@ -115,9 +115,7 @@ class HttpStore(Store):
             while waiting or running:
                 while waiting and len(running) < store.AT_ONCE:
                     page = waiting.pop()
-                    running.add(
-                        asyncio.create_task(self._patiently(functools.partial(self._links, page)))
-                    )
+                    running.add(asyncio.create_task(self._patiently(functools.partial(self._links, page))))
                 done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     for link in task.result() - seen:

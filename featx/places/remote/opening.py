@@ -32,7 +32,9 @@ def open_store(url: str) -> Store:
     ``FSSPEC_S3_ENDPOINT_URL``.
     """
     if is_chained(url):
-        raise InputError(f"{shown(url)}: chains of file systems (::) are not read; give the URL of the object")
+        raise InputError(
+            f"{shown(url)}: chains of file systems (::) are not read; give the URL of the object"
+        )
     protocol = protocol_of(url)
     kind = _kind_of(protocol, shown(url))
     options = kind._get_kwargs_from_urls(url) if protocol not in ("http", "https") else {}
@@ -52,10 +54,14 @@ def _kind_of(protocol: str, name: str) -> Any:
         return fsspec.get_filesystem_class(protocol)
     except ImportError as error:
         if protocol in ("http", "https", *_EXTRAS):
-            package = {"http": "aiohttp", "https": "aiohttp", "s3": "s3fs", "s3a": "s3fs"}.get(protocol, "gcsfs")
+            package = {"http": "aiohttp", "https": "aiohttp", "s3": "s3fs", "s3a": "s3fs"}.get(
+                protocol, "gcsfs"
+            )
             raise MissingExtra(package, _EXTRAS.get(protocol, "remote"), f"reading {name}") from error
         # fsspec says which package to install.
-        raise InputError(f"{name}: {protocol}:// cannot be read here: {' '.join(str(error).split())}") from error
+        raise InputError(
+            f"{name}: {protocol}:// cannot be read here: {' '.join(str(error).split())}"
+        ) from error
     except ValueError as error:
         raise InputError(f"{name}: {UnknownName('protocol', protocol, KNOWN)}") from error
 

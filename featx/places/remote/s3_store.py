@@ -42,7 +42,9 @@ _CODES = {
     "InvalidRange": "ends early: it is cut off, or was changed",
     "416": "ends early: it is cut off, or was changed",
 }
-_PASSING_CODES = frozenset(["SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "503", "500"])
+_PASSING_CODES = frozenset(
+    ["SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "503", "500"]
+)
 
 
 class S3Store(FsspecStore):

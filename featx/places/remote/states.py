@@ -28,7 +28,7 @@ def refresh_states(files: Iterable[RemoteFile], knows: Callable[[str], bool]) ->
             groups.setdefault(f"{protocol}://{rest.partition('/')[0]}", []).append(file)
     for group in groups.values():
         names = [file.name for file in group]
-        begin = os.path.commonprefix([min(names), max(names)])
+        begin = os.path.commonprefix([min(names), max(names)])  # noqa: RUF071
         if all(file.age() == float("inf") for file in group) and not knows(begin):
             continue
         began = time.monotonic()

@@ -241,7 +241,9 @@ def explain_connection(error: BaseException) -> PlaceError | Passing | None:
 def explain_status(status: int, retry_after: str | None = None) -> PlaceError | Passing:
     """Return the failure that the status of an answer means."""
     if status in PASSING:
-        return Passing(f"the server answers {status} {_WORDS.get(status, '')}".rstrip(), _seconds(retry_after))
+        return Passing(
+            f"the server answers {status} {_WORDS.get(status, '')}".rstrip(), _seconds(retry_after)
+        )
     if status in (404, 410):
         return PlaceError(f"no such object ({status})")
     if status == 401:
