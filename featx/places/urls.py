@@ -130,7 +130,7 @@ def parent_of(url: str) -> str:
 
 
 def join(folder: str, path: str) -> str:
-    """Return the URL of a path relative to that of a folder; `ValueError` if it leads out of host or bucket."""
+    """Return the URL of a path relative to that of a folder; `ValueError` if it leads out of the bucket."""
     parts = split(folder)
     joined = posixpath.normpath(posixpath.join(unquote(parts.path) if _quotes(folder) else parts.path, path))
     above = posixpath.normpath(posixpath.join(parts.path.lstrip("/"), path))

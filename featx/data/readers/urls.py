@@ -38,7 +38,7 @@ def local_path(url: str) -> str | None:
 
 
 def url_of_cell(value: Any, folder: str) -> tuple[str, str]:
-    """Return the URL that a cell of a table in `folder` means, ``""`` for a local file; and why it is refused.
+    """Return the URL that a cell of a table in `folder` means, and why it is refused; ``""`` where not.
 
     A table behind a URL names what lies on its host, or in its bucket, by relative paths, and never a file of
     this machine.
