@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -53,16 +54,28 @@ def make_dataset(table: Table, name: str, *, labelled: bool, wanted: Wanted, on_
         raise DatasetError(f"{table.place}: the table has no rows")
     find = _stored if table.stored is not None else _texts if table.text else _files
     inputs, failures = find(table, on_error)
+    reading = ReadReport(failures=tuple(failures), notes=(*table.notes, *notes))
+    return join_columns(table, name, inputs, reading, labelled=labelled, wanted=wanted)
+
+
+def join_columns(
+    table: Table, name: str, inputs: Sequence[Source], reading: ReadReport, *, labelled: bool, wanted: Wanted
+) -> Dataset:
+    """Make a dataset of inputs and the columns beside them: labels, targets, splits and groups.
+
+    The rows of the table are those of the inputs; `wanted.check` was called.
+    """
+    asked = [*wanted.labels, *wanted.targets]
     division = divide_rows(table, wanted, inputs)
-    reading = ReadReport(
-        failures=tuple(failures),
-        notes=(*table.notes, *notes, *division.notes),
+    reading = replace(
+        reading,
+        notes=(*reading.notes, *division.notes),
         groups_from=_origin(division.group_name),
     )
     tasks = _tasks(table, wanted.labels, wanted.targets) if asked else _labels(table, labelled)
     dataset = Dataset(
         name,
-        inputs,
+        inputs,  # type: ignore[arg-type]
         splits=division.splits,
         groups=division.groups,
         reading=reading,

@@ -26,9 +26,9 @@ Parts = tuple[str, ...]
 ERRORS: dict[str, type[SourceError]] = {"image": ImageError, "text": TextError, "clip": AudioError}
 _IS_INPUT = {"image": is_image_file, "text": is_text_file, "clip": is_audio_file}
 _OF_AUDIO = AUDIO_SUFFIXES + FOREIGN_SUFFIXES
-# A folder with more texts than this for each image is not clearly one of images, whose captions they may be.
-# One of images and clips is of the kind that has more than this for each of the other: covers, spectrograms.
-_CAPTIONS = 10
+#: A folder with more texts than this for each image is not clearly one of images, whose captions they may be.
+#: One of images and clips is of the kind that has more than this for each of the other: covers, spectrograms.
+MANY_MORE = 10
 # Texts about a folder and not in it, by the beginning of their names.
 _ABOUT = ("readme", "license", "licence", "copying", "citation", "changelog")
 # How many files of each unknown suffix are opened to see whether they hold images.
@@ -171,15 +171,15 @@ def choose_listing(place: str, list_kind: Callable[[str], Listing]) -> Listing:
     images = list_kind("image")
     clips, texts = (_count(images, suffixes) for suffixes in (_OF_AUDIO, TEXT_SUFFIXES))
     listing = images
-    if clips > _CAPTIONS * len(images.files):
+    if clips > MANY_MORE * len(images.files):
         listing = list_kind("clip")
-    elif clips and len(images.files) <= _CAPTIONS * clips:
+    elif clips and len(images.files) <= MANY_MORE * clips:
         found = sorted(images.left_out.suffixes.keys() & set(_OF_AUDIO))
         raise DatasetError(
             f"{place}: holds {count_of(clips, 'clip')} ({', '.join(found)}) and "
             f"{count_of(len(images.files))} ({'/'.join(images.files[0])}); move away what is not meant"
         )
-    if listing.files and texts > _CAPTIONS * len(listing.files):
+    if listing.files and texts > MANY_MORE * len(listing.files):
         raise DatasetError(
             f"{place}: holds {count_of(texts, 'text')} ({', '.join(TEXT_SUFFIXES)}) and "
             f"{count_of(len(listing.files), listing.kind)} ({'/'.join(listing.files[0])}); "
@@ -188,9 +188,25 @@ def choose_listing(place: str, list_kind: Callable[[str], Listing]) -> Listing:
     return listing if listing.files or not texts else list_kind("text")
 
 
+def kind_of_name(name: str) -> str | None:
+    """Return the kind of input that a file of this name counts as; None for any other file."""
+    return next((kind for kind, is_input in _IS_INPUT.items() if is_input(name)), None)
+
+
+def may_be_input(name: str) -> bool:
+    """Whether a file of this name counts as an input of some kind, and is not about the data."""
+    kind = kind_of_name(name)
+    return kind is not None and not (kind == "text" and name.lower().startswith(_ABOUT))
+
+
 def has_media(images: Listing) -> bool:
     """Whether a listing of images has some, or left out clips."""
     return bool(images.files or _count(images, _OF_AUDIO))
+
+
+def count_texts(images: Listing) -> int:
+    """Return how many texts a listing of images left out."""
+    return _count(images, TEXT_SUFFIXES)
 
 
 def is_own(names: Collection[str], head: Callable[[str], bytes]) -> bool:

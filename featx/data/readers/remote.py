@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import posixpath
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from featx.data.dataset import Dataset
+from featx.data.readers.archives import read_archives
 from featx.data.readers.clips import is_audio_data
+from featx.data.readers.shards import expand_braces, is_archive_name
 from featx.data.readers.table import SUFFIXES, RemoteTable, read_table
 from featx.data.readers.tree import read_tree
 from featx.data.readers.urls import stored_at
@@ -18,8 +22,7 @@ from featx.inputs.image import is_image_file
 from featx.inputs.image.containers import sniff
 from featx.inputs.text import is_text_file
 from featx.places import PlaceError
-from featx.places.archives import index_archive
-from featx.places.urls import parent_of, path_of, shown
+from featx.places.urls import is_url, parent_of, path_of, shown
 
 if TYPE_CHECKING:
     from featx.places.remote import RemoteFile
@@ -75,10 +78,7 @@ def read_remote(
         file = _opened(url)
         return read_table(RemoteTable(place, parent_of(url), file), labelled=labelled, **divided, **columns)
     if suffix in _ARCHIVES and not path.endswith("/"):
-        archive = _opened(url)
-        with _named(url):
-            index = index_archive(archive, on_error=on_error)
-        return read_tree(name, index, place=place, failures=index.failures, labelled=labelled, **divided)
+        return read_remote_archives([url], labelled=labelled, **divided, **columns)
     if not path.endswith("/") and _kind_of_name(path):
         is_folder = False
     else:
@@ -87,9 +87,15 @@ def read_remote(
     if is_folder:
         with _named(url):
             entries = store.list_all(url)
+        if all(is_archive_name(path_of(entry.url)) for entry in entries):
+            found = [RemoteFile(entry.url, entry.state) for entry in entries]
+            called = [entry.path for entry in entries]
+            return _read_archives(found, called, name, labelled, divided, columns)
+        _refuse_columns(columns, place)
         places = [(entry.path, RemoteFile(entry.url, entry.state)) for entry in entries]
         return read_tree(name, places, place=place, labelled=labelled, **divided)
     _refuse_division(split_by, place)
+    _refuse_columns(columns, place)
     kind = _kind_of_name(path)
     if not kind:
         with _named(url):
@@ -101,6 +107,68 @@ def read_remote(
             "audio or a text (.txt)"
         )
     return Dataset(name, [stored_at(url, name, kind)])
+
+
+def read_remote_archives(
+    urls: Sequence[str],
+    *,
+    labelled: bool = True,
+    split_by: str | None = None,
+    on_error: str = "raise",
+    **columns: Any,
+) -> Dataset:
+    """Read archives behind URLs, in which braces may stand for several, as in ``{000..015}.tar``.
+
+    Parameters and errors as for `read_remote`.
+    """
+    from featx.places.remote import RemoteFile, open_store, refresh_states
+
+    every = [one for url in urls for one in expand_braces(url)]
+    for url in every:
+        if not is_url(url):
+            raise DatasetError(f"{url}: no URL, among URLs of archives; give them apart")
+    with _named(every[0]):
+        open_store(every[0])
+    files = [RemoteFile(url) for url in every]
+    refresh_states(files, lambda prefix: True)
+    folder = posixpath.commonpath([parent_of(url) for url in every])
+    called = [
+        unquote(parent_of(url)[len(folder) :].strip("/") + "/" + _last(url)).strip("/") for url in every
+    ]
+    name = _last(every[0]) if len(every) == 1 else _last(folder.rstrip("/")) or shown(folder)
+    return _read_archives(
+        files, called, name, labelled, {"split_by": split_by, "on_error": on_error}, columns
+    )
+
+
+def _read_archives(
+    files: list[RemoteFile],
+    called: list[str],
+    name: str,
+    labelled: bool,
+    divided: dict[str, Any],
+    columns: dict[str, Any],
+) -> Dataset:
+    if columns.get("text") is not None:
+        _refuse_columns({"text": columns["text"]}, files[0].name)
+    for file in files:
+        with _named(file.url):
+            file.size  # noqa: B018
+    asked = {what: columns.get(what) for what in ("label", "target", "group")}
+    return read_archives(files, name=name, called=called, labelled=labelled, **divided, **asked)
+
+
+def _last(url: str) -> str:
+    return PurePosixPath(path_of(url)).name
+
+
+def _refuse_columns(columns: dict[str, Any], place: str) -> None:
+    asked = [name for name, value in columns.items() if value is not None]
+    if asked:
+        raise DatasetError(
+            f"{place}: {' and '.join(asked)} chooses a column of a table, and this is no table "
+            f"({', '.join(SUFFIXES)})"
+        )
 
 
 def is_table(url: str) -> bool:

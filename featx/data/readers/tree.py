@@ -21,7 +21,7 @@ from featx.inputs.audio import StoredClip
 from featx.inputs.image import StoredImage, is_ignored
 from featx.inputs.image.decode import MAX_FILE_BYTES
 from featx.inputs.text import StoredText
-from featx.places import Place, PlaceError
+from featx.places import Place, PlaceError, RangeReader
 
 # Suffixes of documents whose text featx does not read.
 _DOCUMENTS = {".docx", ".doc", ".pdf", ".odt", ".rtf", ".html", ".htm", ".md", ".epub"}
@@ -43,6 +43,7 @@ def read_tree(
     place: str | None = None,
     ids: Sequence[str] | None = None,
     failures: Sequence[tuple[str, str]] = (),
+    notes: Sequence[str] = (),
 ) -> Dataset:
     """Read named places as `read_folder` reads files: the folders in their names are classes, splits, groups.
 
@@ -52,7 +53,8 @@ def read_tree(
         The name of the dataset.
     entries : sequence of (str, Place or None)
         The POSIX path of each file below the root, and its place; it may make them when it is asked. A path
-        that ends in ``/`` is a folder, which may be empty; its place is not used.
+        that ends in ``/`` is a folder, which may be empty; its place is not used. If it has a method
+        ``paths``, this gives the paths alone.
     labelled, split_by, on_error
         As for `read_folder`.
     place : str, optional
@@ -61,6 +63,8 @@ def read_tree(
         The id of each entry; default: its path.
     failures : sequence of (str, str), optional
         The path of what could not be listed, and why; raised, or noted in `Dataset.reading`.
+    notes : sequence of str, optional
+        For the user.
 
     Returns
     -------
@@ -75,24 +79,27 @@ def read_tree(
     place = name if place is None else place
     if split_by == "group":
         raise no_group_folders(place)
-    split = [_parts_of(path) for path, _ in entries]
+    # Places are not made only to be named.
+    paths = entries.paths() if hasattr(entries, "paths") else (path for path, _ in entries)
+    split = [_parts_of(path) for path in paths]
     own = _own_folders(entries, split)
 
     def list_kind(kind: str) -> Listing:
-        sorter = _TreeSorter(kind, own)
+        sorter = _TreeSorter(kind, entries, own)
         for number, parts in enumerate(split):
-            path, at = entries[number]
-            sorter.take(path, parts, at, number)
+            sorter.take(parts, number)
         for path, reason in failures:
             sorter.fail(tuple(path.split("/")), reason)
-        return sorter.listing(on_error, lambda id: f"{place}: {id}")
+        return sorter.listing(on_error, lambda id: place if id == "." else f"{place}: {id}")
 
     listed = choose_listing(place, list_kind)
 
     def make_inputs(listed: Listing) -> Sequence[Source]:
         return StoredInputs(listed.kind, entries, np.array(listed.numbers, np.int64), ids)
 
-    return make_dataset_of(place, name, listed, make_inputs, labelled=labelled, split_by=split_by)
+    return make_dataset_of(
+        place, name, listed, make_inputs, labelled=labelled, split_by=split_by, notes=notes
+    )
 
 
 class StoredInputs(Sequence[Source]):
@@ -139,27 +146,28 @@ class StoredInputs(Sequence[Source]):
 class _TreeSorter(Sorter):
     """Sorts the files of a tree of names."""
 
-    def __init__(self, kind: str, own: set[Parts]) -> None:
+    def __init__(self, kind: str, entries: Sequence[tuple[str, Place | None]], own: set[Parts]) -> None:
         super().__init__(kind)
-        self._own = own
+        self._entries, self._own = entries, own
         self._left_out: set[Parts] = set()
         self.folders.add(())
 
-    def take(self, path: str, parts: Parts | None, place: Place | None, number: int) -> None:
+    def take(self, parts: Parts | None, number: int) -> None:
         if parts is None:
+            path = self._entries[number][0]
             if self.is_input(path):
                 self.fail((path,), "its name leads out of the folder that it lies in")
             return
-        is_folder = path.endswith("/")
-        above = parts if is_folder else parts[:-1]
+        is_folder = not parts[-1]
+        above = parts[:-1]
         if above not in self.folders and not self._enter(above):
             return
         if is_folder:
             return
         if is_ignored(parts[-1]):
             self.leave_out_ignored(parts, False)
-        elif place is not None:
-            self.take_file(parts, lambda: _head_of(place), number)
+        else:
+            self.take_file(parts, lambda: _head_of(self._entries[number][1]), number)
 
     def _enter(self, folder: Parts) -> bool:
         """Note a folder and those above it; False, and left out once, if it is hidden or featx's own."""
@@ -181,13 +189,13 @@ class _TreeSorter(Sorter):
 
 
 def _parts_of(path: str) -> Parts | None:
-    """Return the parts of a path below the root; None for one that leads out of it."""
+    """Return the parts of a path below the root, the last one empty for a folder; None for one outside."""
     parts = tuple(path.split("/"))
     if "." in parts or "" in parts:
         if path.startswith("/"):
             return None
-        parts = tuple(part for part in parts if part not in ("", "."))
-    return None if ".." in parts or not parts or "\0" in path else parts
+        parts = (*(part for part in parts[:-1] if part not in ("", ".")), parts[-1])
+    return None if ".." in parts or parts == ("",) or "\0" in path else parts
 
 
 def _own_folders(entries: Sequence[tuple[str, Place | None]], split: Sequence[Parts | None]) -> set[Parts]:
@@ -203,8 +211,12 @@ def _own_folders(entries: Sequence[tuple[str, Place | None]], split: Sequence[Pa
     }
 
 
-def _head_of(place: Place) -> bytes:
+def _head_of(place: Place | None) -> bytes:
+    if place is None:
+        return b""
     try:
+        if isinstance(place, RangeReader):  # a file by itself: only its beginning is fetched
+            return place.read_range(0, min(HEAD, place.size))
         return place.read(MAX_FILE_BYTES)[:HEAD]
     except PlaceError:
         return b""

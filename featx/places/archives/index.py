@@ -26,8 +26,8 @@ class ArchiveIndex(Sequence[Entry]):
     Attributes
     ----------
     failures : list of (str, str)
-        Members that are not in the sequence, by name, and why; the name is empty where it is the archive that
-        is damaged.
+        Members that are left out, by name, and why; the name is empty where it is the archive that is
+        damaged.
     """
 
     def __init__(self, ranges: RangeReader) -> None:
@@ -35,6 +35,7 @@ class ArchiveIndex(Sequence[Entry]):
         self.key: StatKey | None = ranges.stat_key()
         self.failures: list[tuple[str, str]] = []
         self.lost: dict[int, str] = {}  # members that fail when they are read, and why
+        self.hidden: set[int] = set()  # members that are not part of it, with an empty name and no place
         self._names = bytearray()
         self._ends = array("q")
         self._offsets, self._lengths = array("q"), array("q")
@@ -55,12 +56,21 @@ class ArchiveIndex(Sequence[Entry]):
         self._methods.append(method)
         self._crcs.append(crc)
 
+    @property
+    def is_zip(self) -> bool:
+        """Whether its members may be compressed; False without any."""
+        return bool(self._sizes)
+
     def __len__(self) -> int:
         return len(self._ends)
 
     def name_at(self, i: int) -> bytes:
         """Return the name of member `i`, undecoded."""
-        return bytes(self._names[self._ends[i - 1] if i else 0 : self._ends[i]])
+        return b"" if i in self.hidden else bytes(self._names[self._ends[i - 1] if i else 0 : self._ends[i]])
+
+    def paths(self) -> Iterator[str]:
+        """Return the names, without making the places."""
+        return (self.name_at(i).decode("utf-8", "surrogateescape") for i in range(len(self)))
 
     @overload
     def __getitem__(self, index: int) -> Entry: ...
@@ -73,10 +83,10 @@ class ArchiveIndex(Sequence[Entry]):
         name = self.name_at(i).decode("utf-8", "surrogateescape")
         if i in self.lost:
             return name, LostMember(f"{self.ranges.name}: {name}", self.lost[i])
-        if name.endswith("/"):
+        if name.endswith("/") or i in self.hidden:
             return name, None
         where = self.ranges, self.key, name, self._offsets[i], self._lengths[i]
-        if not self._sizes:
+        if not self.is_zip:
             return name, ArchiveMember(*where)
         return name, ZipMember(*where, self._sizes[i], self._methods[i], self._crcs[i])
 
@@ -92,35 +102,18 @@ class ArchiveIndex(Sequence[Entry]):
         """Give member `i`, which is a link, the bytes of member `to`."""
         self._offsets[i], self._lengths[i] = self._offsets[to], self._lengths[to]
 
-    def leave_out_repeated(self) -> None:
-        """Move every further member of a name to the `failures`."""
+    def hide_repeated(self) -> None:
+        """Move every further member of a name to the `failures`; its own name is then empty."""
         hashes = np.fromiter((hash(self.name_at(i)) for i in range(len(self))), np.int64, len(self))
         order = np.argsort(hashes, kind="stable")
         alike = np.flatnonzero(np.diff(hashes[order]) == 0)
-        if not len(alike):
-            return
         seen: dict[bytes, int] = {}
-        repeated = []
         for i in np.unique(np.concatenate([order[alike], order[alike + 1]])).tolist():
             name = self.name_at(i)
             # A folder may be listed several times.
             if seen.setdefault(name, i) != i and not name.endswith(b"/"):
-                repeated.append(i)
+                self.hidden.add(i)
                 self.failures.append((name.decode("utf-8", "surrogateescape"), "the archive has it twice"))
-        if repeated:
-            self._keep(np.setdiff1d(np.arange(len(self)), repeated))
-
-    def _keep(self, kept: np.ndarray) -> None:
-        """Keep the members of these numbers only."""
-        names = [self.name_at(i) for i in kept.tolist()]
-        numbers = {old: new for new, old in enumerate(kept.tolist())}
-        self.lost = {numbers[i]: why for i, why in self.lost.items() if i in numbers}
-        self._names = bytearray(b"".join(names))
-        self._ends = array("q", np.cumsum([len(name) for name in names]).tolist())
-        for column in ("_offsets", "_lengths", "_sizes", "_methods", "_crcs"):
-            values = getattr(self, column)
-            if values:
-                setattr(self, column, array(values.typecode, np.asarray(values)[kept].tolist()))
 
 
 #: Called with the number and name of each member while a tar is indexed, and with what reads its bytes.

@@ -60,7 +60,7 @@ def index_tar(ranges: RangeReader, *, on_error: str = "raise", visit: Visitor | 
         scan.index.failures.append(("", str(error)))
     if scan.links:
         _resolve(scan)
-    scan.index.leave_out_repeated()
+    scan.index.hide_repeated()
     return scan.index
 
 

@@ -62,7 +62,7 @@ def index_zip(ranges: RangeReader, *, on_error: str = "raise") -> ArchiveIndex:
             raise
         index.failures.append(("", str(error)))
     _lose_overlapping(index, directory.start)
-    index.leave_out_repeated()
+    index.hide_repeated()
     return index
 
 
