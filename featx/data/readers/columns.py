@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,9 +15,10 @@ from featx.data.labels import class_name, is_missing
 from featx.data.read_report import ReadReport, skip_hint
 from featx.data.readers.clips import clips_in, find_audio_column, make_clip_sources
 from featx.data.readers.division import RECORDING, divide_rows
-from featx.data.readers.folder_listing import ERRORS, PathFinder
+from featx.data.readers.folder_listing import PathFinder
 from featx.data.readers.images import IMAGE_KEYS, make_sources
 from featx.data.readers.known_columns import AUDIO_KEYS, COLUMNS, END_KEYS, LENGTH_KEYS, START_KEYS
+from featx.data.readers.listing import ERRORS
 from featx.data.readers.segments import name_segment, read_segments
 from featx.data.readers.tabular import Table, Wanted
 from featx.data.readers.text_column import holds_texts, refuse_numbers, text_candidates
@@ -48,16 +50,28 @@ def make_dataset(table: Table, name: str, *, labelled: bool, wanted: Wanted, on_
     if not table.rows:
         raise DatasetError(f"{table.place}: the table has no rows")
     inputs, failures = (_texts if table.text else _files)(table, on_error)
+    reading = ReadReport(failures=tuple(failures), notes=(*table.notes, *notes))
+    return join_columns(table, name, inputs, reading, labelled=labelled, wanted=wanted)
+
+
+def join_columns(
+    table: Table, name: str, inputs: Sequence[Source], reading: ReadReport, *, labelled: bool, wanted: Wanted
+) -> Dataset:
+    """Make a dataset of inputs and the columns beside them: labels, targets, splits and groups.
+
+    The rows of the table are those of the inputs; `wanted.check` was called.
+    """
+    asked = [*wanted.labels, *wanted.targets]
     division = divide_rows(table, wanted, inputs)
-    reading = ReadReport(
-        failures=tuple(failures),
-        notes=(*table.notes, *notes, *division.notes),
+    reading = replace(
+        reading,
+        notes=(*reading.notes, *division.notes),
         groups_from=_origin(division.group_name),
     )
     tasks = _tasks(table, wanted.labels, wanted.targets) if asked else _labels(table, labelled)
     dataset = Dataset(
         name,
-        inputs,
+        inputs,  # type: ignore[arg-type]
         splits=division.splits,
         groups=division.groups,
         reading=reading,
