@@ -15,10 +15,9 @@ class PicklingCluster:
     """
 
     description = "a cluster of tests"
-    cores_each = None
 
-    def __init__(self, slots=2, *, ends_with=None, at=0):
-        self.slots, self.ends_with, self.at = slots, ends_with, at
+    def __init__(self, slots=2, *, cores_each=None, ends_with=None, at=0):
+        self.slots, self.cores_each, self.ends_with, self.at = slots, cores_each, ends_with, at
         self.tasks, self.sent = [], []
 
     @property

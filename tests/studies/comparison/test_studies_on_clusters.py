@@ -8,11 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
+from own_modules import SMALL, Encoder, seeded
 from pickling_cluster import PicklingCluster
-from pictures import BACKBONE, OTHER, write_photos
+from pictures import write_photos
 from texts import reviews, write_bert
 
-from featx import Features, compare, learning_curve, rank
+from featx import Features, compare, learning_curve, load_backbone, rank
 from featx.cli import main
 from featx.data.tasks import Task
 from featx.errors import InputError
@@ -20,10 +22,14 @@ from featx.studies.comparison import compare_detectors, compare_domains
 from featx.studies.experiments import load_experiment
 
 #: What differs between two runs of the same study.
-OF_A_RUN = {"seconds", "seconds_total", "joules", "environment", "extraction", "earlier_run", "hygiene"}
-TWO = {"backbones": [BACKBONE, OTHER], "weights": None, "image_size": 32, "engine": "torch"} | {
+OF_A_RUN = {"created", "joules", "environment", "extraction", "forward_passes", "earlier_run", "hygiene"}
+#: Two small networks.
+TWO = {
+    "backbones": [
+        load_backbone(seeded(Encoder, seed), name=f"own {seed}", preprocessing=SMALL) for seed in (0, 1)
+    ],
+    "engine": "torch",
     "precision": "fp32",
-    "n_boot": 20,
     "n_jobs": 1,
 }
 
@@ -62,6 +68,15 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
+@pytest.fixture
+def one_thread():
+    """Trainings compute on one thread, here as in a worker."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def rows(numbers=False, n=48, shift=0.0):
     """Features of three classes, or with a number; pairs are groups."""
     rng = np.random.default_rng(0)
@@ -74,20 +89,24 @@ def rows(numbers=False, n=48, shift=0.0):
     return Features(x, ids, y, ("a", "b", "c"), groups=groups, space=space)
 
 
-def test_a_comparison_with_everything_is_the_one_alone(photos, cache, tmp_path):
+def test_a_comparison_with_everything_is_the_one_alone(photos, cache, tmp_path, one_thread):
     """Two backbones and their ensemble, groups, two splits, the head and the last layers fine-tuned."""
-    options = TWO | {"classifiers": ["ridge", "lda"], "baseline": ["head", "last"], "epochs": 1, "seeds": 2}
+    options = TWO | {
+        "n_boot": 20,
+        "classifiers": ["ridge", "lda"],
+        "baseline": ["head", "last"],
+        "epochs": 1,
+        "seeds": 2,
+    }
     alone = compare(photos, **options, cache=cache, device="cpu")
-    cluster = PicklingCluster()
+    cluster = PicklingCluster(cores_each=1)
     there = compare(photos, **options, cache=cache, device="cpu", on=cluster, resume=tmp_path / "kept")
     names = [method.name for method in there.methods]
     assert names == [
         "majority",
         "pixels",
         *["ridge", "lda"] * 2,
-        "ensemble",
-        "finetune-head",
-        "finetune-last",
+        *("ensemble", "finetune-head", "finetune-last"),
     ]
     assert saved(there, tmp_path / "there") == saved(alone, tmp_path / "alone")
     assert any(task.gpus for task in cluster.tasks)
@@ -136,8 +155,7 @@ def test_a_comparison_of_texts_with_their_reference_is_the_one_alone(tmp_path):
 
 def test_a_learning_curve_is_the_one_alone_and_goes_on(photos, cache, tmp_path):
     options = {"shots": [2, 4], "seeds": 2, "classifiers": ["ridge", "knn"], "baseline": ["head", "last"]}
-    options |= {"epochs": 1, "backbones": BACKBONE, "weights": None, "image_size": 32, "precision": "fp32"}
-    options |= {"engine": "torch", "cache": cache, "device": "cpu", "n_jobs": 1}
+    options |= TWO | {"epochs": 1, "backbones": TWO["backbones"][0], "cache": cache, "device": "cpu"}
     alone = learning_curve(photos, **options)
     there = learning_curve(photos, **options, on=PicklingCluster(), resume=tmp_path / "kept")
     assert saved(there, tmp_path / "there") == saved(alone, tmp_path / "alone")
@@ -147,7 +165,7 @@ def test_a_learning_curve_is_the_one_alone_and_goes_on(photos, cache, tmp_path):
 
 
 def test_a_ranking_is_the_one_alone(photos, cache, tmp_path):
-    options = {name: value for name, value in TWO.items() if name != "n_boot"} | {"cache": cache}
+    options = TWO | {"cache": cache}
     alone = rank(photos, **options)
     cluster = PicklingCluster()
     there = rank(photos, **options, on=cluster)
