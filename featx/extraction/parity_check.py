@@ -135,6 +135,26 @@ def check_engine(
         embedder = embedder.fallbacks[0]
 
 
+def machine_of(embedder: Embedder) -> str:
+    """Name what a decision holds for: the engine of a network, and the kind of this machine."""
+    return "" if embedder.plan is None else _note_key(embedder)
+
+
+def require_parity(cache: Cache | None, embedder: Embedder, engine: Any, sources: Sequence[Source]) -> None:
+    """Raise `EngineError` if an engine is not near enough to plain fp32 on this machine.
+
+    For a worker that may not choose another engine. The decision is stored if there is a cache.
+    """
+    if embedder.plan is None or embedder.plan.engine == "eager":
+        return
+    if cache is not None:
+        decision = _decide(cache, embedder, engine, sources, range(len(sources)))
+    else:
+        decision = _compare(embedder, engine, sources if embedder.calibration else None)
+    if not decision.get("passed", True):
+        raise EngineError(str(decision["reason"]))
+
+
 def _say_fallback(asked: Embedder, used: Embedder, reasons: Sequence[str]) -> None:
     """Warn that another engine or precision is used; the first of `reasons` says why `asked` is not."""
     if reasons:

@@ -27,6 +27,7 @@ from featx.extraction.chunks import identify
 from featx.extraction.commit_buffer import CommitBuffer
 from featx.extraction.embedder import Embedder
 from featx.extraction.embedder_run import EmbedderRun, Rows
+from featx.extraction.on_cluster import ClusterPipeline, LazyCluster
 from featx.extraction.other_runs import wait_for_others
 from featx.extraction.parity_check import apply_decisions, check_engine
 from featx.extraction.pipeline import READERS, Pipeline
@@ -79,19 +80,23 @@ def embed_together(
     with uninterrupted():
         digests = root.stat_cache.lookup(keys)
     failed: dict[int, Failure] = {}
+    cluster = LazyCluster(on, verbose=verbose)
     groups: dict[str, list[int]] = {}
     for i, embedder in enumerate(embedders):
         preparation = embedder.preparation
         same = json.dumps([preparation.kind, preparation.identity], sort_keys=True)
         groups.setdefault(same, []).append(i)
     found: dict[int, EmbedderRun] = {}
-    for numbers in groups.values():
-        run = _Run(sources, root, digests, failed, on_error, n_jobs, verbose)
-        try:
-            members = run.complete([embedders[i] for i in numbers])
-        finally:
-            run.close()
-        found.update(zip(numbers, members, strict=True))
+    try:
+        for numbers in groups.values():
+            run = _Run(sources, root, digests, failed, on_error, n_jobs, verbose, cluster)
+            try:
+                members = run.complete([embedders[i] for i in numbers])
+            finally:
+                run.close()
+            found.update(zip(numbers, members, strict=True))
+    finally:
+        cluster.close()
     kept = np.array([i for i in range(len(sources)) if i not in failed], dtype=np.int64)
     failures = [failed[i] for i in sorted(failed)]
     seconds = {"total": time.perf_counter() - start}
@@ -135,9 +140,11 @@ class _Run:
         on_error: str,
         n_jobs: int | None,
         verbose: bool,
+        cluster: LazyCluster,
     ) -> None:
         self.sources, self.cache, self.digests, self.failed = sources, cache, digests, failed
         self.on_error, self.n_jobs, self.verbose = on_error, n_jobs, verbose
+        self.cluster = cluster
         self.profile = Profile()
         self.members: list[EmbedderRun] = []
 
@@ -288,12 +295,9 @@ class _Run:
         self, todo: list[int], working: list[EmbedderRun], progress: Progress
     ) -> list[dict[int, bytes]]:
         """Run the pipeline once; return for each member the inputs that other runs have claimed."""
-        from featx.machine import cores
-
         engines = [member.checked.engine for member in working if member.checked is not None]
-        stores = [member.store for member in working]
-        pipeline = Pipeline(self.sources, self.preparation, engines, stores, self.n_jobs or cores())
         self.profile.engine = _describe(engines)
+        pipeline = self._pipeline(engines, working)
         self.profile.threads, self.profile.device = pipeline.threads, engines[0].workers == 0
         commits = CommitBuffer(self.cache, working, self.profile)
         chunks = pipeline.run(todo)
@@ -316,6 +320,23 @@ class _Run:
                     member.store.claims.drop_all()
                 self.profile.wall += time.perf_counter() - began
         return pipeline.elsewhere
+
+    def _pipeline(self, engines: Sequence[Any], working: list[EmbedderRun]) -> Pipeline | ClusterPipeline:
+        """Return what computes rows: threads of this process, or a cluster."""
+        from featx.machine import cores
+
+        if self.cluster:
+            return ClusterPipeline(
+                self.cluster.opened(),
+                self.sources,
+                working,
+                self.cache,
+                self.profile,
+                cores=self.n_jobs,
+                until_error=self.on_error == "raise",
+            )
+        stores = [member.store for member in working]
+        return Pipeline(self.sources, self.preparation, engines, stores, self.n_jobs or cores())
 
     def _refuse(self, position: int, error: SourceError) -> None:
         """Raise the error of an input, or record it as a failure, as `on_error` says."""
