@@ -10,6 +10,7 @@ from featx.cache import DIGEST_SIZE, Cache
 from featx.cache.shard_index import as_keys
 from featx.forks import uninterrupted
 from featx.inputs import Source
+from featx.inputs.states import stat_keys
 
 #: Inputs that are looked up in the stat cache at a time: of millions, the keys are never held together.
 BLOCK = 8192
@@ -29,7 +30,7 @@ class Digests(Sequence[bytes | None]):
         """Return the digests that the stat cache knows."""
         digests = cls(len(sources))
         for block in blocks(len(sources), BLOCK):
-            keys = [source.stat_key() for source in sources[block]]
+            keys = stat_keys(sources[block], cache.stat_cache.knows)
             with uninterrupted():
                 found = cache.stat_cache.lookup(keys)
             known = [i for i, digest in enumerate(found, block.start) if digest is not None]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
 import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -32,12 +33,14 @@ from featx.extraction.embedder_run import EmbedderRun, Rows
 from featx.extraction.on_cluster import ClusterPipeline, LazyCluster
 from featx.extraction.other_runs import wait_for_others
 from featx.extraction.parity_check import apply_decisions, check_engine
-from featx.extraction.pipeline import READERS, Pipeline
+from featx.extraction.pipeline import READERS, REMOTE_READERS, Pipeline
 from featx.extraction.profile import Profile, stage_times
 from featx.extraction.reuse import return_engine
 from featx.forks import uninterrupted
 from featx.inputs import Source
+from featx.inputs.states import any_remote
 from featx.options import DEFAULT_BACKBONES, check_options
+from featx.places import stop_with
 from featx.progress import Progress
 from featx.terminal import tell
 
@@ -253,7 +256,7 @@ class _Run:
         network is built; their digests and failures are recorded.
         """
         todo = _without(self._lacking(np.arange(len(self.sources))), self.failed)
-        with _readers(len(todo)) as read_all:
+        with _readers(self.sources, todo) as read_all:
             for start in range(0, len(todo), _LOOK):
                 part = todo[start : start + _LOOK].tolist()
                 seen = list(read_all(identify, [self.sources[i] for i in part]))
@@ -393,13 +396,17 @@ def _union(positions: Sequence[np.ndarray]) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _readers(count: int) -> Iterator[Callable[..., Any]]:
-    """Give a `map` that reads several files at a time; for one file, starting threads does not pay."""
-    if count <= 1:
+def _readers(sources: Sequence[Source], todo: Sequence[int]) -> Iterator[Callable[..., Any]]:
+    """Give a `map` that reads several inputs at a time; for one of them, starting threads does not pay."""
+    if len(todo) <= 1:
         yield map
         return
-    with ThreadPoolExecutor(READERS, thread_name_prefix="featx-read") as readers:
-        yield readers.map
+    count, stopped = REMOTE_READERS if any_remote(sources, todo) else READERS, threading.Event()
+    with ThreadPoolExecutor(count, "featx-read", initializer=stop_with, initargs=(stopped,)) as readers:
+        try:
+            yield readers.map
+        finally:
+            stopped.set()
 
 
 def _describe(engines: Sequence[Any]) -> dict[str, Any]:
