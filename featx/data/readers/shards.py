@@ -62,7 +62,7 @@ def expand_pattern(pattern: str) -> list[str] | None:
     if not is_archive_name(pattern) or not (_BRACES.search(pattern) or glob.has_magic(pattern)):
         return None
     found: list[str] = []
-    for path in _expand_braces(os.path.expanduser(pattern)):
+    for path in expand_braces(os.path.expanduser(pattern)):
         if glob.has_magic(path):
             found += sorted(match for match in glob.glob(path, recursive=True) if os.path.isfile(match))
         elif os.path.isfile(path):
@@ -74,7 +74,8 @@ def expand_pattern(pattern: str) -> list[str] | None:
     return list(dict.fromkeys(found))
 
 
-def _expand_braces(pattern: str) -> list[str]:
+def expand_braces(pattern: str) -> list[str]:
+    """Return the names that braces in a pattern mean, without looking for them."""
     done, waiting = [], [pattern]
     while waiting:
         text = waiting.pop()
