@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from featx.data.compact_inputs import CompactInputs, FileBelow
 from featx.data.dataset import Dataset
 from featx.data.readers.folder_listing import PathFinder, list_inputs
 from featx.data.readers.listing import Listing
 from featx.data.readers.tree import make_dataset_of, no_group_folders
 from featx.errors import DatasetError
-from featx.inputs import Source
-from featx.inputs.audio import FileClip
-from featx.inputs.image import FileImage
-from featx.inputs.text import FileText
 
 
 def read_folder(
@@ -76,13 +73,9 @@ def read_folder(
         raise no_group_folders(str(root))
     listed = list_inputs(root, on_error=on_error)
 
-    def make_inputs(listed: Listing) -> list[Source]:
-        home = os.path.realpath(root)
-        files = [("/".join(parts), os.path.join(root, *parts)) for parts in listed.files]
-        if listed.kind == "image":
-            return [FileImage(id, place, tree=home) for id, place in files]
-        of_kind = FileText if listed.kind == "text" else FileClip
-        return [of_kind(id, place) for id, place in files]
+    def make_inputs(listed: Listing) -> CompactInputs:
+        home = os.path.realpath(root) if listed.kind == "image" else None
+        return CompactInputs(listed.kind, listed.files.ids, FileBelow(listed.kind, str(root), home))
 
     name = root.name or root.resolve().name
     return make_dataset_of(str(root), name, listed, make_inputs, labelled=labelled, split_by=split_by)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 import os
 import unicodedata
 
 from featx.data.labels import same_form
-from featx.data.readers.listing import HEAD, Listing, Parts, Sorter, choose_listing, has_media, is_own
+from featx.data.readers.listing import (
+    HEAD,
+    OWN_FILES,
+    Listing,
+    Parts,
+    Sorter,
+    choose_listing,
+    has_media,
+    is_own,
+)
 from featx.durable import check_regular
 from featx.inputs.image import is_ignored
 from featx.inputs.image.containers import sniff
@@ -73,19 +83,33 @@ class _Walk(Sorter):
 
     def _visit(self, parts: Parts, real: str) -> None:
         path = os.path.join(self.root, *parts)
+        files: list[str] = []
+        others: dict[str, os.DirEntry[str]] = {}
         try:
             with os.scandir(path) as opened:
-                entries = sorted(opened, key=lambda entry: entry.name)
+                for entry in opened:
+                    # Of a plain file only the name is kept: there may be millions in one folder.
+                    if _is_plain(entry):
+                        files.append(entry.name)
+                    else:
+                        others[entry.name] = entry
         except OSError as error:
             self.fail(parts, f"cannot be listed ({error.strerror or error})")
             return
-        names = {entry.name for entry in entries}
-        if parts and (real in _outputs or is_own(names, lambda name: _head_of(os.path.join(path, name)))):
+        known = OWN_FILES.intersection([*files, *others])
+        if parts and (real in _outputs or is_own(known, lambda name: _head_of(os.path.join(path, name)))):
             self.leave_out_own(parts)
             return
         self.folders.add(parts)
-        for entry in entries:
-            self._take(entry, (*parts, entry.name), real)
+        files += others
+        files.sort()
+        for name in files:
+            if name in others:
+                self._take(others[name], (*parts, name), real)
+            elif is_ignored(name):
+                self.leave_out_ignored((*parts, name), False)
+            else:
+                self.take_file((*parts, name), functools.partial(_head_in, path, name))
 
     def _take(self, entry: os.DirEntry[str], parts: Parts, real: str) -> None:
         try:
@@ -102,7 +126,7 @@ class _Walk(Sorter):
                 self._seen.add(inside)
                 self._pile.append((parts, inside))
         elif is_file:
-            self.take_file(parts, lambda: _head_of(entry.path))
+            self.take_file(parts, functools.partial(_head_of, entry.path))
         elif is_link and not os.path.exists(entry.path):
             # A broken link with an input's name fails when it is read, as a missing file does.
             if self.is_input(entry.name):
@@ -113,6 +137,17 @@ class _Walk(Sorter):
             self.fail(parts, "not a file but a pipe, socket or device")
         else:
             self.leave_out("special file (pipe, socket or device)", parts)
+
+
+def _is_plain(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file(follow_symlinks=False)
+    except OSError:
+        return False
+
+
+def _head_in(folder: str, name: str) -> bytes:
+    return _head_of(os.path.join(folder, name))
 
 
 class PathFinder:

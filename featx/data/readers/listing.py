@@ -12,15 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from featx.data.read_report import LeftOut, skip_hint
+from featx.data.readers.listed_files import FileSorter, ListedFiles, Parts
 from featx.errors import AudioError, DatasetError, ImageError, SourceError, TextError
 from featx.inputs.audio import AUDIO_SUFFIXES, FOREIGN_SUFFIXES, is_audio_file
 from featx.inputs.image import is_image_file
 from featx.inputs.image.containers import sniff
 from featx.inputs.text import TEXT_SUFFIXES, is_text_file
 from featx.kinds import count_of
-
-#: One file or folder: its path below the root, as parts.
-Parts = tuple[str, ...]
 
 #: The error and the test of a file's name of each kind of input.
 ERRORS: dict[str, type[SourceError]] = {"image": ImageError, "text": TextError, "clip": AudioError}
@@ -52,12 +50,11 @@ _ARCHIVES = READ_ARCHIVES | {".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"
 class Listing:
     """Inputs (sorted) and visited folders; what was left out, and what could not be listed or is no file."""
 
-    files: list[Parts]
+    files: ListedFiles
     folders: set[Parts]
     left_out: LeftOut
     failures: list[SourceError]
     kind: str = "image"
-    numbers: list[int] = field(default_factory=list)  # of `files`, as they were given to `Sorter.add`
     archives: list[Parts] = field(default_factory=list)  # that were left out and could be read
 
 
@@ -67,8 +64,7 @@ class Sorter:
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.is_input = _IS_INPUT[kind]
-        self.files: list[Parts] = []
-        self.numbers: list[int] = []
+        self.files = FileSorter()
         self.folders: set[Parts] = set()
         self.failures: list[SourceError] = []
         self.archives: list[Parts] = []
@@ -116,12 +112,10 @@ class Sorter:
     def add(self, parts: Parts, number: int = -1) -> None:
         """Take a file as an input, whatever its name."""
         try:
-            "/".join(parts).encode("utf-8")
+            "/".join(parts[:-1]).encode("utf-8")
+            self.files.add(parts[:-1], parts[-1], number)
         except UnicodeEncodeError:
             self.fail(parts, "the file name is not UTF-8; rename it")
-        else:
-            self.files.append(parts)
-            self.numbers.append(number)
 
     def fail(self, parts: Parts, reason: str) -> None:
         """Note a file or folder that cannot be taken, and why."""
@@ -147,17 +141,8 @@ class Sorter:
             first = self.failures[0]
             more = f" (and {len(self.failures) - 1} more)" if len(self.failures) > 1 else ""
             raise DatasetError(f"{locate(first.id)}: {first.reason}{more}; {skip_hint(self.kind)}")
-        order = sorted(range(len(self.files)), key=self.files.__getitem__)
         left_out = LeftOut(dict(self._suffixes), self._images, dict(self._others), self._first, self.kind)
-        return Listing(
-            [self.files[i] for i in order],
-            self.folders,
-            left_out,
-            self.failures,
-            self.kind,
-            [self.numbers[i] for i in order],
-            self.archives,
-        )
+        return Listing(self.files.sort(), self.folders, left_out, self.failures, self.kind, self.archives)
 
 
 def choose_listing(place: str, list_kind: Callable[[str], Listing]) -> Listing:
