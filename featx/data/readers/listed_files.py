@@ -78,6 +78,7 @@ class FileSorter:
         data = name.encode("utf-8")
         at = self._folders.get(folder)
         if at is None:
+            "/".join(folder).encode("utf-8")
             at = self._folders[folder] = len(self._folders)
         elif name < self._last[at]:
             self._unsorted.add(at)
@@ -87,6 +88,18 @@ class FileSorter:
         self._folder_of.append(at)
         if number >= 0:
             self._numbers.append(number)
+
+    def last(self, count: int) -> StringColumn:
+        """Return the paths of the last `count` files that came."""
+        folders = list(self._folders)
+        lengths = self._lengths[len(self) - count :]
+        at = len(self._names) - sum(lengths)
+        paths = []
+        for length, folder in zip(lengths, self._folder_of[len(self) - count :], strict=True):
+            name = self._names[at : at + length].decode("utf-8")
+            paths.append("/".join((*folders[folder], name)))
+            at += length
+        return StringColumn.of(paths)
 
     def sort(self) -> ListedFiles:
         """Return the files in the order of their parts; those with equal paths in the order they came."""

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from featx.data import load_dataset
+from featx.data.readers.folder import read_folder
 from featx.data.readers.folder_listing import list_inputs
 from featx.data.readers.listed_files import FileSorter
 
@@ -62,3 +63,57 @@ def test_a_folder_of_many_files_takes_few_bytes_for_each(tmp_path):
     assert peak / n < 400
     assert data.inputs[n - 1].path == str(tmp_path / "class_19" / f"image_{n - 1:08d}.jpg")
     assert data.classes[data.labels[n - 1]] == "class_19"
+
+
+@pytest.fixture
+def few_at_a_time(monkeypatch):
+    monkeypatch.setattr("featx.data.readers.listing._CLEAR", 30)
+    monkeypatch.setattr("featx.data.readers.folder_listing._TOLD", 10)
+
+
+def filled(folder, names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+def test_inputs_are_told_while_the_listing_goes_on(tmp_path, few_at_a_time):
+    filled(tmp_path, [f"c{i % 4}/{i:03d}.png" for i in range(95)])
+    told = []
+    data = read_folder(tmp_path, found=told.append)
+    assert len(told[0]) == 30
+    assert {len(part) for part in told[1:]} == {10}
+    early = [source for part in told for source in part]
+    assert len(early) == 90
+    assert len(set(early)) == 90
+    assert set(early) <= set(data.inputs)
+
+
+def test_nothing_is_told_before_the_kind_is_clear(tmp_path, few_at_a_time):
+    filled(tmp_path, [f"a/{i:03d}.png" for i in range(40)] + [f"a/{i:03d}.txt" for i in range(40)])
+    told = []
+    assert len(read_folder(tmp_path, labelled=False, found=told.append)) == 40
+    assert told == []
+
+
+def test_clips_are_told_too_and_what_is_raised_ends_the_listing(tmp_path, few_at_a_time):
+    filled(tmp_path, [f"c{i % 2}/{i:03d}.wav" for i in range(25)])
+    told = []
+    read_folder(tmp_path, found=told.append)
+    assert [part.kind for part in told] == ["clip", "clip"]
+
+    def stop(part):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        read_folder(tmp_path, found=stop)
+
+
+def test_a_folder_of_images_is_listed_once(tmp_path, monkeypatch):
+    filled(tmp_path, [f"c{i % 2}/{i:03d}.png" for i in range(4)])
+    seen = []
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: seen.append(path) or real(path))
+    load_dataset(tmp_path)
+    assert len(seen) == len(set(seen)) == 3
