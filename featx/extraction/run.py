@@ -22,6 +22,7 @@ import numpy as np
 
 from featx.cache import Cache
 from featx.cache.sidecar import read_cost, write_cost
+from featx.data.compact_inputs import kinds_of
 from featx.data.features import Failure
 from featx.errors import CacheError, DataLossWarning, InputError, SourceError
 from featx.extraction.calibration import calibrate
@@ -80,13 +81,14 @@ def embed_together(
     on: Any = None,
     part: Part | None = None,
     take: Take | None = None,
+    read: bool = True,
 ) -> list[Rows]:
     """Return the rows of sources by several embedders, from the cache or through their networks.
 
     All rows are of the same inputs: those that could be read for every embedder. Embedders with the same
     preparation share it, and one profile. Options as in `featx.extract`; `part` is what `sources` are of a
-    collection, `take` as for `embed`. When an error or Ctrl-C ends the run, rows computed already are
-    committed before the error propagates.
+    collection, `take` as for `embed`; without `read`, rows are only computed, and the results have none. When
+    an error or Ctrl-C ends the run, rows computed already are committed before the error propagates.
     """
     check_options(cache=cache, on_error=on_error, n_jobs=n_jobs, verbose=verbose)
     n_jobs = None if n_jobs == -1 else n_jobs  # all cores, as in scikit-learn
@@ -107,7 +109,7 @@ def embed_together(
         for numbers in groups.values():
             run = _Run(sources, root, digests, failed, on_error, n_jobs, verbose, part, cluster)
             try:
-                members = run.complete([embedders[i] for i in numbers], take)
+                members = run.complete([embedders[i] for i in numbers], take, read)
             finally:
                 run.close()
             found.update(zip(numbers, members, strict=True))
@@ -122,7 +124,7 @@ def embed_together(
 def _require_kind(sources: Sequence[Source], embedder: Embedder) -> None:
     """Refuse inputs that the network does not take."""
     kind = embedder.preparation.kind
-    other = next((source.kind for source in sources if source.kind != kind), None)
+    other = next((other for other in sorted(kinds_of(sources)) if other != kind), None)
     if other is not None:
         network = getattr(embedder.backbone, "name", "this network")
         hint = (
@@ -171,7 +173,9 @@ class _Run:
         for member in self.members:
             member.store.claims.close()
 
-    def complete(self, embedders: Sequence[Embedder], take: Take | None = None) -> list[EmbedderRun]:
+    def complete(
+        self, embedders: Sequence[Embedder], take: Take | None = None, read: bool = True
+    ) -> list[EmbedderRun]:
         """Read all rows of all embedders, and compute those that are not in the cache."""
         self.preparation = embedders[0].preparation
         self.profile.stages = stage_times(self.preparation.stages)
@@ -186,10 +190,10 @@ class _Run:
             if len(todo) and is_new:
                 member.mismatch = _describe_mismatch(self.cache, member.embedder, self.verbose)
         self._compute(todo)
-        if take is None:
-            self._read(np.arange(len(self.sources)))
-        else:
+        if take is not None:
             self._hand_over(take)
+        elif read:
+            self._read(np.arange(len(self.sources)))
         for member in self.members:
             member.profile = self.profile
             # The mean of few rows is mostly the cost of starting; it replaces no other.

@@ -51,9 +51,7 @@ def run(args: Namespace) -> None:
     if args.output is None and args.part is None:
         raise InputError("-o F.h5 is missing: the file to write (only with --part it may be left out)")
     target = None if args.output is None else output_file(args.output, "features", force=args.force)
-    features = featx.extract(**keywords(args, featx.extract))
-    if target is not None:
-        features.save(target)
+    features = featx.extract(**keywords(args, featx.extract) | {"output": target})
     run = features.run or {}
     if args.part is not None:
         for line in _about_part(args, features, run):
