@@ -362,7 +362,16 @@ def _connect(ray: Any, address: str) -> bool:
                     ray.init("local", include_dashboard=False, **options)
         except Exception as error:  # of several libraries
             raise InputError(f"on={address!r}: Ray cannot be reached ({_first_line(error)})") from error
+    _keep_output_clean()
     return True
+
+
+def _keep_output_clean() -> None:
+    """Keep Ray from printing about lost workers on standard output, which is for results."""
+    with contextlib.suppress(Exception):  # it is private, so it may go
+        from ray._private import worker
+
+        worker.print_to_stdstream = lambda data, ignore_prefix=False: None
 
 
 def _free_resources() -> dict[str, dict[str, float]] | None:
