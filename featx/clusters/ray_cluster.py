@@ -48,10 +48,10 @@ class _Worker:
     tasks: list[Task] = field(default_factory=list)
 
     def has_room_for(self, task: Task) -> bool:
-        """Whether it has cores left for a task; one that has a GPU needs all."""
+        """Whether it has cores left for a task; one that needs the GPU takes all."""
         if not self.tasks:
             return True
-        if any(one.cores is None or one.gpus for one in (task, *self.tasks)):
+        if any(one.cores is None or (self.gpus and one.gpus) for one in (task, *self.tasks)):
             return False
         return sum(one.cores or 0 for one in (task, *self.tasks)) <= self.cpus
 

@@ -33,7 +33,7 @@ from pictures import scene
 from ray_nodes import add_node, start_nodes, stop_nodes
 
 import featx
-from featx.clusters import open_cluster
+from featx.clusters import Task, open_cluster
 from featx.extraction import embed, network_embedder
 from featx.inputs.image import FileImage
 from featx.options import Run
@@ -101,9 +101,7 @@ def faults(args, folder: Path) -> None:
             node, moment = add_node(nodes), draw.uniform(0.05, 0.95) * alone
             notes.mkdir()
             with open_cluster("ray") as cluster:
-                while cluster.slots < 2:
-                    list(cluster.run(_nothing, []))
-                    time.sleep(0.1)
+                await_two(cluster)
                 killer = threading.Timer(
                     moment, lambda node=node: nodes.remove_node(node, allow_graceful=False)
                 )
@@ -130,8 +128,15 @@ def faults(args, folder: Path) -> None:
     )
 
 
-def _nothing(shared, argument):
-    return None
+def await_two(cluster) -> None:
+    """Wait until both nodes work."""
+    while len({pid for _, pid in cluster.run(process_id, [Task(i, 0.1) for i in range(4)])}) < 2:
+        pass
+
+
+def process_id(shared, seconds):
+    time.sleep(seconds)
+    return os.getpid()
 
 
 def overhead(args, folder: Path) -> None:
@@ -142,9 +147,7 @@ def overhead(args, folder: Path) -> None:
     alone, both = [], []
     try:
         with open_cluster("ray") as cluster:
-            while cluster.slots < 2:
-                list(cluster.run(_nothing, []))
-                time.sleep(0.1)
+            await_two(cluster)
             for number in range(args.rounds + 1):
                 for seconds, on in ((alone, None), (both, cluster)):
                     began = time.perf_counter()
