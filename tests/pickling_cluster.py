@@ -1,4 +1,4 @@
-"""A cluster in this process: whatever goes to a worker and comes back is pickled, as it is between machines."""
+"""A cluster in this process: what goes to a worker and comes back is pickled, as between machines."""
 
 from __future__ import annotations
 
@@ -16,9 +16,13 @@ class PicklingCluster:
 
     description = "a cluster of tests"
 
-    def __init__(self, slots=2, *, ends_with=None, at=0):
-        self.slots, self.ends_with, self.at = slots, ends_with, at
+    def __init__(self, slots=2, *, cores_each=None, ends_with=None, at=0):
+        self.slots, self.cores_each, self.ends_with, self.at = slots, cores_each, ends_with, at
         self.tasks, self.sent = [], []
+
+    @property
+    def cores(self):
+        return self.slots
 
     def run(self, work, tasks, shared=None):
         packed = cloudpickle.dumps((work, shared))

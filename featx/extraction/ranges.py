@@ -107,8 +107,8 @@ class RangeResult:
     ----------
     chunks : list of Chunk
         With positions in the range; with rows where the worker does not see the cache.
-    elsewhere : list of dict of int to bytes
-        For each embedder, positions and digests of inputs whose rows others compute.
+    elsewhere : list of sequence of int
+        For each embedder, positions in the range of inputs whose rows others compute.
     computed : list of int
         For each embedder, the rows that were committed.
     profile : Profile
@@ -120,7 +120,7 @@ class RangeResult:
     """
 
     chunks: list[Chunk]
-    elsewhere: list[dict[int, bytes]]
+    elsewhere: Sequence[Sequence[int]]
     computed: list[int]
     profile: Profile
     seconds: float

@@ -90,8 +90,11 @@ class TuningSetup:
     def measured_costs(self, recipe: Recipe, n_classes: int, threads: int | None = None) -> Costs:
         """Return the seconds for an input in a training with `recipe`, measured once, here or on a worker."""
         if recipe.mode not in self.costs:
-            about = recipe, max(2, n_classes), threads
-            found = _measure(self, about) if self.cluster is None else self._ask(_measure, (*about[:2], 1))
+            n = max(2, n_classes)
+            if self.cluster is None:
+                found = _measure(self, (recipe, n, threads))
+            else:
+                found = self._ask(_measure, (recipe, n, threads or self.cluster.cores_each))
             self.costs[recipe.mode] = found
         return self.costs[recipe.mode]
 

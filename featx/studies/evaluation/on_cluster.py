@@ -1,9 +1,10 @@
 """Run cells on a cluster: rows, methods and splits are sent to each worker once, and records come back.
 
-A cell computes on one core of a worker, and one that trains a network on a GPU where the cluster has any. Its
-record is what it would be here: the estimator of a probe does not depend on the number of threads, and a
-worker whose packages have other versions than those in the key is refused. Fitted methods stay where they
-were fitted, and so does the energy: workers share their machine with others.
+A probe takes one core of a worker, or a few where cells are few; a cell of fine-tuning takes a worker with
+all its cores, and with a GPU where the cluster has any. A record is what it would be here: the estimator of a
+probe does not depend on the number of threads, and a worker whose packages have other versions than those in
+the key is refused. Fitted methods stay where they were fitted. The energy of a cell is not measured: it
+shares its machine with others.
 """
 
 from __future__ import annotations
@@ -12,18 +13,21 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import starmap
 from typing import Any, NamedTuple
 
 from featx.clusters import Cluster, Task
 from featx.data.splits import Split
 from featx.errors import InputError
+from featx.forks import fresh_in_child
+from featx.machine import cores
 from featx.studies.checkpoints import Checkpoints
 from featx.studies.evaluation.cells import Cell, Keep, LabelledRows, installed_version
 from featx.studies.evaluation.fine_tuning import FineTuning
 from featx.studies.evaluation.methods import AdaptedProbe, Fit, Method, ProbeMethod
-from featx.studies.evaluation.time_left import StudyProgress
+from featx.studies.evaluation.time_left import MOST_CORES, StudyProgress
 from featx.threads import limit_threads
 
 #: The rows that the thread worked on last.
@@ -47,6 +51,8 @@ class _Shared:
     methods: list[Method] = field(default_factory=list)
     rows: list[LabelledRows] = field(default_factory=list)
     splits: list[Split] = field(default_factory=list)
+    threads: int = 1  # of a cell
+    training_threads: int | None = 1  # of a cell of fine-tuning; None: all that its process may use
     probes: list[Any] = field(default_factory=list)  # those that a worker need not know
     versions: dict[str, str | None] = field(default_factory=dict)
 
@@ -90,26 +96,34 @@ def compute_on(
     groups: Sequence[Sequence[Cell]],
     checkpoints: Checkpoints,
     progress: StudyProgress | None = None,
+    *,
+    threads: int | None = None,
 ) -> Iterator[tuple[Cell, dict[str, Any]]]:
     """Compute groups of cells on a cluster, and yield each record when it is kept.
 
     The cells of a group run one after another on one worker, where they share the work on the rows of their
-    split; cells of one method and split that differ only in what they keep share its fit. An error of a cell,
-    and Ctrl-C, end the run; what came back before is kept.
+    split; cells of one method and split that differ only in what they keep share its fit. Each cell computes
+    on `threads` threads; by default, one of fine-tuning has all cores of its worker, and a probe its share of
+    the cluster. An error of a cell, and Ctrl-C, end the run; what came back before is kept.
     """
     if not groups:
         return
     shared, parts = _Shared.of(groups)
-    tasks = [
-        Task(number, part, gpus=float(any(map(_needs_gpu, group))))
-        for number, (part, group) in enumerate(zip(parts, groups, strict=True))
-    ]
+    shared.threads = threads or _share_of(cluster, len(groups))
+    shared.training_threads = threads or cluster.cores_each
+
+    def task(number: int, cells: Sequence[Cell]) -> Task:
+        whole = threads is None and any(isinstance(cell.method, FineTuning) for cell in cells)
+        gpus = float(any(map(_needs_gpu, cells)))
+        return Task(number, parts[number], gpus, None if whole else shared.threads)
+
+    tasks = list(starmap(task, enumerate(groups)))
     # Workers may be threads of this process.
-    with one_thread_each([cell for group in groups for cell in group]):
+    with threads_of([cell for group in groups for cell in group], shared.training_threads or shared.threads):
         running = cluster.run(run_group, tasks, shared)
         try:
-            for task, found in running:
-                for cell, (record, seconds) in zip(groups[task.key], found, strict=True):
+            for done, found in running:
+                for cell, (record, seconds) in zip(groups[done.key], found, strict=True):
                     kept = checkpoints.add(cell.key, record)
                     if progress is not None:
                         progress.computed(cell, seconds)
@@ -133,11 +147,46 @@ def run_group(shared: _Shared, parts: Sequence[_Part]) -> list[tuple[dict[str, A
             cell = replace(cell, fit=fit)
         if isinstance(cell.method, FineTuning):
             cell.method.setup.check_arithmetic()
-        with one_thread_each([cell]):
-            record, fit = cell.run(n_jobs=1)
+        tuned = isinstance(cell.method, FineTuning)
+        count = (shared.training_threads or cores()) if tuned else shared.threads
+        with _limit.at(count), threads_of([cell], count):
+            record, fit = cell.run(n_jobs=count)
         before = part
         found.append((record, time.perf_counter() - began))
     return found
+
+
+def _share_of(cluster: Cluster, n_groups: int) -> int:
+    """Return the threads of a cell, where `n_groups` groups of cells run on the cluster."""
+    share = cluster.cores_each or min(cluster.cores // n_groups, cluster.cores // cluster.slots)
+    return max(1, min(share, MOST_CORES))
+
+
+class _Limit:
+    """Limits BLAS in this process while any of its threads runs a cell.
+
+    A limit that each thread set and lifted would be lifted for the others, too.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._open = fresh_in_child(threading.Lock()), 0, ExitStack()
+
+    @contextmanager
+    def at(self, threads: int) -> Iterator[None]:
+        with self._lock:
+            if not self._inside:
+                self._open.enter_context(limit_threads(threads))
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if not self._inside:
+                    self._open.close()
+
+
+_limit = _Limit()
 
 
 def _forget_others(rows: LabelledRows) -> None:
@@ -192,16 +241,16 @@ def _add_probes(probes: Sequence[Any]) -> None:
 
 
 @contextmanager
-def one_thread_each(cells: Sequence[Cell]) -> Iterator[None]:
-    """Limit all cells to one thread of BLAS and, where a network is trained, of torch."""
-    with limit_threads(1):
+def threads_of(cells: Sequence[Cell], count: int = 1) -> Iterator[None]:
+    """Limit all cells to `count` threads of BLAS and, where a network is trained, of torch."""
+    with limit_threads(count):
         if not any(isinstance(cell.method, FineTuning) for cell in cells):
             yield
             return
         import torch
 
         before = torch.get_num_threads()
-        torch.set_num_threads(1)
+        torch.set_num_threads(count)
         try:
             yield
         finally:

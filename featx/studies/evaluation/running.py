@@ -17,7 +17,7 @@ from featx.studies.evaluation.cells import Cell
 from featx.studies.evaluation.cost import Size, reference_seconds
 from featx.studies.evaluation.fine_tuning import FineTuning
 from featx.studies.evaluation.methods import Fit
-from featx.studies.evaluation.on_cluster import compute_on, one_thread_each
+from featx.studies.evaluation.on_cluster import compute_on, threads_of
 from featx.studies.evaluation.outcomes import Outcome
 from featx.studies.evaluation.time_left import StudyProgress
 from featx.studies.evaluation.tuning_forecast import TuningForecast
@@ -65,7 +65,7 @@ def compute_missing(
     """Compute on a cluster the cells that are not in the checkpoints, and keep their records there."""
     # Two cells with one key are the same work.
     missing = {cell.key: cell for cell in cells if not is_kept(cell, checkpoints)}
-    for _ in compute_on(cluster, _in_groups(list(missing.values()), cluster.slots), checkpoints, progress):
+    for _ in compute_on(cluster, _in_groups(list(missing.values()), cluster.cores), checkpoints, progress):
         pass
 
 
@@ -105,7 +105,7 @@ def run_cells_in_parallel(
     The cells of a split run one after another in one thread, where they share the work on its rows. Or they
     run on a `cluster`, in the same way.
     """
-    jobs = _jobs(n_jobs) if cluster is None else cluster.slots
+    jobs = _jobs(n_jobs) if cluster is None else cluster.cores
     forecast = _forecast(cells) if verbose else None
     with StudyProgress(
         cells, checkpoints, at_once=jobs, cluster=cluster, enabled=verbose, forecast=forecast
@@ -120,9 +120,11 @@ def run_cells_in_parallel(
 
         groups = _in_groups(list(missing.values()), jobs)
         if cluster is not None:
-            records |= {c.key: found for c, found in compute_on(cluster, groups, checkpoints, progress)}
+            records |= {
+                c.key: found for c, found in compute_on(cluster, groups, checkpoints, progress, threads=1)
+            }
         else:
-            with one_thread_each(list(missing.values())):
+            with threads_of(list(missing.values())):
                 records |= {c.key: found for c, found in _compute(groups, work, jobs)}
     return [
         Outcome.of(c.method, records[c.key], c.rows.n_classes, earlier_run=checkpoints.made(c.key))

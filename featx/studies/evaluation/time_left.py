@@ -28,7 +28,7 @@ LONG_TUNING = 1800.0
 #: Estimated seconds of a method from which its time corrects the estimates of others.
 _TELLING = 1.0
 #: Cores that one cell can use: it has this many folds.
-_MOST_CORES = 5
+MOST_CORES = 5
 
 
 class StudyProgress:
@@ -185,7 +185,7 @@ class StudyProgress:
                     left += count * seconds
             doing = self._latest
             if self._cluster is not None and not self._running:
-                doing = f"{self._pace.at_once} at a time on {self._cluster.description}"
+                doing = f"on {self._cluster.description}"
             for cell, size, began in self._running.values():
                 whole, passed = self._pace.expected(size) or 0.0, (now - began) / self._pace.at_once
                 followed = cell.method.followed(cell)
@@ -215,7 +215,7 @@ class _Pace:
 
         self._at_once, self._forecast, self._cluster = at_once, forecast, cluster
         alone = at_once == 1 and cluster is None
-        self._cores = max(1.0, _SHARE * min(cores(), _MOST_CORES)) if alone else 1.0
+        self._cores = max(1.0, _SHARE * min(cores(), MOST_CORES)) if alone else 1.0
         self.spent = 0.0  # by the cells that have run, in seconds of the study
         self._measured: dict[str, float] = defaultdict(float)
         self._estimated: dict[str, float] = defaultdict(float)
@@ -224,7 +224,11 @@ class _Pace:
     @property
     def at_once(self) -> int:
         """The cells that run at a time now."""
-        return self._at_once if self._cluster is None else max(1, self._cluster.slots)
+        return self._at_once if self._cluster is None else max(1, self._cluster.cores)
+
+    def _at_once_of(self, size: Size) -> int:
+        """The cells of this size that run at a time now: one of fine-tuning has a worker of a cluster."""
+        return max(1, self._cluster.slots) if self._cluster is not None and size.fine_tuned else self.at_once
 
     def expected(self, size: Size) -> float | None:
         """Return the seconds that a cell adds to the study; None for fine-tuning that is not known."""
@@ -233,13 +237,13 @@ class _Pace:
             if self._forecast is None:
                 return None
             ratio = 1.0  # what was measured is the training itself, and not probes
-        return self._estimate(size) * ratio / self.at_once
+        return self._estimate(size) * ratio / self._at_once_of(size)
 
     def learn(self, size: Size, seconds: float) -> None:
         """Note the seconds that a cell took."""
         self._measured[size.method] += seconds
         self._estimated[size.method] += self._estimate(size)
-        self.spent += seconds / self.at_once
+        self.spent += seconds / self._at_once_of(size)
 
     def _estimate(self, size: Size) -> float:
         if size not in self._known:

@@ -19,8 +19,7 @@ from featx.errors import ClusterError, InputError
 from featx.inputs.image import PixelImage
 from featx.inputs.text import StringText
 from featx.methods.adaptation import CORAL
-from featx.methods.probes import CLASSIFIERS
-from featx.methods.probes.table import register
+from featx.methods.probes import CLASSIFIERS, Probe
 from featx.methods.probes.training_rows import TrainingRows
 from featx.studies.checkpoints import Checkpoints
 from featx.studies.evaluation import (
@@ -61,7 +60,7 @@ def study(rows):
 def cells(rows, study):
     """One cell of every kind of method and of rows."""
     numbers = LabelledRows(rows.x, rows.x[:, 0] * 2.0 + rows.y, groups=rows.groups)
-    texts, y = reviews(N // 2)
+    texts, _ = reviews(N // 2)
     read = TextRows([StringText(str(i), text) for i, text in enumerate(texts)])
     written = LabelledRows(read, np.arange(N) // 2 % 2, 2, kind="text")
     adapted = AdaptedProbe("coral", "CORAL", classifier="lda", adapter=CORAL(), unlabelled=np.arange(9))
@@ -186,12 +185,11 @@ def test_a_probe_of_the_user_goes_along(rows, monkeypatch):
     def build(problem):
         from sklearn.neighbors import KNeighborsClassifier
         from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
 
-        return make_pipeline(KNeighborsClassifier(2)), {}
+        return make_pipeline(StandardScaler(), KNeighborsClassifier(2)), {}
 
-    monkeypatch.setitem(CLASSIFIERS, "mine", None)
-    del CLASSIFIERS["mine"]
-    register(replace(CLASSIFIERS["knn"], name="mine", build=build, shown=(), on_request=True))
+    monkeypatch.setitem(CLASSIFIERS, "mine", Probe("mine", "Mine", build, on_request=True))
     cell = Cell(probe_method("mine"), rows, HALVES[0], 0)
     shared, parts = on_cluster._Shared.of([[cell]])
     packed = cloudpickle.dumps(shared)
