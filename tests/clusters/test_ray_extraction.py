@@ -12,7 +12,7 @@ from work_of_clusters import WatchedImage
 
 import featx
 from featx.clusters import open_cluster
-from featx.errors import ImageError
+from featx.errors import ClusterError, ImageError
 from featx.extraction import embed, network_embedder
 from featx.extraction.ranges import Mark
 from featx.options import Run
@@ -73,6 +73,16 @@ def test_a_killed_worker_loses_only_what_it_had(nodes, cluster, alone, embedder,
     assert len(reads) == len(files)
     assert max(reads.values()) == 2
     assert embed(images, embedder, cache=cache).forward_passes == 0
+
+
+def test_an_input_that_ends_every_worker_is_named(nodes, cluster, alone, embedder, tmp_path):
+    files, expected = alone
+    images = [watched(file, tmp_path, deadly="always" if i == 45 else False) for i, file in enumerate(files)]
+    with pytest.raises(ClusterError, match=r"the task 045\.png has ended 4 workers"):
+        embed(images, embedder, cache=tmp_path / "cache", on=cluster)
+    kept = embed(images, embedder, cache=tmp_path / "cache")
+    np.testing.assert_array_equal(kept.embeddings, expected)
+    assert kept.computed < 20
 
 
 def test_a_failure_is_that_of_one_process(nodes, cluster, cache, tmp_path):
