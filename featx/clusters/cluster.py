@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -50,7 +50,7 @@ class Cluster(Protocol):
 
     def run(
         self, work: Callable[[Any, Any], Any], tasks: Iterable[Task], shared: Any = None
-    ) -> Iterator[tuple[Task, Any]]:
+    ) -> Generator[tuple[Task, Any]]:
         """Call ``work(shared, task.argument)`` for each task; yield what it returns, as tasks end.
 
         `work` is a function at the top of a module. `shared` is sent to each worker once. `tasks` is read

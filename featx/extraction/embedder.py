@@ -116,15 +116,15 @@ def network_embedder(backbone: Any, run: Run = DEFAULT_RUN) -> Embedder:
             inputs: int,
             threads: int | None,
             calibration: bytes | None = None,
-            batch_size: int | None = None,
+            batch_size: int | str = run.batch_size,
             candidate: Any = candidate,
-        ) -> Any:
+        ) -> Any:  # it is sent to workers, with all that it names
             from featx.engines import build_engine
 
             return build_engine(
                 backbone,
                 candidate,
-                batch_size=run.batch_size if batch_size is None else batch_size,
+                batch_size=batch_size,
                 images=inputs,
                 threads=threads,
                 calibration=calibration,

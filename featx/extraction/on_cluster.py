@@ -70,8 +70,8 @@ class ClusterPipeline:
     ----------
     rest : list of Chunk
         Empty.
-    elsewhere : list of dict of int to bytes
-        For each member, positions and digests of inputs whose rows another run, or another worker, computes.
+    elsewhere : list of list of int
+        For each member, positions of inputs whose rows another run, or another worker, computes.
     threads : int
         Of all workers together.
     """
@@ -92,7 +92,7 @@ class ClusterPipeline:
         self._cores = cores or cluster.cores_each
         self.threads = cluster.cores
         self.rest: list[Chunk] = []
-        self.elsewhere: list[dict[int, bytes]] = [{} for _ in members]
+        self.elsewhere: list[list[int]] = [[] for _ in members]
         self._rate: float | None = None  # inputs a second of one worker
         self._longest = 0
 
@@ -103,7 +103,7 @@ class ClusterPipeline:
         mark = Mark.write(self._members[0].store.path / "tmp")
         job = Job(
             embedders=[member.embedder for member in self._members],
-            batch_sizes=[None if _counts_positions(engine) else engine.batch_size for engine in engines],
+            batch_sizes=["auto" if _counts_positions(engine) else engine.batch_size for engine in engines],
             machines=[machine_of(member.embedder) for member in self._members],
             root=str(self._cache.root),
             mark=mark,
@@ -156,14 +156,14 @@ class ClusterPipeline:
         if result.seconds > 0:
             self._rate = len(positions) / result.seconds
         for found, here in zip(result.elsewhere, self.elsewhere, strict=True):
-            here.update({positions[at]: digest for at, digest in found.items()})
+            here.extend(int(positions[at]) for at in found)
         for member, computed in zip(self._members, result.computed, strict=False):
             member.computed += computed
         self._profile.merge(result.profile)
         asked = False
         for chunk in result.chunks:
             for item in chunk.items:
-                item.position = positions[item.position]
+                item.position = int(positions[item.position])
                 if item.error is not None and item.digest is None and not asked:
                     asked = True
                     self._require_visible(item.position, item.error, result.host)
@@ -174,8 +174,8 @@ class ClusterPipeline:
         source = self._sources[position]
         if source.is_file and read_item(source, position).error is None:
             raise ClusterError(
-                f"{error}: the worker on {host} cannot read it, and this process can; data for a cluster must "
-                "lie on a path that all its nodes share, or behind a URL"
+                f"{error}: the worker on {host} cannot read it, and this process can; data for a cluster "
+                "must lie on a path that all its nodes share, or behind a URL"
             ) from error
 
 

@@ -69,8 +69,8 @@ class Job:
     ----------
     embedders : list of Embedder
         Without fallbacks: a worker that cannot run one is refused.
-    batch_sizes : list of int or None
-        The size of each one's batches; None where an engine counts positions.
+    batch_sizes : list of int or "auto"
+        The size of each one's batches; ``"auto"`` where an engine counts positions.
     machines : list of str
         The kind of machine on which each one's engine was compared with plain fp32.
     root : str
@@ -85,7 +85,7 @@ class Job:
     """
 
     embedders: list[Embedder]
-    batch_sizes: list[int | None]
+    batch_sizes: list[int | str]
     machines: list[str]
     root: str
     mark: Mark
@@ -107,8 +107,8 @@ class RangeResult:
     ----------
     chunks : list of Chunk
         With positions in the range; with rows where the worker does not see the cache.
-    elsewhere : list of dict of int to bytes
-        For each embedder, positions and digests of inputs whose rows others compute.
+    elsewhere : list of sequence of int
+        For each embedder, positions in the range of inputs whose rows others compute.
     computed : list of int
         For each embedder, the rows that were committed.
     profile : Profile
@@ -120,7 +120,7 @@ class RangeResult:
     """
 
     chunks: list[Chunk]
-    elsewhere: list[dict[int, bytes]]
+    elsewhere: Sequence[Sequence[int]]
     computed: list[int]
     profile: Profile
     seconds: float

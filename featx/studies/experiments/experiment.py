@@ -16,6 +16,7 @@ from typing import Any
 from featx.durable import read_regular
 from featx.errors import FeatxError, InputError, OutputError, as_one_error, reason_of
 from featx.options import checked
+from featx.places import is_url, shown
 from featx.results import describe_environment, write_atomically
 from featx.results.next_command import option_words
 from featx.results.output_paths import DATA_KEYS, Study, output_folder, resolve_source
@@ -312,6 +313,8 @@ def _in_use(cache: str) -> bool:
 
 def _absolute(name: str, base: Path) -> str:
     """Return what exists, or looks like a path, as an absolute path; any other name as it is."""
+    if is_url(name):
+        return name
     path = _path(name, base)
     looks_like_path = "/" in name or os.sep in name or Path(name).suffix.lower() in _SUFFIXES
     return path if looks_like_path or os.path.exists(path) else name
@@ -333,7 +336,7 @@ def _in_real_folder(path: str) -> str:
 def _relative(name: str, folder: str) -> str:
     """Return an absolute path as one relative to `folder` if it lies near; any other name as it is."""
     if not os.path.isabs(name):
-        return name
+        return shown(name) if is_url(name) else name
     path = _in_real_folder(name)
     if os.path.splitdrive(path)[0] != os.path.splitdrive(folder)[0]:
         return name
