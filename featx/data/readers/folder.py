@@ -85,4 +85,12 @@ def read_folder(
         return [of_kind(id, place) for id, place in files]
 
     name = root.name or root.resolve().name
-    return make_dataset_of(str(root), name, listed, make_inputs, labelled=labelled, split_by=split_by)
+    return make_dataset_of(
+        str(root),
+        name,
+        listed,
+        make_inputs,
+        labelled=labelled,
+        split_by=split_by,
+        inside="in this folder (or below it)",
+    )

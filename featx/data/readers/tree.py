@@ -238,6 +238,7 @@ def make_dataset_of(
     labelled: bool,
     split_by: str | None,
     notes: Sequence[str] = (),
+    inside: str = "in it",
 ) -> Dataset:
     """Make the dataset of a listing: the folders above its files are classes, splits or groups.
 
@@ -254,9 +255,11 @@ def make_dataset_of(
         As for `read_folder`.
     notes : sequence of str, optional
         For the user, before those on the folders.
+    inside : str, default="in it"
+        Where nothing was found, for a message.
     """
     if not listed.files:
-        raise _nothing_found(place, listed)
+        raise _nothing_found(place, listed, inside)
     layout = read_layout(place, listed.files, listed.folders, split_by, listed.kind)
     origin = f"the folders {layout.origin}"
     reading = ReadReport(
@@ -279,16 +282,14 @@ def make_dataset_of(
     return dataset
 
 
-def _nothing_found(place: str, listed: Listing) -> DatasetError:
+def _nothing_found(place: str, listed: Listing, inside: str) -> DatasetError:
     found = f"; left out: {listed.left_out}" if listed.left_out else ""
     failed = f"; failed: {listed.failures[0]}" if listed.failures else ""
     suffixes = listed.left_out.suffixes.keys()
     documents, tables = sorted(suffixes & _DOCUMENTS), sorted(suffixes & set(SUFFIXES))
     hint = f"; {', '.join(documents)}: save each text as a .txt file" if documents else ""
     hint += f"; {', '.join(tables)}: give the table itself" if tables else ""
-    return DatasetError(
-        f"{place}: no images in this folder (or below it), no audio, and no texts (.txt){found}{failed}{hint}"
-    )
+    return DatasetError(f"{place}: no images {inside}, no audio, and no texts (.txt){found}{failed}{hint}")
 
 
 def _labels(names: Sequence[str | None]) -> Task:
