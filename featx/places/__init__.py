@@ -8,6 +8,6 @@ siblings), so that a new place needs no change there.
 from __future__ import annotations
 
 from featx.places.local_ranges import LocalRanges
-from featx.places.place import Place, PlaceError, RangeReader, StatKey
+from featx.places.place import Place, PlaceError, RangeReader, StatKey, read_start
 
-__all__ = ["LocalRanges", "Place", "PlaceError", "RangeReader", "StatKey"]
+__all__ = ["LocalRanges", "Place", "PlaceError", "RangeReader", "StatKey", "read_start"]

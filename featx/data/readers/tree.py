@@ -21,7 +21,7 @@ from featx.inputs.audio import StoredClip
 from featx.inputs.image import StoredImage, is_ignored
 from featx.inputs.image.decode import MAX_FILE_BYTES
 from featx.inputs.text import StoredText
-from featx.places import Place, PlaceError, RangeReader
+from featx.places import Place, PlaceError, read_start
 
 # Suffixes of documents whose text featx does not read.
 _DOCUMENTS = {".docx", ".doc", ".pdf", ".odt", ".rtf", ".html", ".htm", ".md", ".epub"}
@@ -215,9 +215,7 @@ def _head_of(place: Place | None) -> bytes:
     if place is None:
         return b""
     try:
-        if isinstance(place, RangeReader):  # a file by itself: only its beginning is fetched
-            return place.read_range(0, min(HEAD, place.size))
-        return place.read(MAX_FILE_BYTES)[:HEAD]
+        return read_start(place, HEAD, MAX_FILE_BYTES)
     except PlaceError:
         return b""
 

@@ -10,8 +10,8 @@ import zipfile
 import numpy as np
 import pytest
 from archives import link, raw_zip, write_tar, write_zip
-from PIL import Image
 from pictures import QUICK, write_photos
+from PIL import Image
 from sound_files import encode, sound
 
 import featx
@@ -255,7 +255,7 @@ def test_what_is_wrong_with_an_archive_is_one_line(tmp_path, photos):
         load_dataset(write_zip(tmp_path / "p.zip", files), label="x")
     with pytest.raises(InputError, match="text"):
         load_dataset(tmp_path / "p.zip", text="x")
-    with pytest.raises(DatasetError, match="brings its own labels|bring"):
+    with pytest.raises(DatasetError, match="brings its own labels"):
         load_dataset(tmp_path / "p.zip", [0] * 9)
 
 
