@@ -26,8 +26,8 @@ class FileServer(ThreadingHTTPServer):
         For a path on the server, what happens at its next requests (GET, HEAD and others alike): a list of
         actions, of which each request takes the first. An action is a status, ``(status, headers)``,
         ``("page", html)``,
-        ``"drop"`` (the connection ends in the middle of the body), ``"refuse"`` (before an answer), ``"long"``
-        (more bytes are announced than come), ``"stall"`` (nothing comes), or a function that is called before
+        ``"drop"`` (the connection ends in the middle of the body), ``"refuse"`` (before an answer),
+        ``"long"`` (more bytes are announced than come), ``"stall"`` (nothing comes), or a function that is called before
         the right answer.
     asked : Counter
         Requests by (method, path).
