@@ -27,8 +27,8 @@ class FileServer(ThreadingHTTPServer):
         actions, of which each request takes the first. An action is a status, ``(status, headers)``,
         ``("page", html)``,
         ``"drop"`` (the connection ends in the middle of the body), ``"refuse"`` (before an answer),
-        ``"long"`` (more bytes are announced than come), ``"stall"`` (nothing comes), or a function that is called before
-        the right answer.
+        ``"long"`` (more bytes are announced than come), ``"stall"`` (nothing comes), or a function that is
+        called before the right answer.
     asked : Counter
         Requests by (method, path).
     features : set
