@@ -22,7 +22,7 @@ from featx.data.features.stored_rows import StoredRows, open_hdf5
 from featx.data.features.writing import FORMAT_VERSION
 from featx.durable import file_stamp
 from featx.errors import CacheError, FeaturesError, FeatxError, as_one_error
-from featx.options import checked
+from featx.options import checked, shown
 
 __all__ = ["FeaturesFile", "load_features", "open_features"]
 
@@ -218,6 +218,8 @@ def load_features(path: str | os.PathLike[str], *, in_memory: bool | None = None
     FeaturesError
         If the file is missing, damaged, or not a features file.
     """
+    if in_memory is not None and not isinstance(in_memory, bool):
+        raise FeaturesError(f"in_memory must be True, False or None, got {shown(in_memory)}")
     with open_features(path) as file:
         return file.to_features(in_memory)
 
