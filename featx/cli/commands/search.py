@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from featx.analysis.neighbours import Match
     from featx.data.features import Features
+    from featx.inputs import Source
 
 #: A longer text is no path on any system.
 _LONGEST_PATH = 4096
