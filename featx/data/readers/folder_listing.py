@@ -8,7 +8,9 @@ import os
 import unicodedata
 from collections.abc import Callable
 
+from featx.data.compact_inputs import CompactInputs, FileBelow
 from featx.data.labels import same_form
+from featx.data.readers.early import listener
 from featx.data.readers.listing import (
     HEAD,
     OWN_FILES,
@@ -78,6 +80,13 @@ def list_images(
 
 
 def _list_files(root: str | os.PathLike[str], kind: str, on_error: str, found: Found | None) -> Listing:
+    if found is None and (told := listener()) is not None:
+        home = os.path.realpath(root) if kind == "image" else None
+        make = FileBelow(kind, os.fspath(root), home)
+
+        def found(kind: str, ids: StringColumn) -> None:
+            told(CompactInputs(kind, ids, make))
+
     walk = _Walk(os.fspath(root), kind, found)
     walk.visit_all()
     return walk.listing(on_error, functools.partial(_locate, root))
