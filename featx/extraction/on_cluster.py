@@ -52,8 +52,8 @@ class LazyCluster:
         if self._cluster is None:
             self._cluster = open_cluster(self._on, verbose=self._verbose)
             self._cluster.__enter__()
-        if self._verbose:
-            tell(f"extracting on {self._cluster.description}")
+            if self._verbose:
+                tell(f"extracting on {self._cluster.description}")
         return self._cluster
 
     def close(self) -> None:
@@ -140,7 +140,7 @@ class ClusterPipeline:
                 sources.append(source)
                 if size >= _MOST_BYTES:
                     break
-            yield Task(_Range(start, len(sources), sources[0].id, sources[-1].id), sources)
+            yield _task(start, sources, batch)
             start += len(sources)
 
     def _count(self, left: int, batch: int, most: int) -> int:
@@ -190,6 +190,18 @@ class _Range:
 
     def __str__(self) -> str:
         return " ... ".join(dict.fromkeys(self._ids))
+
+
+def _task(start: int, sources: Sequence[Source], batch: int) -> Task:
+    """Return the task of a range that begins at `start`; its halves are whole batches, too, if they can be."""
+    count = len(sources)
+    middle = count // 2 if count <= batch else batch * max(1, count // 2 // batch)
+
+    def halves() -> list[Task]:
+        return [_task(start, sources[:middle], batch), _task(start + middle, sources[middle:], batch)]
+
+    key = _Range(start, count, sources[0].id, sources[-1].id)
+    return Task(key, sources, halves=halves if count > 1 else None)
 
 
 def _read_now(source: Source) -> tuple[ReadInput, int]:

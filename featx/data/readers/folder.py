@@ -92,7 +92,15 @@ def read_folder(
         return inputs_of(listed.kind, listed.files.ids)
 
     name = root.name or root.resolve().name
-    return make_dataset_of(str(root), name, listed, make_inputs, labelled=labelled, split_by=split_by)
+    return make_dataset_of(
+        str(root),
+        name,
+        listed,
+        make_inputs,
+        labelled=labelled,
+        split_by=split_by,
+        inside="in this folder (or below it)",
+    )
 
 
 def inputs_below(root: Path) -> Callable[[str, StringColumn], CompactInputs]:

@@ -23,7 +23,7 @@ from featx.inputs.audio import StoredClip
 from featx.inputs.image import StoredImage, is_ignored
 from featx.inputs.image.decode import MAX_FILE_BYTES
 from featx.inputs.text import StoredText
-from featx.places import Place, PlaceError, RangeReader
+from featx.places import Place, PlaceError, read_start
 
 # Suffixes of documents whose text featx does not read.
 _DOCUMENTS = {".docx", ".doc", ".pdf", ".odt", ".rtf", ".html", ".htm", ".md", ".epub"}
@@ -238,9 +238,7 @@ def _head_of(place: Place | None) -> bytes:
     if place is None:
         return b""
     try:
-        if isinstance(place, RangeReader):  # a file by itself: only its beginning is fetched
-            return place.read_range(0, min(HEAD, place.size))
-        return place.read(MAX_FILE_BYTES)[:HEAD]
+        return read_start(place, HEAD, MAX_FILE_BYTES)
     except PlaceError:
         return b""
 
@@ -261,6 +259,7 @@ def make_dataset_of(
     labelled: bool,
     split_by: str | None,
     notes: Sequence[str] = (),
+    inside: str = "in it",
 ) -> Dataset:
     """Make the dataset of a listing: the folders above its files are classes, splits or groups.
 
@@ -277,9 +276,11 @@ def make_dataset_of(
         As for `read_folder`.
     notes : sequence of str, optional
         For the user, before those on the folders.
+    inside : str, default="in it"
+        Where nothing was found, for a message.
     """
     if not listed.files:
-        raise _nothing_found(place, listed)
+        raise _nothing_found(place, listed, inside)
     layout = read_layout(place, listed.files, listed.folders, split_by, listed.kind)
     origin = f"the folders {layout.origin}"
     reading = ReadReport(
@@ -302,16 +303,14 @@ def make_dataset_of(
     return dataset
 
 
-def _nothing_found(place: str, listed: Listing) -> DatasetError:
+def _nothing_found(place: str, listed: Listing, inside: str) -> DatasetError:
     found = f"; left out: {listed.left_out}" if listed.left_out else ""
     failed = f"; failed: {listed.failures[0]}" if listed.failures else ""
     suffixes = listed.left_out.suffixes.keys()
     documents, tables = sorted(suffixes & _DOCUMENTS), sorted(suffixes & set(SUFFIXES))
     hint = f"; {', '.join(documents)}: save each text as a .txt file" if documents else ""
     hint += f"; {', '.join(tables)}: give the table itself" if tables else ""
-    return DatasetError(
-        f"{place}: no images in this folder (or below it), no audio, and no texts (.txt){found}{failed}{hint}"
-    )
+    return DatasetError(f"{place}: no images {inside}, no audio, and no texts (.txt){found}{failed}{hint}")
 
 
 def _labels(names: Sequence[str | None], folder_of: np.ndarray) -> Task:
