@@ -1,11 +1,12 @@
 """What an input costs a run of millions: memory of the driver, time, time to resume, bytes on disk.
 
-``OMP_NUM_THREADS=1 python tests/benchmarks/bench_ten_million.py 10000 100000 1000000`` extracts that many tiny
-images (8 x 8 pixels, made when they are read) with a network of one layer into a features file, each number in
-a process of its own, and then again with all rows in the cache. Printed are, for each number: microseconds an
-input of the whole run, inputs a second of the second run up to the first row that is read ("known") and in all
-("resumed"), bytes an input by which the largest resident memory exceeds that of a run of 1,000, and bytes an
-input of the cache and of the file. ``--trace`` adds the peak of Python's own memory in the second run.
+``OMP_NUM_THREADS=1 python tests/benchmarks/bench_ten_million.py 10000 100000 1000000`` extracts that many
+tiny images (8 x 8 pixels, made when they are read) with a network of one layer into a features file, each
+number in a process of its own, and then again with all rows in the cache. Printed are, for each number:
+microseconds an input of the whole run, inputs a second of the second run up to the first row that is read
+("known") and in all ("resumed"), bytes an input by which the largest resident memory exceeds that of a run of
+1,000, and bytes an input of the cache and of the file. ``--trace`` adds the peak of Python's own memory in
+the second run.
 
 Keys of the stat cache are made up, so that no file is asked for; a ``stat`` of a local file takes 1 to 2
 microseconds more. ``--in-memory`` returns the rows as an array instead.
@@ -150,12 +151,13 @@ def main() -> None:
                 )
                 for more in ([], ["--trace"] * args.trace)
             )
+        per = {name: value / n for name, value in first.items()}
         print(
-            f"{n:>10,} inputs: {first['seconds'] / n * 1e6:6.1f} us an input; known {n / again['known']:9,.0f}/s, "
-            f"resumed {n / again['seconds']:9,.0f}/s; memory {first['memory'] / n:6.0f} B (resumed "
-            f"{again['memory'] / n:5.0f} B, traced {again['traced'] / n:5.0f} B); cache "
-            f"{first['cache'] / n:5.0f} B in {first['shards']} shards; file {first['file'] / n:4.0f} B; computed "
-            f"{first['computed']:,} and {again['computed']:,}",
+            f"{n:>10,} inputs: {per['seconds'] * 1e6:6.1f} us an input; known {n / again['known']:9,.0f}/s, "
+            f"resumed {n / again['seconds']:9,.0f}/s; memory {per['memory']:6.0f} B (again "
+            f"{again['memory'] / n:5.0f} B, traced {again['traced'] / n:5.0f} B); cache {per['cache']:5.0f} B "
+            f"in {first['shards']} shards; file {per['file']:4.0f} B; computed {first['computed']:,} and "
+            f"{again['computed']:,}",
             flush=True,
         )
 

@@ -38,7 +38,7 @@ def test_a_file_holds_what_extract_returns(photos, tmp_path, small_blocks, suffi
     options = {**QUICK, "cache": tmp_path / "c", "on_error": "skip"}
     expected = extract(photos, **options)
     found = extract(photos, **options, output=tmp_path / f"f{suffix}")
-    assert len(found) == 22 and found.run["forward_passes"] == 0
+    assert (len(found), found.run["forward_passes"]) == (22, 0)
     is_same(found, expected)
     if suffix == ".h5":
         is_same(load_features(tmp_path / "f.h5"), expected)
@@ -71,9 +71,10 @@ def test_of_a_file_that_cannot_be_finished_nothing_is_left_and_rows_stay_in_the_
     def stop(*_args):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         patched.setattr("featx.data.features.FeaturesWriter.finish", stop)
-        extract(photos, **options, output=target)
+        with pytest.raises(KeyboardInterrupt):
+            extract(photos, **options, output=target)
     assert list(target.parent.iterdir()) == []
     assert extract(photos, **options, output=target).run["forward_passes"] == 0
 
