@@ -209,4 +209,4 @@ def test_an_archive_is_told_apart_and_said_to_be_unpacked(tmp_path, folder):
         load_dataset(tmp_path / "notes.log")
     (folder / "notes.log").unlink()
     (said,) = [line for line in study_notes(load_dataset(folder)) if line.startswith("left out")]
-    assert said == "left out: 1 archive (unpack it to have its images read): photos.zip"
+    assert said == "left out: 1 archive (give it by itself to have its images read): photos.zip"

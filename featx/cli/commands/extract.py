@@ -6,7 +6,16 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Any
 
 import featx
-from featx.cli.flags import add_columns, add_data, add_flag, add_network, add_output, add_run, keywords
+from featx.cli.flags import (
+    add_cluster,
+    add_columns,
+    add_data,
+    add_flag,
+    add_network,
+    add_output,
+    add_run,
+    keywords,
+)
 from featx.cli.output import list_failures, show_profile
 from featx.errors import InputError
 from featx.kinds import count_of
@@ -32,6 +41,7 @@ def add(parser: ArgumentParser) -> None:
     add_flag(parser, "dtype")
     add_run(parser)
     add_flag(parser, "part")
+    add_cluster(parser)
 
 
 def run(args: Namespace) -> None:
@@ -41,9 +51,7 @@ def run(args: Namespace) -> None:
     if args.output is None and args.part is None:
         raise InputError("-o F.h5 is missing: the file to write (only with --part it may be left out)")
     target = None if args.output is None else output_file(args.output, "features", force=args.force)
-    features = featx.extract(**keywords(args, featx.extract))
-    if target is not None:
-        features.save(target)
+    features = featx.extract(**keywords(args, featx.extract) | {"output": target})
     run = features.run or {}
     if args.part is not None:
         for line in _about_part(args, features, run):
