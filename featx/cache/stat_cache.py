@@ -3,6 +3,8 @@
 It is disposable. Whatever is wrong with it (locked, damaged, read-only, full), the file counts as unknown and
 is read; a damaged database is removed and begun again. Each entry has its own checksum, so that damage that
 SQLite does not notice gives no wrong answer. A lock that is not released is waited for once, then no more.
+Several machines share one file, so that each knows what another has read. On a network file system without
+locks they damage it now and then, which loses entries, and makes no wrong ones.
 
 The racy rule is that of git's index: a file that changes again within the clock's resolution keeps its size
 and times. So an entry counts only if its times were two seconds old when the file was read (FAT's resolution,
