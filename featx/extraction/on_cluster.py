@@ -13,6 +13,8 @@ from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from featx.cache import Cache
 from featx.clusters import Cluster, Task, open_cluster
 from featx.errors import ClusterError, SourceError
@@ -96,7 +98,7 @@ class ClusterPipeline:
         self._rate: float | None = None  # inputs a second of one worker
         self._longest = 0
 
-    def run(self, todo: Sequence[int]) -> Generator[Chunk]:
+    def run(self, todo: np.ndarray | Sequence[int]) -> Generator[Chunk]:
         """Yield chunks as workers return them, in any order of ranges."""
         engines = [member.checked.engine for member in self._members if member.checked is not None]
         self._profile.engine["cluster"] = self._cluster.description
@@ -124,7 +126,7 @@ class ClusterPipeline:
             with contextlib.suppress(OSError):
                 Path(mark.path).unlink()
 
-    def _tasks(self, todo: Sequence[int], batch: int, most: int) -> Iterator[Task]:
+    def _tasks(self, todo: np.ndarray | Sequence[int], batch: int, most: int) -> Iterator[Task]:
         start = 0
         while start < len(todo):
             count = self._count(len(todo) - start, batch, most)
@@ -152,7 +154,7 @@ class ClusterPipeline:
         self._longest = max(self._longest, count)
         return count
 
-    def _take(self, positions: Sequence[int], result: RangeResult) -> Iterator[Chunk]:
+    def _take(self, positions: np.ndarray | Sequence[int], result: RangeResult) -> Iterator[Chunk]:
         if result.seconds > 0:
             self._rate = len(positions) / result.seconds
         for found, here in zip(result.elsewhere, self.elsewhere, strict=True):
@@ -190,7 +192,7 @@ class _Range:
 
 
 def _task(start: int, sources: Sequence[Source], batch: int) -> Task:
-    """Return the task of a range that begins at `start`; its halves are whole batches, too, if they can be."""
+    """Return the task of a range that begins at `start`; its halves are whole batches, too, if possible."""
     count = len(sources)
     middle = count // 2 if count <= batch else batch * max(1, count // 2 // batch)
 

@@ -148,9 +148,9 @@ def require_parity(cache: Cache | None, embedder: Embedder, engine: Any, sources
     if embedder.plan is None or embedder.plan.engine == "eager":
         return
     if cache is not None:
-        decision = _decide(cache, embedder, engine, sources, range(len(sources)))
+        decision = _decide(cache, embedder, engine, sources, np.arange(len(sources)))
     else:
-        decision = _compare(embedder, engine, sources if embedder.calibration else None)
+        decision = _compare(embedder, engine, (lambda: sources) if embedder.calibration else None)
     if not decision.get("passed", True):
         raise EngineError(str(decision["reason"]))
 

@@ -82,7 +82,7 @@ def linger(shared, argument):
 
 @dataclass(frozen=True)
 class WatchedImage:
-    """An image file that notes each time it is read in a worker; `deadly` ones end the first such process, or all."""
+    """An image file that notes each time a worker reads it; a `deadly` one ends the first worker, or all."""
 
     id: str
     path: str
