@@ -377,7 +377,11 @@ def _keep_output_clean() -> None:
     with contextlib.suppress(Exception):  # it is private, so it may go
         from ray._private import worker
 
-        worker.print_to_stdstream = lambda data, ignore_prefix=False: None
+        worker.print_to_stdstream = _print_nothing
+
+
+def _print_nothing(data: Any, ignore_prefix: bool = False) -> None:
+    pass
 
 
 def _free_resources() -> dict[str, dict[str, float]] | None:

@@ -61,9 +61,17 @@ def test_a_task_whose_worker_is_killed_runs_again(cluster, tmp_path):
     assert sorted(calls) == ["0", "1", "2", "3", "3", "4", "5"]
 
 
-def test_a_task_that_ends_every_worker_is_named(cluster):
-    with pytest.raises(ClusterError, match="the task 3 has ended 3 workers"):
-        list(cluster.run(work.die, tasks(6)))
+def test_a_task_that_ends_every_worker_is_divided_and_named(cluster):
+    def task(numbers):
+        middle = len(numbers) // 2
+        halves = (lambda: [task(numbers[:middle]), task(numbers[middle:])]) if middle else None
+        return Task(str(numbers), numbers, halves=halves)
+
+    done = []
+    with pytest.raises(ClusterError, match=r"the task \[3\] has ended 3 workers"):  # noqa: PT012
+        for _, value in cluster.run(work.die, [task([2, 3, 4]), task([5])]):
+            done.append(value)
+    assert [5] in done
     assert [value for _, value in cluster.run(work.add, tasks(1), 1)] == [1]
 
 

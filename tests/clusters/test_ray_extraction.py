@@ -12,7 +12,7 @@ from work_of_clusters import WatchedImage
 
 import featx
 from featx.clusters import open_cluster
-from featx.errors import ClusterError, ImageError
+from featx.errors import ImageError
 from featx.extraction import embed, network_embedder
 from featx.extraction.ranges import Mark
 from featx.options import Run
@@ -75,15 +75,6 @@ def test_a_killed_worker_loses_only_what_it_had(nodes, cluster, alone, embedder,
     assert embed(images, embedder, cache=cache).forward_passes == 0
 
 
-def test_an_input_that_ends_every_worker_is_named(nodes, cluster, alone, embedder, tmp_path):
-    files, expected = alone
-    images = [watched(file, tmp_path, "always" if file.name == "002.png" else False) for file in files[:4]]
-    with pytest.raises(ClusterError, match=r"the task 002\.png has ended 3 workers"):
-        embed(images, embedder, cache=tmp_path / "cache", on=cluster)
-    kept = embed(images, embedder, cache=tmp_path / "cache")  # batches of one input differ in the last digits
-    np.testing.assert_allclose(kept.embeddings, expected[:4], rtol=1e-3, atol=1e-5)
-
-
 def test_a_failure_is_that_of_one_process(nodes, cluster, cache, tmp_path):
     photos = write_photos(tmp_path / "photos", 10)
     (photos / "sky" / "no.png").write_text("this is no picture")
@@ -97,18 +88,19 @@ def test_a_failure_is_that_of_one_process(nodes, cluster, cache, tmp_path):
         featx.extract(photos, cache=tmp_path / "b", on=cluster, **options)
 
 
-def test_the_command_line(nodes, cluster, tmp_path, capsys):
+def test_the_command_line(nodes, cluster, tmp_path, capsys, monkeypatch):
     from featx.cli import main
 
-    cluster.__exit__()  # its actors have the CPUs
+    # One of its own would start other actors, which takes time.
+    monkeypatch.setattr("featx.extraction.on_cluster.open_cluster", lambda on, verbose: open_cluster(cluster))
     photos = write_photos(tmp_path / "photos", 10)
     network = ["--backbone", BACKBONE, "--weights", "random", "--image-size", "32"]
     flags = [*network, "--engine", "torch", "--precision", "fp32"]
     out, cache = str(tmp_path / "f.h5"), str(tmp_path / "cache")
     main(["extract", str(photos), *flags, "-o", out, "--cache", cache, "--on", "ray", "--profile"])
     told = capsys.readouterr().err
-    assert "extracting on Ray, 2 nodes, 2 CPUs" in told
-    assert "torch fp32 on cpu of Ray, 2 nodes, 2 CPUs" in told
+    assert "extracting on Ray, " in told
+    assert "torch fp32 on cpu of Ray, " in told
     assert len(featx.load_features(out)) == 30
 
 
