@@ -103,6 +103,10 @@ def faults(args, folder: Path) -> None:
             notes.mkdir()
             with open_cluster("ray") as cluster:
                 await_workers(cluster, 2)
+                embed(images()[:256], embedder, cache=folder / "warm", on=cluster)  # workers import and build
+                shutil.rmtree(folder / "warm")
+                shutil.rmtree(notes)
+                notes.mkdir()
                 killer = threading.Timer(
                     moment, lambda node=node: nodes.remove_node(node, allow_graceful=False)
                 )
