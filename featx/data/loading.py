@@ -16,10 +16,12 @@ from featx.data.readers.archives import read_archives
 from featx.data.readers.arrays import from_arrays, from_torch
 from featx.data.readers.clips import holds_audio, is_clip
 from featx.data.readers.folder import read_folder
-from featx.data.readers.folder_listing import PathFinder, format_of_file, holds_media
+from featx.data.readers.folder_listing import PathFinder, format_of_file, list_images
 from featx.data.readers.images import is_encoded
+from featx.data.readers.listing import has_media
 from featx.data.readers.named import NAMES, canonical_name, named_dataset
 from featx.data.readers.records import has_columns, read_frame, read_records
+from featx.data.readers.remote import read_remote, read_remote_archives
 from featx.data.readers.shards import (
     archives_in,
     expand_pattern,
@@ -31,6 +33,7 @@ from featx.data.readers.shards import (
 )
 from featx.data.readers.split_tables import find_split_tables, read_split_tables
 from featx.data.readers.table import SUFFIXES, read_table
+from featx.data.readers.urls import local_path
 from featx.data.summary import announce
 from featx.data.tasks import names_of
 from featx.errors import DatasetError, InputError, UnknownName, as_one_error, reason_of
@@ -39,7 +42,7 @@ from featx.inputs.image import as_source, is_image_file
 from featx.inputs.image.containers import describe_data
 from featx.inputs.text import FileText, is_text_file
 from featx.options import DATA, checked
-from featx.places import LocalRanges
+from featx.places import LocalRanges, is_url
 from featx.terminal import shortened
 
 __all__ = ["load_dataset"]
@@ -142,6 +145,11 @@ def _load(
     divided: dict[str, Any] = {"split_by": split_by, "on_error": on_error}
     if isinstance(data, (list, tuple)) and data and all(map(is_archive_name, data)):
         _refuse_labels(labels, "a list of archives")
+        if any(map(is_url, data)):
+            given = list(map(str, data))
+            return read_remote_archives(
+                given, labelled=labelled, split_by=split_by, on_error=on_error, **columns
+            )
         return _read_archives(find_archives(data), labelled, columns, split_by, on_error)
     if has_columns(data):
         if labels is None:
@@ -186,6 +194,10 @@ def _holds_dicts(data: Any) -> bool:
 def _load_path(
     data: str | Path, labelled: bool, columns: dict[str, Any], split_by: str | None, on_error: str
 ) -> Dataset:
+    if is_url(data):
+        if (local := local_path(str(data))) is None:
+            return read_remote(str(data), labelled=labelled, split_by=split_by, on_error=on_error, **columns)
+        data = local
     try:
         path = Path(data).expanduser()
         if not path.exists():
@@ -196,14 +208,16 @@ def _load_path(
     if path.is_dir():
         tables = find_split_tables(path)
         asked = any(column is not None for column in columns.values())
-        if tables and split_by != "folder" and (asked or not holds_media(path)):
+        # Listed once: a folder may hold millions of files.
+        images = None if tables and asked else list_images(path, on_error="skip")
+        if tables and split_by != "folder" and (images is None or not has_media(images)):
             divided: dict[str, Any] = {"split_by": split_by, "on_error": on_error}
             return read_split_tables(path, tables, labelled=labelled, **divided, **columns)
-        if archives := archives_in(path):
+        if archives := archives_in(path, images):
             within = [os.path.join(path, *archive.split("/")) for archive in archives]
             return _read_archives(within, labelled, columns, split_by, on_error, path)
         _refuse_columns(columns, str(data))
-        return read_folder(path, labelled=labelled, split_by=split_by, on_error=on_error)
+        return read_folder(path, labelled=labelled, split_by=split_by, on_error=on_error, images=images)
     if path.is_file() and is_archive(path):
         return _read_archives([str(path)], labelled, columns, split_by, on_error)
     if not path.exists() and (files := expand_pattern(str(data))):

@@ -23,13 +23,16 @@ from featx.data.readers.segments import name_segment, read_segments
 from featx.data.readers.tabular import Table, Wanted
 from featx.data.readers.text_column import holds_texts, refuse_numbers, text_candidates
 from featx.data.readers.texts import make_text_sources, problem_of
+from featx.data.readers.urls import stored_at, url_of_cell
 from featx.data.tasks import LABEL, Task, check_not_empty, make_task
-from featx.errors import DatasetError, SourceError, TextError, UnknownName
+from featx.errors import DatasetError, InputError, SourceError, TextError, UnknownName
 from featx.inputs import Source
-from featx.inputs.audio import FileClip, Segment
-from featx.inputs.image import FileImage
-from featx.inputs.text import FileText, StringText, is_text_file
+from featx.inputs.audio import FileClip, Segment, StoredClip
+from featx.inputs.image import FileImage, StoredImage
+from featx.inputs.text import FileText, StoredText, StringText, is_text_file
 from featx.kinds import with_article
+from featx.places import is_url, shown
+from featx.places.urls import named as name_of
 from featx.terminal import shortened
 
 #: The most columns that a message names (a table of embeddings has a thousand), and letters of each.
@@ -37,7 +40,7 @@ _NAMED, _LETTERS = 20, 40
 # A name of a column rarely has more words.
 _WORDS_OF_NAMES = 3
 _NO_LABELS = frozenset((*COLUMNS, *AUDIO_KEYS, *START_KEYS, *END_KEYS, *LENGTH_KEYS))
-_FILES = FileImage, FileText, FileClip
+_FILES = FileImage, FileText, FileClip, StoredImage, StoredText, StoredClip
 _FRACTION = re.compile(r"[+-]?[0-9]*\.[0-9]*[1-9][0-9]*")
 
 
@@ -49,7 +52,8 @@ def make_dataset(table: Table, name: str, *, labelled: bool, wanted: Wanted, on_
     notes = _check_columns(table, labelled and not asked, asked)
     if not table.rows:
         raise DatasetError(f"{table.place}: the table has no rows")
-    inputs, failures = (_texts if table.text else _files)(table, on_error)
+    find = _stored if table.stored is not None else _texts if table.text else _files
+    inputs, failures = find(table, on_error)
     reading = ReadReport(failures=tuple(failures), notes=(*table.notes, *notes))
     return join_columns(table, name, inputs, reading, labelled=labelled, wanted=wanted)
 
@@ -110,7 +114,8 @@ def label_candidates(columns: Mapping[str, list[Any]]) -> str:
 
 def _check_columns(table: Table, labelled: bool, asked: list[str]) -> list[str]:
     """Refuse a table without a needed column; return a note if it has no labels and needs none."""
-    lacking = [] if table.input_column in table.columns else ["path"]
+    has_inputs = table.stored is not None or table.input_column in table.columns
+    lacking = [] if has_inputs else ["path"]
     unlabelled = "label" not in table.columns and not asked
     if labelled and unlabelled:
         lacking.append("label")
@@ -121,7 +126,7 @@ def _check_columns(table: Table, labelled: bool, asked: list[str]) -> list[str]:
         others = {name: values for name, values in table.all_columns().items() if name != table.text}
         hint = label_candidates(others)
     if lacking:
-        inputs = "a text" if table.text else table.audio or "path"
+        inputs = "a text" if table.text else table.stored_column or table.audio or "path"
         if "path" in lacking:
             inputs = "path or text"
             hint = _hint_at_inputs(table, unlabelled and labelled)
@@ -133,7 +138,8 @@ def _check_columns(table: Table, labelled: bool, asked: list[str]) -> list[str]:
     for column in asked:
         if column not in table.columns:
             raise DatasetError(f"{table.place}: {UnknownName('column', column, table.found)}")
-        if column in (table.text, table.audio) or (column.lower() in COLUMNS and column.lower() != LABEL):
+        own = column.lower() in COLUMNS and column.lower() != LABEL
+        if own or column in (table.text, table.audio, table.stored_column):
             raise DatasetError(f"{table.place}: column {column} has a meaning of its own; it is no task")
     if unlabelled and len(table.found) > 1:
         return [f"no column label, so no labels; found: {found}{hint and '; '}{hint}"]
@@ -174,6 +180,30 @@ def _texts(table: Table, on_error: str) -> tuple[list[Any], list[SourceError]]:
     return [StringText(names[i], str(texts[i])) for i in kept], failures
 
 
+def _stored(table: Table, on_error: str) -> tuple[Any, list[SourceError]]:
+    """Return the inputs whose bytes lie in the table, and the failures; drop the other rows from it."""
+    assert table.stored is not None
+    kind, column, ids = table.stored.kind, table.input_column, table.stored
+    reasons = dict.fromkeys(table.stored.missing(), f"no value in column {column}")
+    if reasons and on_error == "raise":
+        more = f" (and {len(reasons) - 1} more row{'s' * (len(reasons) > 2)})" if len(reasons) > 1 else ""
+        error = table.error(column, next(iter(reasons)), f"no value{more}")
+        raise DatasetError(f"{error}; {skip_hint(kind)}")
+    if kind == "clip" and any(key in table.columns for key in (*START_KEYS, *END_KEYS)):
+        segments = read_segments(table.columns, len(ids))
+        if segments.wrong and on_error == "raise":
+            first, (at, what) = next(iter(segments.wrong.items()))
+            raise DatasetError(f"{table.error(at, first, what)}; {skip_hint(kind)}")
+        reasons |= {i: f"column {at}: {what}" for i, (at, what) in segments.wrong.items()}
+        table.stored = table.stored.with_segments(segments.of_rows)
+    failures: list[SourceError] = [ERRORS[kind](ids[i].id, reason) for i, reason in sorted(reasons.items())]
+    if len(reasons) == len(ids):
+        raise DatasetError(f"{table.place}: no row has {with_article(kind)}; the first: {failures[0]}")
+    if reasons:
+        table.keep([i for i in range(len(ids)) if i not in reasons])
+    return table.stored, failures
+
+
 def _files(table: Table, on_error: str) -> tuple[list[Any], list[SourceError]]:
     """Return the input of every row that has one, and the failures; drop the other rows from the table."""
     column = table.input_column
@@ -186,7 +216,7 @@ def _files(table: Table, on_error: str) -> tuple[list[Any], list[SourceError]]:
         first, (at, what) = next(iter(segments.wrong.items()))
         raise DatasetError(f"{table.error(at, first, what)}; {skip_hint(kind)}")
     reasons = {i: f"column {at}: {what}" for i, (at, what) in segments.wrong.items()}
-    tree = os.path.realpath(table.folder) if table.folder else None
+    tree = os.path.realpath(table.folder) if table.folder and not is_url(table.folder) else None
     seen: dict[tuple[str, Segment], int] = {}
     for i, value in enumerate(inputs):
         segment = segments.of_rows[i]
@@ -195,13 +225,22 @@ def _files(table: Table, on_error: str) -> tuple[list[Any], list[SourceError]]:
         elif isinstance(value, (str, os.PathLike)):
             named = os.fspath(value) if isinstance(value, str) else os.fspath(value).replace(os.sep, "/")
             ids[i] = name_segment(named, segment)
+            url, refused = url_of_cell(value, table.folder)
+            if url:
+                ids[i] = name_segment(shown(url) if is_url(value) else named, segment)
             given = os.fspath(value) if table.folder else os.path.expanduser(value)
-            path = finder.find(os.path.normpath(os.path.join(table.folder, given)))
+            path = url or finder.find(os.path.normpath(os.path.join(table.folder, given)))
             if i not in reasons and seen.setdefault((path, segment), i) != i:
                 row = table.rows[seen[path, segment]]
                 raise table.error(column, i, f"{ids[i]} is already in row {row}; remove one of them")
-            inputs[i] = _file_source(kind, ids[i], path, segment, tree)
-            if not os.path.isfile(path):
+            if not refused:
+                try:
+                    inputs[i] = _file_source(kind, ids[i], path, segment, tree)
+                except InputError as error:  # a URL that nothing reads
+                    refused = str(error)
+            if refused:
+                reasons[i] = refused
+            elif not url and not os.path.isfile(path):
                 reasons[i] = f"no such file: {path}"
         elif column == "path" and kind != "clip":
             raise table.error(column, i, f"expected text, got {value!r}")
@@ -233,11 +272,13 @@ def _kind_of_files(table: Table) -> str:
     if table.audio:
         return "clip"
     values = table.columns[table.input_column]
-    of_texts = sum(isinstance(value, str) and is_text_file(value) for value in values)
+    of_texts = sum(isinstance(value, str) and is_text_file(name_of(value)) for value in values)
     return "text" if 2 * of_texts > len(values) else "image" if clips_in(values) is None else "clip"
 
 
 def _file_source(kind: str, id: str, path: str, segment: Segment, tree: str | None) -> Source:
+    if is_url(path):
+        return stored_at(path, id, kind, segment)
     if kind == "clip":
         return FileClip(id, path, segment)
     return FileText(id, path) if kind == "text" else FileImage(id, path, tree=tree)

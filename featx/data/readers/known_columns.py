@@ -1,5 +1,11 @@
 """Names of columns that have a meaning in every table."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from featx.errors import DatasetError
+
 #: Columns of every table, apart from those of texts and clips.
 COLUMNS = ("path", "label", "split", "group")
 #: Names of the column of labels in rows that are dicts; the first that exists is taken.
@@ -17,3 +23,16 @@ SHARED_KEYS = (
 )
 #: Columns that are read where a table has them.
 OPTIONAL = (*AUDIO_KEYS, *FILE_KEYS, *START_KEYS, *END_KEYS, *LENGTH_KEYS, *SHARED_KEYS)
+
+
+def table_positions(place: str, names: Sequence[str], asked: Sequence[str]) -> dict[str, int]:
+    """Return the positions of `COLUMNS` and `OPTIONAL`, whatever their case, and of the columns asked for."""
+    lower = [name.strip().lower() for name in names]
+    for column in COLUMNS:
+        if lower.count(column) > 1:
+            raise DatasetError(f"{place}: {lower.count(column)} columns are named {column}; keep one")
+    for column in asked:
+        if names.count(column) > 1:
+            raise DatasetError(f"{place}: {names.count(column)} columns are named {column}; keep one")
+    found = {column: lower.index(column) for column in (*COLUMNS, *OPTIONAL) if column in lower}
+    return found | {column: names.index(column) for column in asked if column in names}

@@ -12,6 +12,7 @@ from featx.data.labels import is_missing
 from featx.data.readers.arrays import from_arrays
 from featx.data.readers.clips import clip_of, clips_in
 from featx.data.readers.columns import label_candidates, make_dataset
+from featx.data.readers.declared import name_of_class
 from featx.data.readers.images import IMAGE_KEYS, fetch_image, is_frame
 from featx.data.readers.known_columns import (
     AUDIO_KEYS,
@@ -154,7 +155,7 @@ def read_records(
         values = _column(rows, name, n)
         if kinds.get(name) == "ClassLabel":
             orders[under] = list(features[name].names)
-            values = [_named(value, orders[under]) for value in values]
+            values = [name_of_class(value, orders[under]) for value in values]
         columns[under] = values
 
     if asked:
@@ -296,16 +297,6 @@ def _values(frame: Any, name: Any) -> list[Any]:
         if hasattr(column, method):
             return list(getattr(column, method)())
     raise DatasetError(f"data frame: two columns are named {name}; keep one")
-
-
-def _named(value: Any, names: Sequence[str]) -> Any:
-    """Return the name for a ClassLabel index; None for -1 and None, which mean "no label"."""
-    if value is None or isinstance(value, str):
-        return value
-    index = int(value)
-    if index >= len(names):
-        raise DatasetError(f"label {index} is no index into the {len(names)} classes of its ClassLabel")
-    return names[index] if index >= 0 else None
 
 
 def _plain(value: Any) -> bool:

@@ -8,46 +8,72 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from functools import partial
-from pathlib import Path
-from typing import Any
-
-import numpy as np
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 from featx.data.dataset import Dataset
 from featx.data.labels import same_form
 from featx.data.readers.columns import make_dataset
-from featx.data.readers.known_columns import COLUMNS, OPTIONAL
+from featx.data.readers.known_columns import OPTIONAL, table_positions
+from featx.data.readers.parquet import read_parquet
 from featx.data.readers.tabular import Table, Wanted
 from featx.data.readers.text_column import columns_without_header, find_text_column, has_known_name
 from featx.data.readers.texts import ESCAPED
 from featx.durable import read_regular
-from featx.errors import DatasetError, MissingExtra, as_one_error, reason_of
+from featx.errors import DatasetError, reason_of
 from featx.options.checks import short
+from featx.places import PlaceError
+from featx.places.urls import path_of
 from featx.spreadsheet import original_cell
+
+if TYPE_CHECKING:
+    from featx.places.remote import RemoteFile
 
 #: Suffixes of tables.
 SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".json")
 _LISTED = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
-# A parquet file may have up to this many rows, and bytes in memory, per byte; plus _FREE_BYTES.
-_GROWTH = 100
-_FREE_BYTES = 10**6
-# Rows of a .parquet or .jsonl file that are read to see which columns could be labels or texts.
+# Rows of a .jsonl file that are read to see which columns could be labels or texts.
 _LOOKED_AT = 10_000
 # Columns of a .jsonl file that are looked at for that.
 _MOST_COLUMNS = 200
-# Types of parquet whose repeated values can be kept once.
-_OF_BYTES = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
-# A larger text file is refused.
+# A larger text file is refused, and a larger one behind a URL: it is read into memory.
 _MOST_BYTES = 2**32
+MOST_REMOTE_BYTES = 2**30
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 # A cell as CSV quotes it, with every quote inside it twice.
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 
+@dataclass(frozen=True)
+class RemoteTable:
+    """A table behind a URL: what the readers of tables take of a path."""
+
+    url: str  # as messages show it
+    parent: str  # the URL of the folder that relative paths start from
+    reader: RemoteFile
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return PurePosixPath(path_of(self.url)).name
+
+    @property
+    def stem(self) -> str:
+        """The name without its suffix."""
+        return PurePosixPath(self.name).stem
+
+    @property
+    def suffix(self) -> str:
+        """The suffix of its name."""
+        return PurePosixPath(self.name).suffix
+
+    def __str__(self) -> str:
+        return self.url
+
+
 def read_table(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | RemoteTable,
     *,
     labelled: bool = True,
     text: str | None = None,
@@ -61,7 +87,7 @@ def read_table(
 
     Parameters
     ----------
-    path : str or Path
+    path : str, Path or RemoteTable
         A file ending in one of `SUFFIXES`. ``.csv``: UTF-8, with comma, semicolon or tab; ``.tsv``: UTF-8,
         with tabs, and quotes are text unless every cell with a quote is quoted as in CSV; ``.jsonl`` (or
         ``.json``): an object per line, or one list of objects. The column ``path`` (of images, audio files or
@@ -117,8 +143,8 @@ def read_table(
     A ``.csv`` or ``.tsv`` without a header is read if it is clear that it has none (`columns_without_header`
     of `featx.data.readers.text_column`); `Dataset.reading` says so.
     """
-    file = Path(path).expanduser()
-    if not file.is_file():
+    file = path if isinstance(path, RemoteTable) else Path(path).expanduser()
+    if isinstance(file, Path) and not file.is_file():
         raise DatasetError(f"{file}: no such file")
     suffix = file.suffix.lower()
     if suffix not in SUFFIXES:
@@ -128,14 +154,15 @@ def read_table(
     return make_dataset(table, file.stem, labelled=labelled, wanted=wanted, on_error=on_error)
 
 
-def open_table(file: Path, text: str | None, asked: list[str], on_error: str) -> Table:
+def open_table(file: Path | RemoteTable, text: str | None, asked: list[str], on_error: str) -> Table:
     """Read the columns of a table that are needed; `text` and `asked` as for `find_text_column`.
 
     With ``on_error="skip"``, what is not UTF-8 in a text file becomes lone surrogates.
     """
     suffix = file.suffix.lower()
     if suffix == ".parquet":
-        table = _read_parquet(file, text, asked)
+        table = read_parquet(file.reader if isinstance(file, RemoteTable) else file, text, asked)
+        table.folder = str(file.parent)
     elif suffix in (".jsonl", ".json"):
         table = _read_json(file, text, asked, on_error)
     else:
@@ -144,7 +171,7 @@ def open_table(file: Path, text: str | None, asked: list[str], on_error: str) ->
     return table
 
 
-def read_csv_text(file: Path, on_error: str = "raise") -> tuple[str, str]:
+def read_csv_text(file: Path | RemoteTable, on_error: str = "raise") -> tuple[str, str]:
     """Return the text of a .csv or .tsv file and its separator; `DatasetError` if it cannot be read."""
     text = _read_text(file, on_error)
     if file.suffix.lower() == ".tsv":
@@ -154,9 +181,9 @@ def read_csv_text(file: Path, on_error: str = "raise") -> tuple[str, str]:
     return text, max(",;\t", key=first.count)
 
 
-def _read_text(file: Path, on_error: str) -> str:
+def _read_text(file: Path | RemoteTable, on_error: str) -> str:
     try:
-        data = read_regular(file, at_most=_MOST_BYTES)
+        data = _read_bytes(file)
         if on_error == "skip" and not data.startswith(_UTF_16):
             return data.decode("utf-8-sig", "surrogateescape")
         return data.decode("utf-8-sig")
@@ -166,12 +193,21 @@ def _read_text(file: Path, on_error: str) -> str:
         raise DatasetError(f"{file}: cannot be read ({error.strerror or error})") from error
 
 
-def _not_utf_8(file: Path, line: int) -> DatasetError:
+def _read_bytes(file: Path | RemoteTable) -> bytes:
+    if isinstance(file, Path):
+        return read_regular(file, at_most=_MOST_BYTES)
+    try:
+        return file.reader.read(MOST_REMOTE_BYTES)
+    except PlaceError as error:
+        raise DatasetError(f"{file}: {error}") from None
+
+
+def _not_utf_8(file: Path | RemoteTable, line: int) -> DatasetError:
     kind = "CSV UTF-8" if file.suffix.lower() == ".csv" else "UTF-8"
     return DatasetError(f"{file}, row {line}: not UTF-8 text; save the table as {kind}")
 
 
-def _read_csv(file: Path, text: str | None, asked: list[str], on_error: str) -> Table:
+def _read_csv(file: Path | RemoteTable, text: str | None, asked: list[str], on_error: str) -> Table:
     content, delimiter = read_csv_text(file, on_error)
     records = csv_records(file, content, delimiter)
     first, header = next(records, (1, []))
@@ -188,7 +224,7 @@ def _read_csv(file: Path, text: str | None, asked: list[str], on_error: str) -> 
             )
         records = iter(rest)
     column = find_text_column(str(file), names, text, asked)
-    where = _positions(file, names, [*asked, *([column] if column else [])])
+    where = table_positions(str(file), names, [*asked, *([column] if column else [])])
     # Texts that are not UTF-8 are left out later; no other cell may be.
     broken = ESCAPED.search(content) is not None
     rows: list[int] = []
@@ -219,7 +255,7 @@ def _read_csv(file: Path, text: str | None, asked: list[str], on_error: str) -> 
     return Table(str(file), str(file.parent), rows, columns, names, all_columns, text=column, notes=notes)
 
 
-def csv_records(file: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def csv_records(file: Path | RemoteTable, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the first line and the fields of every record that is not blank."""
     quoting: Any = (
         csv.QUOTE_NONE if file.suffix.lower() == ".tsv" and not _is_quoted(text) else csv.QUOTE_MINIMAL
@@ -252,7 +288,7 @@ def _is_quoted(text: str) -> bool:
     return all(_QUOTED.fullmatch(cell) for cell in cells)
 
 
-def _read_json(file: Path, text: str | None, asked: list[str], on_error: str) -> Table:
+def _read_json(file: Path | RemoteTable, text: str | None, asked: list[str], on_error: str) -> Table:
     content = _read_text(file, on_error)
     if content.lstrip().startswith("["):
         found = _parsed(file, 1, content)
@@ -266,7 +302,7 @@ def _read_json(file: Path, text: str | None, asked: list[str], on_error: str) ->
     names = list(dict.fromkeys(name for _, record in records for name in record))
     forms = [same_form(name) for name in names]
     column = find_text_column(str(file), forms, text, asked)
-    where = _positions(file, forms, [*asked, *([column] if column else [])])
+    where = table_positions(str(file), forms, [*asked, *([column] if column else [])])
 
     def values(name: str) -> list[Any]:
         return [record.get(name) for _, record in records]
@@ -281,89 +317,8 @@ def _read_json(file: Path, text: str | None, asked: list[str], on_error: str) ->
     return Table(str(file), str(file.parent), rows, columns, forms, all_columns, text=column)
 
 
-def _parsed(file: Path, line: int, text: str) -> Any:
+def _parsed(file: Path | RemoteTable, line: int, text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{file}, row {line}: not JSON ({reason_of(error)})") from error
-
-
-def _read_parquet(file: Path, text: str | None, asked: list[str]) -> Table:
-    try:
-        from pyarrow import parquet
-    except ImportError as error:
-        raise MissingExtra("pyarrow", "parquet", f"reading {file.name}") from error
-    with _parquet_errors(file), parquet.ParquetFile(file) as opened:
-        schema = opened.schema_arrow
-        stored = list(schema.names)
-        names = [same_form(name) for name in stored]
-        column = find_text_column(str(file), names, text, asked)
-        where = _positions(file, names, [*asked, *([column] if column else [])])
-        wanted = [stored[position] for position in where.values()]
-        _check_growth(file, opened.metadata)
-        texts = [name for name in wanted if str(schema.field(name).type) in _OF_BYTES]
-        with parquet.ParquetFile(file, read_dictionary=texts) as again:  # keeps repeated values once
-            data = again.read(columns=wanted)
-        for name in wanted:
-            _check_texts(file, name, data.column(name))
-        columns = {name: data.column(stored[position]).to_pylist() for name, position in where.items()}
-    rows = list(range(1, data.num_rows + 1))
-    all_columns = partial(_parquet_columns, file)
-    return Table(str(file), str(file.parent), rows, columns, names, all_columns, text=column)
-
-
-def _parquet_columns(file: Path) -> dict[str, list[Any]]:
-    """Read the columns of text and whole numbers, to see which could be labels."""
-    from pyarrow import parquet, types
-
-    plain = (types.is_string, types.is_large_string, types.is_integer, types.is_boolean, types.is_dictionary)
-    with _parquet_errors(file), parquet.ParquetFile(file) as opened:
-        names = [field.name for field in opened.schema_arrow if any(is_kind(field.type) for is_kind in plain)]
-        first = next(opened.iter_batches(batch_size=_LOOKED_AT, columns=names), None)
-        return {} if first is None else {name: first.column(name).to_pylist() for name in names}
-
-
-def _parquet_errors(file: Path) -> AbstractContextManager[None]:
-    """Turn whatever pyarrow raises into one error."""
-    return as_one_error(lambda reason: DatasetError(f"{file}: not a readable parquet file ({reason})"))
-
-
-def _check_growth(file: Path, metadata: Any) -> None:
-    """Refuse a parquet file whose header claims more than a table of images needs.
-
-    Repeated values compress to almost nothing, but paths differ from row to row.
-    """
-    size = file.stat().st_size
-    # Do not ask each column: pyarrow aborts the process at a damaged one.
-    claimed = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
-    if max(claimed, metadata.num_rows) > _GROWTH * size + _FREE_BYTES:
-        raise DatasetError(
-            f"{file}: refused: {size} bytes that would grow to {metadata.num_rows} rows of {claimed} bytes"
-        )
-
-
-def _check_texts(file: Path, name: str, column: Any) -> None:
-    """Refuse a column whose repeated values, written out, take too much memory for such a file."""
-    total = 0
-    for part in column.chunks:
-        if hasattr(part, "dictionary"):
-            values = part.dictionary.to_pylist()
-            sizes = [len(value) if isinstance(value, (str, bytes)) else 8 for value in values]
-            lengths = np.array(sizes, dtype=np.int64)
-            codes = part.indices.drop_null().to_numpy()
-            total += int(np.bincount(codes, minlength=len(lengths)) @ lengths) if len(lengths) else 0
-    if total > _GROWTH * file.stat().st_size + _FREE_BYTES:
-        raise DatasetError(f"{file}: refused: column {name} would grow to {total} bytes")
-
-
-def _positions(file: Path, names: list[str], asked: list[str]) -> dict[str, int]:
-    """Return the positions of `COLUMNS` and `OPTIONAL`, whatever their case, and of the columns asked for."""
-    lower = [name.strip().lower() for name in names]
-    for column in COLUMNS:
-        if lower.count(column) > 1:
-            raise DatasetError(f"{file}: {lower.count(column)} columns are named {column}; keep one")
-    for column in asked:
-        if names.count(column) > 1:
-            raise DatasetError(f"{file}: {names.count(column)} columns are named {column}; keep one")
-    found = {column: lower.index(column) for column in (*COLUMNS, *OPTIONAL) if column in lower}
-    return found | {column: names.index(column) for column in asked if column in names}

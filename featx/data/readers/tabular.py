@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from featx.data.labels import is_missing, same_form
+from featx.data.readers.column_inputs import ColumnInputs
 from featx.data.tasks import check_asked, names_of
 from featx.errors import DatasetError, InputError
 
@@ -26,11 +27,14 @@ class Table:
     audio: str = ""  # the column of clips, if it is not path
     names: list[str] = field(default_factory=list)  # what rows are called, each its own; default: by number
     notes: list[str] = field(default_factory=list)  # for the user, on how it was read
+    stored: ColumnInputs | None = None  # inputs whose bytes lie in the column `stored_column`
+    stored_column: str = ""
 
     @property
     def input_column(self) -> str:
-        """The name of the column of inputs: the one of texts or clips, else path or image."""
-        return self.text or self.audio or ("image" if "image" in self.columns else "path")
+        """The name of the column of inputs: the one of bytes, texts or clips, else path or image."""
+        of_files = "image" if "image" in self.columns else "path"
+        return self.stored_column or self.text or self.audio or of_files
 
     def error(self, column: str, i: int, problem: str) -> DatasetError:
         """Return an error that names row and column."""
@@ -50,6 +54,7 @@ class Table:
         self.rows = [self.rows[i] for i in kept]
         self.names = [self.names[i] for i in kept] if self.names else []
         self.columns = {name: [values[i] for i in kept] for name, values in self.columns.items()}
+        self.stored = None if self.stored is None else self.stored.take(kept)
 
 
 @dataclass(frozen=True)

@@ -158,12 +158,12 @@ def test_parquet_of_hugging_face_holds_clips(folder):
 
     encoded = [{"bytes": (folder / f"r{k}.wav").read_bytes(), "path": f"r{k}.wav"} for k in range(3)]
     sampled = [{"array": [0.0, 0.5, -0.5] * 100, "sampling_rate": RATE, "path": None} for _ in range(3)]
-    for values in (encoded, sampled):
+    for values, name in ((encoded, "t.parquet:"), (sampled, "")):
         columns = {"audio": values, "label": ["a", "b", "a"], "start": [0.0, None, 0.01]}
         parquet.write_table(pyarrow.table(columns), folder / "t.parquet")
         dataset = read_table(folder / "t.parquet")
         assert dataset.kind == "clip"
-        assert dataset.ids == ["1", "2", "3#0.01-"]
+        assert dataset.ids == [f"{name}1", f"{name}2", f"{name}3#0.01-"]
         samples, rate = decode(dataset.inputs[1].read())
         assert rate == RATE
         assert len(samples) in (300, 2 * RATE)

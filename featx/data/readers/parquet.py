@@ -1,0 +1,208 @@
+"""Read tables in Parquet files: small columns at once, those of encoded images and clips where they lie."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featx.data.labels import same_form
+from featx.data.readers.column_inputs import ColumnInputs
+from featx.data.readers.declared import declared_in_schema, name_of_class
+from featx.data.readers.known_columns import LABEL_KEYS, table_positions
+from featx.data.readers.stored_columns import StoredColumn, find_stored_column, kind_of_stored
+from featx.data.readers.tabular import Table
+from featx.data.readers.text_column import find_text_column
+from featx.errors import DatasetError, MissingExtra, as_one_error
+from featx.places import LocalRanges, ParquetColumn, PlaceError, RangeReader
+
+# A file may have up to this many rows, and bytes in memory, per byte; plus _FREE_BYTES.
+_GROWTH = 100
+_FREE_BYTES = 10**6
+# Rows that are read to see which columns could be labels or texts.
+_LOOKED_AT = 10_000
+# Types whose repeated values can be kept once.
+_OF_BYTES = ("string", "large_string", "string_view", "binary", "large_binary", "binary_view")
+# Bytes that are read at a time of a remote file.
+_BUFFER = 2**20
+
+
+def read_parquet(file: Path | RangeReader, text: str | None, asked: list[str]) -> Table:
+    """Read the columns that are needed; `text` and `asked` as for `find_text_column`.
+
+    Images and clips whose bytes are in the file are not read: see `featx.places.ParquetColumn`.
+    """
+    name = str(file) if isinstance(file, Path) else file.name
+    title = os.path.basename(name)
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtra("pyarrow", "parquet", f"reading {title}") from error
+    reader = LocalRanges(file) if isinstance(file, Path) else file
+    state = reader.stat_key()
+    with _errors(name), _opened(file) as data, parquet.ParquetFile(data, **_settings(file)) as opened:
+        schema = opened.schema_arrow
+        declared = declared_in_schema(schema.metadata)
+        stored = find_stored_column(name, schema, declared, text, asked)
+        _check_growth(name, reader.size, opened.metadata)
+        columns_of_inputs = None if stored is None else _locate(reader, stored, state)
+        names = [same_form(column) for column in schema.names]
+        column = "" if stored is not None else find_text_column(name, names, text, asked)
+        where = table_positions(name, names, [*asked, *([column] if column else [])])
+        if stored is not None:
+            where = {key: at for key, at in where.items() if not stored.replaces(key) or key in asked}
+            if not asked and "label" not in where and (found := _label(name, schema.names, declared)):
+                where["label"] = schema.names.index(found)
+        wanted = list(dict.fromkeys(schema.names[position] for position in where.values()))
+        paths = None
+        if stored is not None and columns_of_inputs is None:  # no row has bytes, and each has a path
+            paths, wanted = stored.name, [*wanted, ".".join(stored.files or ())]
+        texts = [one for one in wanted if one in schema.names and str(schema.field(one).type) in _OF_BYTES]
+        settings = {"read_dictionary": texts, **_settings(file)}  # keeps repeated values once
+        with _opened(file) as again, parquet.ParquetFile(again, **settings) as small:
+            found_columns = small.read(columns=wanted)
+        for one in (one for one in wanted if one in schema.names):
+            _check_texts(name, reader.size, one, found_columns.column(one))
+        columns = {
+            key: found_columns.column(schema.names[position]).to_pylist() for key, position in where.items()
+        }
+        rows = list(range(1, opened.metadata.num_rows + 1))
+    orders = {}
+    for key, position in where.items():
+        about = declared.get(schema.names[position])
+        if about is not None and about.type == "ClassLabel" and about.names:
+            orders[key] = about.names
+            columns[key] = [name_of_class(value, about.names) for value in columns[key]]
+            if key == "label" and all(value is None for value in columns[key]):
+                del columns[key]  # a test set without public labels
+    folder = os.path.dirname(name) if isinstance(file, Path) else ""
+    all_columns = partial(_plain_columns, file)
+    table = Table(name, folder, rows, columns, names, all_columns, orders, text=column)
+    if paths is not None and stored is not None:
+        values = [None if one is None else one["path"] for one in found_columns.column(paths).to_pylist()]
+        columns["audio" if stored.kind == "clip" else "image"] = values
+    elif stored is not None and columns_of_inputs is not None:
+        kind = stored.kind or kind_of_stored(stored, columns_of_inputs)
+        table.stored, table.stored_column = ColumnInputs(kind, [columns_of_inputs], [title]), stored.name
+    return table
+
+
+def _locate(reader: RangeReader, stored: StoredColumn, state: Any) -> ParquetColumn | None:
+    """Return the column of bytes; None if no row has any, and paths stand beside them."""
+    column = ParquetColumn(reader, stored.bytes, stored.files, state)
+    chunks = [chunk for chunk in column.chunks if chunk.rows]
+    if chunks and stored.files and not reader.is_remote and all(c.nulls == c.rows for c in chunks):
+        return None
+    return column
+
+
+def _label(place: str, names: Sequence[str], declared: Mapping[str, Any]) -> str | None:
+    """Return the column of labels that is not called label, of a table that says what its columns are."""
+    typed = [name for name in names if name in declared and declared[name].type == "ClassLabel"]
+    if len(typed) > 1:
+        named = ", ".join(map(repr, typed))
+        raise DatasetError(
+            f"{place}: several columns may be the label: {named}; choose with label={typed[0]!r} "
+            f"(--label {typed[0]})"
+        )
+    named = [name for key in LABEL_KEYS for name in names if declared and name.lower() == key]
+    return (typed or named or [None])[0]
+
+
+def _plain_columns(file: Path | RangeReader) -> dict[str, list[Any]]:
+    """Read the columns of text and whole numbers, to see which could be labels."""
+    from pyarrow import parquet, types
+
+    plain = (types.is_string, types.is_large_string, types.is_integer, types.is_boolean, types.is_dictionary)
+    name = str(file) if isinstance(file, Path) else file.name
+    with _errors(name), _opened(file) as data, parquet.ParquetFile(data, **_settings(file)) as opened:
+        names = [field.name for field in opened.schema_arrow if any(is_kind(field.type) for is_kind in plain)]
+        first = next(opened.iter_batches(batch_size=_LOOKED_AT, columns=names), None)
+        return {} if first is None else {name: first.column(name).to_pylist() for name in names}
+
+
+@contextlib.contextmanager
+def _opened(file: Path | RangeReader) -> Iterator[Any]:
+    """Give pyarrow a local file by its path, any other one as an object to read."""
+    if isinstance(file, Path):
+        yield file
+        return
+    import pyarrow
+
+    with pyarrow.PythonFile(io.BufferedReader(_RangeFile(file), _BUFFER), mode="r") as opened:
+        yield opened
+
+
+def _settings(file: Path | RangeReader) -> dict[str, Any]:
+    return {} if isinstance(file, Path) else {"pre_buffer": True}
+
+
+class _RangeFile(io.RawIOBase):
+    """A file whose ranges are read, as an object with `read` and `seek`."""
+
+    def __init__(self, reader: RangeReader) -> None:
+        self._reader, self._at = reader, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._reader.size}[whence]
+        self._at = max(base + offset, 0)
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        length = min(len(buffer), max(self._reader.size - self._at, 0))
+        if length:
+            buffer[:length] = self._reader.read_range(self._at, length)
+            self._at += length
+        return length
+
+
+@contextlib.contextmanager
+def _errors(name: str) -> Iterator[None]:
+    """Turn whatever pyarrow raises into one error."""
+    with as_one_error(lambda reason: DatasetError(f"{name}: not a readable parquet file ({reason})")):
+        try:
+            yield
+        except PlaceError as error:
+            raise DatasetError(f"{name}: {error}") from error
+
+
+def _check_growth(name: str, size: int, metadata: Any) -> None:
+    """Refuse a parquet file whose header claims more than a table of images needs.
+
+    Repeated values compress to almost nothing, but paths differ from row to row.
+    """
+    # Do not ask each column: pyarrow aborts the process at a damaged one.
+    claimed = sum(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
+    if max(claimed, metadata.num_rows) > _GROWTH * size + _FREE_BYTES:
+        raise DatasetError(
+            f"{name}: refused: {size} bytes that would grow to {metadata.num_rows} rows of {claimed} bytes"
+        )
+
+
+def _check_texts(name: str, size: int, column_name: str, column: Any) -> None:
+    """Refuse a column whose repeated values, written out, take too much memory for such a file."""
+    total = 0
+    for part in column.chunks:
+        if hasattr(part, "dictionary"):
+            values = part.dictionary.to_pylist()
+            sizes = [len(value) if isinstance(value, (str, bytes)) else 8 for value in values]
+            lengths = np.array(sizes, dtype=np.int64)
+            codes = part.indices.drop_null().to_numpy()
+            total += int(np.bincount(codes, minlength=len(lengths)) @ lengths) if len(lengths) else 0
+    if total > _GROWTH * size + _FREE_BYTES:
+        raise DatasetError(f"{name}: refused: column {column_name} would grow to {total} bytes")
