@@ -10,23 +10,30 @@ from pathlib import Path
 from typing import Any
 
 from featx.errors import DatasetError
+from featx.places import is_url, shown
 from featx.terminal import printable, tell_always
 
 
-def image_paths(args: Namespace) -> tuple[list[str], list[Any]]:
-    """Return the image files, folders expanded, and the failures of listing them."""
+def image_paths(args: Namespace) -> tuple[list[Any], list[Any]]:
+    """Return the image files, folders and URLs expanded, and the failures of listing them."""
     from featx.data import SKIP_HINT, list_images
+    from featx.estimators.model.inputs import read_inputs
 
     if "-" in args.images:
         raise DatasetError(
             "-: standard input is for texts and for paths of clips, and this model takes images; give files "
             "or folders"
         )
-    paths: list[str] = []
+    paths: list[Any] = []
     failures: list[Any] = []
     for item in args.images:
         path = Path(item)
-        if path.is_dir():
+        if is_url(item):
+            dataset = read_inputs(item, "image", None, args.on_error)
+            _tell_left_out(shown(item), dataset.reading.left_out, args)
+            paths += dataset.inputs
+            failures += dataset.reading.failures
+        elif path.is_dir():
             listed = list_images(path, on_error=args.on_error)
             _tell_left_out(item, listed.left_out, args)
             if not listed.files:
@@ -97,6 +104,14 @@ def _collect(
             sources += lines()
             continue
         path = Path(item)
+        if is_url(item):
+            dataset = read_inputs(item, kind, args.text, args.on_error)
+            _tell_left_out(shown(item), dataset.reading.left_out, args)
+            failures += dataset.reading.failures
+            sources += [
+                as_source(one, f"{shown(item)}: {one.id}" if several else one.id) for one in dataset.inputs
+            ]
+            continue
         if not path.exists() and args.on_error == "raise":
             raise DatasetError(f"{item}: no such file or folder{missing}; {skip_hint(kind)}")
         if path.suffix.lower() in suffixes and not path.is_dir():

@@ -282,3 +282,26 @@ def test_an_edited_image_gets_its_new_row(root, tmp_path, server):
 
 def test_next_commands_hold_no_credentials():
     assert _plain(f"s3://key:{SECRET}@b/photos") == "s3://b/photos"
+
+
+def test_the_command_line_takes_urls(server, tmp_path, capsys):
+    from pictures import QUICK_OPTIONS
+
+    from featx.cli import main
+
+    cache = ["--cache", str(tmp_path / "c"), "--quiet"]
+    url = server.url.replace("//", f"//me:{SECRET}@")
+    model = str(tmp_path / "m.featx")
+    assert main(["train", url + "photos/", "-o", model, "--classifier", "ridge", *QUICK_OPTIONS, *cache]) == 0
+    capsys.readouterr()
+    assert main(["predict", model, url + "photos/sky/", url + "photos/leaf/001.png", *cache]) == 0
+    found = capsys.readouterr().out
+    assert found.count("sky") >= 4
+    assert "001.png" in found
+    assert SECRET not in found
+    assert not any(SECRET.encode() in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+    assert main(["predict", model, url + "nothing/", *cache]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "no listing of a folder (404)" in error
+    assert SECRET not in error
