@@ -20,6 +20,7 @@ from featx.data import from_arrays
 from featx.errors import DatasetError, ImageError, InputError, MissingExtra
 from featx.places.remote import Retries, store
 from featx.results.next_command import _plain
+from featx.results.output_paths import _from_folder, resolve_source
 
 SECRET = "hunter2"
 
@@ -200,6 +201,8 @@ def test_results_and_commands_show_no_credentials(monkeypatch):
     assert command_line() == "featx compare https://h/photos/"
     assert _absolute(url, Path("/x")) == url
     assert _relative(url, "/x") == "https://h/photos/"
+    assert resolve_source(url) == "https://h/photos/"
+    assert _from_folder("https://h/photos/", Path("/x")) == "https://h/photos/"
 
 
 @pytest.mark.parametrize(
