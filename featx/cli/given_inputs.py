@@ -15,9 +15,11 @@ from featx.terminal import printable, tell_always
 
 
 def image_paths(args: Namespace) -> tuple[list[Any], list[Any]]:
-    """Return the image files, folders and URLs expanded, and the failures of listing them."""
+    """Return the image files, folders, URLs and archives expanded, and the failures of listing them."""
     from featx.data import SKIP_HINT, list_images
+    from featx.data.readers.shards import archives_in, expand_pattern, is_archive_name
     from featx.estimators.model.inputs import read_inputs
+    from featx.inputs.image import as_source
 
     if "-" in args.images:
         raise DatasetError(
@@ -26,13 +28,19 @@ def image_paths(args: Namespace) -> tuple[list[Any], list[Any]]:
         )
     paths: list[Any] = []
     failures: list[Any] = []
+    several = len(args.images) > 1
     for item in args.images:
         path = Path(item)
-        if is_url(item):
+        url = is_url(item)
+        shards: Any = ()
+        if not url:
+            shards = expand_pattern(item) if not path.exists() else archives_in(path) if path.is_dir() else ()
+        if url or shards or (path.is_file() and is_archive_name(path)):
             dataset = read_inputs(item, "image", None, args.on_error)
-            _tell_left_out(shown(item), dataset.reading.left_out, args)
-            paths += dataset.inputs
             failures += dataset.reading.failures
+            _tell_left_out(shown(item) if url else item, dataset.reading.left_out, args)
+            name = (shown(item) if url else item).rstrip("/")
+            paths += [as_source(one, f"{name}/{one.id}" if several else one.id) for one in dataset.inputs]
         elif path.is_dir():
             listed = list_images(path, on_error=args.on_error)
             _tell_left_out(item, listed.left_out, args)
@@ -44,7 +52,7 @@ def image_paths(args: Namespace) -> tuple[list[Any], list[Any]]:
             paths.append(item)
         else:
             raise DatasetError(f"{item}: no such file or folder; {SKIP_HINT}")
-    return list(dict.fromkeys(paths)), failures
+    return list({one if isinstance(one, str) else one.id: one for one in paths}.values()), failures
 
 
 def texts(args: Namespace) -> tuple[list[Any], list[Any]]:
@@ -94,6 +102,7 @@ def _collect(
     the message about a file that is not there.
     """
     from featx.data import skip_hint
+    from featx.data.readers.shards import expand_pattern
     from featx.estimators.model.inputs import read_inputs
 
     sources: list[Any] = []
@@ -112,12 +121,13 @@ def _collect(
                 as_source(one, f"{shown(item)}: {one.id}" if several else one.id) for one in dataset.inputs
             ]
             continue
-        if not path.exists() and args.on_error == "raise":
+        shards = None if path.exists() else expand_pattern(item)
+        if not path.exists() and not shards and args.on_error == "raise":
             raise DatasetError(f"{item}: no such file or folder{missing}; {skip_hint(kind)}")
         if path.suffix.lower() in suffixes and not path.is_dir():
             sources.append(as_source(path, item))
             continue
-        dataset = read_inputs(path, kind, args.text, args.on_error)
+        dataset = read_inputs(item if shards else path, kind, args.text, args.on_error)
         failures += dataset.reading.failures
         if path.is_dir():
             _tell_left_out(item, dataset.reading.left_out, args)

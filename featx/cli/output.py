@@ -45,7 +45,11 @@ def run_experiment(args: Namespace, kind: str, data: Mapping[str, str | None], *
     show_experiment(
         args,
         experiment.run(
-            verbose=not args.quiet, command=command_line(), force=args.force, trust_code=args.trust_code
+            verbose=not args.quiet,
+            command=command_line(),
+            force=args.force,
+            trust_code=args.trust_code,
+            on=getattr(args, "on", None),
         ),
     )
 

@@ -16,8 +16,9 @@ from featx.data.readers.archives import read_archives
 from featx.data.readers.arrays import from_arrays, from_torch
 from featx.data.readers.clips import holds_audio, is_clip
 from featx.data.readers.folder import read_folder
-from featx.data.readers.folder_listing import PathFinder, format_of_file, holds_media
+from featx.data.readers.folder_listing import PathFinder, format_of_file, list_images
 from featx.data.readers.images import is_encoded
+from featx.data.readers.listing import has_media
 from featx.data.readers.named import NAMES, canonical_name, named_dataset
 from featx.data.readers.records import has_columns, read_frame, read_records
 from featx.data.readers.remote import read_remote, read_remote_archives
@@ -207,14 +208,16 @@ def _load_path(
     if path.is_dir():
         tables = find_split_tables(path)
         asked = any(column is not None for column in columns.values())
-        if tables and split_by != "folder" and (asked or not holds_media(path)):
+        # Listed once: a folder may hold millions of files.
+        images = None if tables and asked else list_images(path, on_error="skip")
+        if tables and split_by != "folder" and (images is None or not has_media(images)):
             divided: dict[str, Any] = {"split_by": split_by, "on_error": on_error}
             return read_split_tables(path, tables, labelled=labelled, **divided, **columns)
-        if archives := archives_in(path):
+        if archives := archives_in(path, images):
             within = [os.path.join(path, *archive.split("/")) for archive in archives]
             return _read_archives(within, labelled, columns, split_by, on_error, path)
         _refuse_columns(columns, str(data))
-        return read_folder(path, labelled=labelled, split_by=split_by, on_error=on_error)
+        return read_folder(path, labelled=labelled, split_by=split_by, on_error=on_error, images=images)
     if path.is_file() and is_archive(path):
         return _read_archives([str(path)], labelled, columns, split_by, on_error)
     if not path.exists() and (files := expand_pattern(str(data))):

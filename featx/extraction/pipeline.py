@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
+from array import array
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -64,8 +65,8 @@ class Pipeline:
     ----------
     rest : list of Chunk
         Chunks that were finished but not yielded when the run ended.
-    elsewhere : list of dict of int to bytes
-        For each engine, positions and digests of inputs whose rows another run computes.
+    elsewhere : list of list of int
+        For each engine, positions of inputs whose rows another run computes.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Pipeline:
         self._feeds_device = engines[0].workers == 0
         self.threads = max(engine.workers for engine in engines) or threads
         self.rest: list[Chunk] = []
-        self.elsewhere: list[dict[int, bytes]] = [{} for _ in engines]
+        self.elsewhere: list[array[int]] = [array("q") for _ in engines]
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._bytes_read = 0  # of contents that are not prepared yet
@@ -95,14 +96,15 @@ class Pipeline:
         self._under_way = 0  # inputs that they read now, and the mean bytes of those that they have read
         self._mean = 0.0
 
-    def run(self, todo: Sequence[int]) -> Generator[Chunk]:
-        """Yield chunks with their rows, in the order of `todo`.
+    def run(self, todo: Sequence[int] | np.ndarray) -> Generator[Chunk]:
+        """Yield chunks with their rows, in the order of the positions `todo`.
 
         When the generator is closed or fails, all threads have ended, and `rest` has the chunks that were
         finished but not yielded.
         """
+        todo = np.asarray(todo, dtype=np.int64)
         if len(todo) == 1 and not self._feeds_device:
-            yield from self._compute_here(todo)
+            yield from self._compute_here(todo.tolist())
             return
         if not self._feeds_device:
             yield from self._prepared(todo)
@@ -113,7 +115,7 @@ class Pipeline:
         finally:
             self.rest += feed.rest
 
-    def _prepared(self, todo: Sequence[int]) -> Generator[Chunk]:
+    def _prepared(self, todo: np.ndarray) -> Generator[Chunk]:
         """Yield prepared chunks; on a CPU, with their rows."""
         sizes = self._chunk_sizes(len(todo))
         chunk_bytes = max(1, max(sizes, default=1) * self._preparation.nbytes)
@@ -138,7 +140,7 @@ class Pipeline:
                 start, size = next(waiting, (0, 0))
                 if not size:
                     return
-                positions, parts = todo[start : start + size], Parts()
+                positions, parts = todo[start : start + size].tolist(), Parts()
                 if processes is not None:
                     chunk = processes.submit(positions, [self._sources[i] for i in positions])
                     working.append((parts.filled_by(workers, self._adopt(chunk)), parts))
@@ -179,7 +181,7 @@ class Pipeline:
             for _, parts in working:
                 self.rest += parts.left()
 
-    def _processes(self, todo: Sequence[int], sizes: Sequence[int], most: int) -> ProcessPool | None:
+    def _processes(self, todo: np.ndarray, sizes: Sequence[int], most: int) -> ProcessPool | None:
         """Start processes that prepare inputs, or return None if threads can keep the device busy."""
         if (
             not self._feeds_device
@@ -416,10 +418,9 @@ class Pipeline:
             known = store.held(list(taken))
             store.claims.drop(known)
             taken -= known
-        others = {position: digest for position, digest in missing.items() if digest not in taken}
-        if others:
+        if len(taken) < len(missing):
             with self._lock:
-                self.elsewhere[number].update(others)
+                self.elsewhere[number].extend(p for p, digest in missing.items() if digest not in taken)
         return taken
 
     def _give_up(self, lacking: Sequence[set[bytes]]) -> None:

@@ -101,6 +101,7 @@ class Experiment:
         command: str | None = None,
         force: bool = False,
         trust_code: bool = False,
+        on: Any = None,
     ) -> tuple[Any, Path | None]:
         """Run the experiment, or resume it: finished work in its folder is not done again.
 
@@ -115,6 +116,9 @@ class Experiment:
         trust_code : bool, default=False
             Consent to run the Python code that a backbone comes with. An experiment file cannot give it: the
             file may be somebody else's.
+        on : str or Executor, optional
+            The cluster to compute on, as in `featx.compare`. An experiment file cannot give it either: where
+            it runs is for whoever runs it to choose, and does not change what is found.
 
         Returns
         -------
@@ -132,6 +136,7 @@ class Experiment:
         """
         given = {self.study.data[key]: value for key, value in self.data.items()} | self.arguments
         given |= {"verbose": verbose} | ({"trust_code": True} if trust_code else {})
+        given |= {} if on is None else {"on": on}
         if self.output is None:
             result = self.study.function(**given)
             self._name(result, command)
