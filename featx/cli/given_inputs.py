@@ -40,7 +40,9 @@ def image_paths(args: Namespace) -> tuple[list[Any], list[Any]]:
             failures += dataset.reading.failures
             _tell_left_out(shown(item) if url else item, dataset.reading.left_out, args)
             name = (shown(item) if url else item).rstrip("/")
-            paths += [as_source(one, f"{name}/{one.id}" if several else one.id) for one in dataset.inputs]
+            for one in dataset.inputs:
+                whole = name if name.endswith(f"/{one.id}") else f"{name}/{one.id}"  # one image has its name
+                paths.append(as_source(one, whole if several else one.id))
         elif path.is_dir():
             listed = list_images(path, on_error=args.on_error)
             _tell_left_out(item, listed.left_out, args)
