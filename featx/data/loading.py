@@ -14,11 +14,25 @@ from featx.data.collection import without_split
 from featx.data.dataset import Dataset
 from featx.data.readers.arrays import from_arrays, from_torch
 from featx.data.readers.clips import holds_audio, is_clip
+from featx.data.readers.column_files import (
+    find_column_files,
+    is_column_file,
+    is_pattern,
+    read_column_files,
+)
 from featx.data.readers.folder import read_folder
 from featx.data.readers.folder_listing import PathFinder, format_of_file, holds_media
 from featx.data.readers.images import is_encoded
 from featx.data.readers.named import NAMES, canonical_name, named_dataset
 from featx.data.readers.records import has_columns, read_frame, read_records
+from featx.data.readers.saved_folder import (
+    PREFIX,
+    find_hub,
+    find_hub_files,
+    find_saved,
+    read_named,
+    read_saved,
+)
 from featx.data.readers.split_tables import find_split_tables, read_split_tables
 from featx.data.readers.table import SUFFIXES, read_table
 from featx.data.summary import announce
@@ -172,6 +186,9 @@ def _holds_dicts(data: Any) -> bool:
 def _load_path(
     data: str | Path, labelled: bool, columns: dict[str, Any], split_by: str | None, on_error: str
 ) -> Dataset:
+    reading: dict[str, Any] = {"labelled": labelled, "split_by": split_by, "on_error": on_error, **columns}
+    if str(data).startswith(PREFIX):
+        return read_named(str(data), **reading)
     try:
         path = Path(data).expanduser()
         if not path.exists():
@@ -180,16 +197,27 @@ def _load_path(
         raise DatasetError(f"{data}: cannot be read ({reason_of(error)})") from error
     suffix = path.suffix.lower()
     if path.is_dir():
+        saved = find_saved(path)
+        if saved is not None:
+            return read_saved(saved, str(path), path.name or path.resolve().name, **reading)
         tables = find_split_tables(path)
         asked = any(column is not None for column in columns.values())
         if tables and split_by != "folder" and (asked or not holds_media(path)):
             divided: dict[str, Any] = {"split_by": split_by, "on_error": on_error}
             return read_split_tables(path, tables, labelled=labelled, **divided, **columns)
+        if find_hub_files(path) and (hub := find_hub(path)) is not None and not holds_media(path):
+            return read_saved(hub, str(path), path.name or path.resolve().name, **reading)
         _refuse_columns(columns, str(data))
         return read_folder(path, labelled=labelled, split_by=split_by, on_error=on_error)
     if split_by == "folder":
         raise InputError(
             f"{data}: not a folder; split_by='folder' (--split-by folder) divides one by the folders in it"
+        )
+    if path.is_file() and suffix == ".arrow":
+        return read_column_files([path], str(path), path.stem, **reading)
+    if not path.exists() and is_column_file(str(data)) and is_pattern(str(data)):
+        return read_column_files(
+            find_column_files(str(data)), str(data), path.parent.name or "data", **reading
         )
     if path.is_file() and suffix in SUFFIXES:
         return read_table(path, labelled=labelled, split_by=split_by, on_error=on_error, **columns)

@@ -13,6 +13,7 @@ from typing import Any
 
 from featx.data.dataset import Dataset
 from featx.data.labels import same_form
+from featx.data.readers.arrow import read_arrow
 from featx.data.readers.columns import make_dataset
 from featx.data.readers.known_columns import OPTIONAL, table_positions
 from featx.data.readers.parquet import read_parquet
@@ -22,6 +23,7 @@ from featx.data.readers.texts import ESCAPED
 from featx.durable import read_regular
 from featx.errors import DatasetError, reason_of
 from featx.options.checks import short
+from featx.places import RangeReader
 from featx.spreadsheet import original_cell
 
 #: Suffixes of tables.
@@ -120,19 +122,29 @@ def read_table(
     return make_dataset(table, file.stem, labelled=labelled, wanted=wanted, on_error=on_error)
 
 
-def open_table(file: Path, text: str | None, asked: list[str], on_error: str) -> Table:
+def open_table(
+    file: Path | RangeReader, text: str | None, asked: list[str], on_error: str, title: str | None = None
+) -> Table:
     """Read the columns of a table that are needed; `text` and `asked` as for `find_text_column`.
 
-    With ``on_error="skip"``, what is not UTF-8 in a text file becomes lone surrogates.
+    With ``on_error="skip"``, what is not UTF-8 in a text file becomes lone surrogates. What rows of texts,
+    and of encoded images and clips, are called begins with `title`; default: the file's name.
     """
+    if not isinstance(file, Path):
+        table = read_parquet(file, text, asked, title)
+        title = title or file.name.rpartition("/")[2]
+        table.names = [f"{title}:{row}" for row in table.rows] if table.text else []
+        return table
     suffix = file.suffix.lower()
     if suffix == ".parquet":
-        table = read_parquet(file, text, asked)
+        table = read_parquet(file, text, asked, title)
+    elif suffix == ".arrow":
+        table = read_arrow(file, text, asked, title)
     elif suffix in (".jsonl", ".json"):
         table = _read_json(file, text, asked, on_error)
     else:
         table = _read_csv(file, text, asked, on_error)
-    table.names = [f"{file.name}:{row}" for row in table.rows] if table.text else []
+    table.names = [f"{title or file.name}:{row}" for row in table.rows] if table.text else []
     return table
 
 

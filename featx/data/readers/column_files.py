@@ -1,0 +1,137 @@
+"""Read several Parquet or Arrow files as one dataset: of splits, of a list, or of a pattern."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from featx.data.dataset import Dataset, quote_names
+from featx.data.readers.columns import make_dataset
+from featx.data.readers.split_tables import join_tables, split_in_name
+from featx.data.readers.table import open_table
+from featx.data.readers.tabular import Wanted
+from featx.errors import DatasetError
+from featx.places import RangeReader
+
+#: Suffixes of files of columns.
+SUFFIXES = (".parquet", ".arrow")
+_BRACES = re.compile(r"\{([^{}]*)\}")
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+# Most files that braces may name.
+_MOST_NAMED = 10**6
+
+
+def read_column_files(
+    files: Sequence[Path | RangeReader],
+    place: str,
+    name: str,
+    *,
+    splits: Sequence[str | None] | None = None,
+    labelled: bool = True,
+    text: str | None = None,
+    label: Any = None,
+    target: Any = None,
+    group: str | None = None,
+    split_by: str | None = None,
+    on_error: str = "raise",
+) -> Dataset:
+    """Read files of columns as one dataset.
+
+    Parameters
+    ----------
+    files : sequence of Path or RangeReader
+        Files on this machine, or Parquet files elsewhere.
+    place, name : str
+        What messages, and results, call all of them.
+    splits : sequence of str or None, optional
+        The split of each file; default: what their names say, as in ``train-00000-of-00005.parquet``, if each
+        says one. If all are of one split, there is none.
+    labelled, text, label, target, group, split_by, on_error
+        As for `read_table`; labels are the ones that the files declare (``ClassLabel``), too.
+    """
+    if not files:
+        raise DatasetError(f"{place}: no files")
+    titles = _titles([str(file) if isinstance(file, Path) else file.name for file in files])
+    of_names = [_split_in_path(title) for title in titles] if splits is None else list(splits)
+    several = None not in of_names and len(set(of_names)) > 1
+    wanted = Wanted(label, target, group, split_by)
+    asked = wanted.check(place)
+    parts = [
+        (split or "", title, open_table(file, text, asked, on_error, title))
+        for split, title, file in zip(of_names, titles, files, strict=True)
+    ]
+    table = parts[0][2] if len(parts) == 1 else join_tables(place, parts, several)
+    dataset = make_dataset(table, name, labelled=labelled, wanted=wanted, on_error=on_error)
+    if dataset.splits is None or not several:
+        return dataset
+    return replace(dataset, reading=replace(dataset.reading, splits_from=f"the files {quote_names(titles)}"))
+
+
+def _titles(names: Sequence[str]) -> list[str]:
+    """Return the names without what they have in common; their last parts if these differ."""
+    posix = [PurePosixPath(name.replace(os.sep, "/")) for name in names]
+    last = [path.name for path in posix]
+    if len(set(last)) == len(last):
+        return last
+    common = len(os.path.commonprefix([path.parts[:-1] for path in posix]))
+    return ["/".join(path.parts[common:]) for path in posix]
+
+
+def _split_in_path(title: str) -> str | None:
+    """Return the split in the name of a file, or of the folder that it is in."""
+    path = PurePosixPath(title)
+    found = split_in_name(path.stem)
+    return found or (split_in_name(path.parent.name) if path.parent.name else None)
+
+
+def is_column_file(name: str) -> bool:
+    """Whether a file is one of columns, by its suffix."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def find_column_files(pattern: str) -> list[Path]:
+    """Return the files that a pattern with ``*``, ``?`` or ``{a,b}``, ``{0..9}`` names, in order of names.
+
+    `DatasetError` where a file that braces name is not there, or none matches.
+    """
+    found: list[Path] = []
+    for one in _expanded(os.path.expanduser(pattern)):
+        if glob.has_magic(one):
+            found += map(Path, sorted(glob.glob(one)))
+        elif os.path.isfile(one):
+            found.append(Path(one))
+        else:
+            raise DatasetError(f"{pattern}: no such file: {one}")
+    if not found:
+        raise DatasetError(f"{pattern}: no such files")
+    return list(dict.fromkeys(found))
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a name means several files."""
+    return glob.has_magic(name) or _BRACES.search(name) is not None
+
+
+def _expanded(pattern: str) -> list[str]:
+    """Return the names that braces mean: ``{a,b}`` and ``{00..12}``."""
+    match = _BRACES.search(pattern)
+    if match is None:
+        return [pattern]
+    numbers = _RANGE.fullmatch(match[1])
+    options = match[1].split(",")
+    if numbers is not None:
+        first, last = int(numbers[1]), int(numbers[2])
+        if abs(last - first) >= _MOST_NAMED:
+            raise DatasetError(f"{pattern}: braces that name more than {_MOST_NAMED} files")
+        step = 1 if last >= first else -1
+        options = [f"{i:0{len(numbers[1])}d}" for i in range(first, last + step, step)]
+    return [
+        made
+        for option in options
+        for made in _expanded(pattern[: match.start()] + option + pattern[match.end() :])
+    ]
