@@ -30,6 +30,7 @@ from featx.data.readers.saved_folder import (
     find_hub,
     find_hub_files,
     find_saved,
+    has_card,
     read_named,
     read_saved,
 )
@@ -205,8 +206,10 @@ def _load_path(
         if tables and split_by != "folder" and (asked or not holds_media(path)):
             divided: dict[str, Any] = {"split_by": split_by, "on_error": on_error}
             return read_split_tables(path, tables, labelled=labelled, **divided, **columns)
-        if find_hub_files(path) and (hub := find_hub(path)) is not None and not holds_media(path):
-            return read_saved(hub, str(path), path.name or path.resolve().name, **reading)
+        if find_hub_files(path) and (has_card(path) or not holds_media(path)):
+            hub = find_hub(path)
+            if hub is not None:
+                return read_saved(hub, str(path), path.name or path.resolve().name, **reading)
         _refuse_columns(columns, str(data))
         return read_folder(path, labelled=labelled, split_by=split_by, on_error=on_error)
     if split_by == "folder":

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -78,7 +79,8 @@ def _titles(names: Sequence[str]) -> list[str]:
     last = [path.name for path in posix]
     if len(set(last)) == len(last):
         return last
-    common = len(os.path.commonprefix([path.parts[:-1] for path in posix]))
+    folders = zip(*(path.parts[:-1] for path in posix), strict=False)
+    common = sum(1 for _ in takewhile(lambda parts: len(set(parts)) == 1, folders))
     return ["/".join(path.parts[common:]) for path in posix]
 
 

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ PREFIX = "hf-dataset:"
 _PARTS, _STATE, _INFO, _CARD = "dataset_dict.json", "state.json", "dataset_info.json", "README.md"
 # Most bytes of a file that describes a dataset.
 _MOST_BYTES = 2**26
+# Entries of a folder that are looked at to see whether it may hold Parquet files.
+_LOOKED_AT = 64
 _FRONT = re.compile(r"---\s*\n(.*?)\n---", re.DOTALL)
 
 
@@ -115,10 +118,26 @@ def find_hub(folder: Path) -> SavedFiles | None:
 
 
 def find_hub_files(folder: Path) -> bool:
-    """Whether a folder, or one called like a split in it, holds Parquet files."""
-    return bool(_column_files(folder)) or any(
-        _column_files(folder / name) for name in _folders(folder) if split_in_name(name) or name == "data"
-    )
+    """Whether a folder, or one called data or like a split in it, begins with Parquet files."""
+    names = [name for name in _folders(folder) if split_in_name(name) or name == "data"]
+    return any(_begins_with_columns(one) for one in (folder, *(folder / name for name in names)))
+
+
+def _begins_with_columns(folder: Path) -> bool:
+    try:
+        with os.scandir(folder) as entries:
+            return any(entry.name.lower().endswith(".parquet") for entry in islice(entries, _LOOKED_AT))
+    except OSError:
+        return False
+
+
+def has_card(folder: Path) -> bool:
+    """Whether a folder has a card as datasets of the hub have: README.md with a description in front."""
+    try:
+        with open(folder / _CARD, "rb") as file:
+            return file.read(4).rstrip(b"\r\n") == b"---"
+    except OSError:
+        return False
 
 
 def _several(folder: Path, names: Sequence[str]) -> DatasetError:
@@ -169,10 +188,8 @@ def _files_of_config(folder: Path, listed: Any, below: Any) -> SavedFiles | None
             found = find_column_files(str(given)) if is_pattern(path) else [given]
             files += found
             split = about.get("split")
-            splits += [
-                (split_in_name(str(split)) or str(split)) if split else split_in_name(one.stem)
-                for one in found
-            ]
+            named = (split_in_name(str(split)) or str(split)) if split else None
+            splits += [named or split_in_name(one.stem) for one in found]
     return SavedFiles(files, splits)
 
 
@@ -210,7 +227,8 @@ def read_saved(saved: SavedFiles, place: str, name: str, only: str | None = None
     odd = next((split for split in splits if split not in (None, "train", "val", "test")), None)
     if odd is not None and len(set(splits)) > 1:
         raise DatasetError(
-            f"{place}: the split {odd!r} is none of train, validation and test; give one: {PREFIX}{place}#{odd}"
+            f"{place}: the split {odd!r} is none of train, validation and test; give one: "
+            f"{PREFIX}{place}#{odd}"
         )
     return read_column_files(files, place, name, splits=splits, **reading)
 
@@ -252,7 +270,7 @@ def _files_of_card_has(folder: Path, configuration: str) -> bool:
 def _require(saved: SavedFiles | None, data: str) -> SavedFiles:
     if saved is None:
         raise DatasetError(
-            f"{data}: no dataset of Hugging Face: expected what save_to_disk writes ({_STATE} or {_PARTS}), or "
-            "Parquet files in it or in data"
+            f"{data}: no dataset of Hugging Face: expected what save_to_disk writes ({_STATE} or {_PARTS}), "
+            "or Parquet files in it or in data"
         )
     return saved
