@@ -13,18 +13,18 @@ import numpy as np
 from featx.data.collection import without_split
 from featx.data.dataset import Dataset
 from featx.data.readers.arrays import from_arrays, from_torch
-from featx.data.readers.clips import holds_audio, is_clip
+from featx.data.readers.clips import holds_audio
 from featx.data.readers.column_files import (
     find_column_files,
     is_column_file,
     is_pattern,
     read_column_files,
 )
+from featx.data.readers.dict_rows import holds_rows, listed
 from featx.data.readers.folder import read_folder
 from featx.data.readers.folder_listing import PathFinder, format_of_file, holds_media
-from featx.data.readers.images import is_encoded
 from featx.data.readers.named import NAMES, canonical_name, named_dataset
-from featx.data.readers.records import has_columns, read_frame, read_records
+from featx.data.readers.records import has_columns, read_frame, read_parts, read_records
 from featx.data.readers.saved_folder import (
     PREFIX,
     find_hub,
@@ -155,10 +155,19 @@ def _load(
     if isinstance(data, (bytes, bytearray, memoryview)) or hasattr(data, "getbands"):
         _refuse_columns(columns, type(data).__name__)
         return from_arrays([data], labels, on_error=on_error)  # one image, encoded or of Pillow; one clip
+    if isinstance(data, Mapping) and data and all(map(_is_part, data.values())):
+        _refuse_labels(labels, "a dict of datasets")
+        return read_parts(data, **divided, **columns)
+    if hasattr(data, "column_names") and not hasattr(data, "__len__"):
+        raise DatasetError(
+            f"data: {type(data).__name__} has neither length nor order; load it without streaming=True, or "
+            "take some of its rows: list(data.take(1000))"
+        )
+    data = listed(data)
     sequence = hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, Mapping)
     sequence = sequence and getattr(data, "__iter__", True) is not None  # features are rows, not images
     hugging_face = hasattr(data, "column_names")
-    if sequence and (hugging_face or (len(data) and _holds_dicts(data))):
+    if sequence and (hugging_face or holds_rows(data)):
         return read_records(data, labels, **divided, **columns)
     if isinstance(data, (list, tuple, np.ndarray)) or hasattr(data, "to_numpy") or hasattr(data, "detach"):
         _refuse_columns_of_tables(columns, type(data).__name__)
@@ -169,19 +178,11 @@ def _load(
     if sequence:
         _refuse_labels(labels, type(data).__name__)
         return from_torch(data)
-    hint = ""
-    if isinstance(data, Mapping) and data and all(hasattr(part, "column_names") for part in data.values()):
-        first = next(iter(data))
-        hint = f"; give one of its parts, as in data[{first!r}]"
-    raise DatasetError(f"data: expected {DATA}; got {type(data).__name__}{hint}")
+    raise DatasetError(f"data: expected {DATA}; got {type(data).__name__}")
 
 
-def _holds_dicts(data: Any) -> bool:
-    """Whether the rows are dicts; one of bytes and path, or of samples and rate, is an input, not a row."""
-    if isinstance(data, np.ndarray) or hasattr(data, "detach") or hasattr(data, "to_numpy"):
-        return False
-    first = data[0]
-    return isinstance(first, Mapping) and not is_encoded(first) and not is_clip(first)
+def _is_part(part: Any) -> bool:
+    return all(hasattr(part, name) for name in ("column_names", "__len__", "__getitem__"))
 
 
 def _load_path(
