@@ -56,8 +56,8 @@ def nested_rows(rows: Any) -> Any:
     ]
 
 
-def keys_of(rows: Sequence[Any]) -> list[Any]:
+def keys_of(rows: Sequence[Any], first: Mapping[Any, Any]) -> list[Any]:
     """Return the keys of all rows of a list, in order; those of the first row of any other sequence."""
     if not isinstance(rows, (list, tuple)):
-        return list(rows[0])
+        return list(first)
     return list(dict.fromkeys(key for row in rows if isinstance(row, Mapping) for key in row))

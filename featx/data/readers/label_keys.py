@@ -45,9 +45,9 @@ def refuse_labels_in(rows: Iterable[Any], where: str, keys: Sequence[str]) -> No
     """
     for i, row in enumerate(rows):
         found = [name for name in row if names_labels(name)] if isinstance(row, Mapping) else []
-        if found:
-            key = next((name for name in keys if name in row), None)
-            inputs = "the inputs alone" + ("" if key is None else f", as in [row[{key!r}] for row in rows]")
+        key = next((name for name in (*keys, "bytes", "array") if name in row), None) if found else None
+        if key is not None:
+            inputs = "the inputs alone" + (f", as in [row[{key!r}] for row in rows]" if key in keys else "")
             raise DatasetError(
                 f"{where}, row {i}: labels ({quote_names(found)}) stand beside the input, and would be lost "
                 f"here; give {inputs}, and the labels apart"

@@ -117,10 +117,11 @@ def read_records(
         Images and clips of a dataset of Hugging Face are taken as they are encoded, so that they have the
         rows of the files that they were; what a transform returns is taken as it is. The clip is the column
         that ``.features`` declares as Audio, else the first of `AUDIO_KEYS`. Without one, the image is the
-        column declared as Image, else the first of `IMAGE_KEYS`: anything that `images_of` takes, or a dict of
-        ``bytes`` and ``path``. Without one, the text is the first of `TEXT_KEYS`, else the only column declared
-        as strings. The label is the column declared as ClassLabel, with its names, else the key that names labels: one of `LABEL_KEYS`, or a name such as
-        ``fine_label``; ``split`` and ``group`` as in a table.
+        column declared as Image, else the first of `IMAGE_KEYS`: anything that `images_of` takes, or a dict
+        of ``bytes`` and ``path``. Without one, the text is the first of `TEXT_KEYS`, else the only column
+        declared as strings. The label is the column declared as ClassLabel, with its names, else the key
+        that names labels: one of `LABEL_KEYS`, or a name such as ``fine_label``; ``split`` and ``group`` as
+        in a table.
     labels : array-like of shape (n,), optional
         Labels, if the rows have none.
     text : str, optional
@@ -200,7 +201,7 @@ def _table_of(rows: Any, place: str, wanted: Wanted, text: str | None, *, given:
     rows = undecoded(rows) if in_arrow else nested_rows(rows)
     first = rows[0]
     kinds = {name: type(kind).__name__ for name, kind in features.items()}
-    names = keys_of(rows)
+    names = keys_of(rows, first)
     asked = [*wanted.labels, *wanted.targets]
     asked_for = wanted.check(place)
     source, kind = ("", "text") if text is not None else _files_column(place, rows, first, kinds)
