@@ -15,6 +15,7 @@
     │   └── EngineError                   a network that an engine cannot run here
     ├── OutputError (OSError)             a place that cannot be written
     ├── CacheError (OSError)              the embedding cache cannot be used
+    ├── ClusterError (RuntimeError)       workers of a cluster are lost, or cannot do what they should
     ├── ModelMismatch (InputError)        a saved model and what is installed disagree
     └── MissingExtra (ImportError)        an optional package is not installed
 
@@ -127,6 +128,10 @@ class OutputError(FeatxError, OSError):
 
 class CacheError(FeatxError, OSError):
     """The embedding cache cannot be read or written."""
+
+
+class ClusterError(FeatxError, RuntimeError):
+    """Workers of a cluster are lost, or cannot do what they should."""
 
 
 class ModelMismatch(InputError):

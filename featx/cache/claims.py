@@ -4,7 +4,7 @@ Before a run computes a row, it claims the row's digest in a file of its own in 
 Other runs read these files and leave claimed rows alone until they are committed or their owner is gone. The
 owner locks its file as long as it runs, so the claims of a killed run are void at once. If a run is stopped
 or hangs, another run that waits voids its claims after a time without a new claim or a commit, both of which
-change the file's mtime.
+change the file's mtime. Claims on committed rows are forgotten, so that memory does not grow with a run.
 
 Claims save work and guard nothing: where a file system has no locks, another machine does not see them, or a
 lock is not free in time, the same row is computed twice, and both are right.
@@ -39,6 +39,8 @@ CLAIM_NAME = re.compile(r"[0-9a-f]{32}\.[A-Za-z0-9-]*\.\d+\.claim|claims\.lock")
 _LOCK_NAME = "claims.lock"
 #: The lock is held for milliseconds; after this many seconds its holder has probably been stopped.
 _LOCK_SECONDS = 5.0
+#: Bytes of a claim file from which on a new one with only the rows in flight takes its place.
+_LONG_FILE = 2**20
 #: Pause between two attempts to lock.
 _POLL_SECONDS = 0.002
 
@@ -108,11 +110,19 @@ class Claims:
                 other.void = True
         return [f"process {pid} on {host}" for _, host, pid, _ in (name.split(".") for name in silent)]
 
-    def show_life(self) -> None:
-        """Show other runs that this one works: it has committed rows."""
+    def committed(self, digests: Iterable[bytes]) -> None:
+        """Forget digests whose rows are on disk now, and show other runs that this one works."""
         with self._lock, contextlib.suppress(OSError):
-            if self._file is not None:
-                os.utime(self._file)
+            self._mine.difference_update(digests)
+            if self._file is None or self._path is None:
+                return
+            os.utime(self._file)
+            if os.fstat(self._file).st_size > max(_LONG_FILE, 2 * DIGEST_SIZE * len(self._mine)):
+                with self._exclusive():
+                    old, old_path = self._file, self._path
+                    self._file, self._path = self._new_file(list(self._mine))
+                    os.close(old)
+                    old_path.unlink()
 
     def drop(self, digests: Iterable[bytes]) -> None:
         """Give up digests that this run did not compute; other runs see that only when this one ends."""
@@ -223,19 +233,24 @@ class Claims:
         if not digests:
             return
         if self._file is None:
-            path = self._folder / f"{uuid.uuid4().hex}.{host_name()}.{os.getpid()}.claim"
-            part = path.with_suffix(".part")  # others would void a claim file that is not locked yet
-            file = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.replace(part, path)
-            except OSError:
-                os.close(file)
-                with contextlib.suppress(OSError):
-                    part.unlink()
-                raise
-            self._file, self._path = file, path
-        os.write(self._file, b"".join(digests))
+            self._file, self._path = self._new_file(digests)
+        else:
+            os.write(self._file, b"".join(digests))
+
+    def _new_file(self, digests: list[bytes]) -> tuple[int, Path]:
+        path = self._folder / f"{uuid.uuid4().hex}.{host_name()}.{os.getpid()}.claim"
+        part = path.with_suffix(".part")  # others would void a claim file that is not locked yet
+        file = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.write(file, b"".join(digests))
+            os.replace(part, path)
+        except OSError:
+            os.close(file)
+            with contextlib.suppress(OSError):
+                part.unlink()
+            raise
+        return file, path
 
 
 class _OtherRun:

@@ -1,8 +1,8 @@
 """The index of a space in memory: which shards there are, and where each key is.
 
 A dict of a million digests takes 200 MB and a second to build. Sorted arrays, searched for many keys at a
-time, take 48 bytes a key and are stored as they are. Keys are digests, so their first eight bytes are as good
-as random: those are searched, and then the whole key is compared.
+time, take 40 bytes a key. Keys are digests, so their first eight bytes are as good as random: those are
+searched, and then the rest of the key is compared.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ __all__ = ["ROW_BITS", "KeyIndex", "ShardIndex", "as_keys"]
 
 #: A place is one number: that of the shard << ROW_BITS | the row in it.
 ROW_BITS = 32
-#: Keys that may be in the small table before it is merged into the large one.
-_SMALL = 1 << 15
+#: Each table of an index has at least this many times the keys of the next smaller one.
+_RATIO = 4
+#: Keys that are looked up at a time, so that memory does not grow with their number.
+_BLOCK = 1 << 16
 
 
 def as_keys(digests: Sequence[bytes]) -> np.ndarray:
@@ -30,64 +32,59 @@ def as_keys(digests: Sequence[bytes]) -> np.ndarray:
 class KeyIndex:
     """A map from keys to numbers; keys are added and never removed.
 
-    Two sorted tables: a large one, and a small one for what came since, so that adding a thousand keys to a
-    million costs a thousand. The small one is merged when it exceeds a quarter of the large one.
+    The keys are in sorted tables, each at least `_RATIO` times as large as the next, so that a key that was
+    added with few others is moved about ten times until there are millions.
     """
 
     def __init__(self) -> None:
-        self._large = self._small = _Table.empty()
+        self._tables: tuple[_Table, ...] = ()
 
     def __len__(self) -> int:
-        return len(self._large) + len(self._small)
+        return sum(map(len, self._tables))
 
     def add(self, keys: np.ndarray, places: np.ndarray) -> None:
         """Add keys (n, 32), uint8, with places (n,) of at least 0; a known key keeps its place."""
-        if len(self):
-            new = self.find(keys) < 0
-            keys, places = keys[new], places[new]
-        if len(self._small) + len(keys) <= max(_SMALL, len(self._large) // 4):
-            self._small = self._small.merged(keys, places)
-        else:
-            keys = np.concatenate([self._small.keys, keys])
-            places = np.concatenate([self._small.places, places])
-            self._large, self._small = self._large.merged(keys, places), _Table.empty()
+        new = self.find(keys) < 0
+        added = _Table.of(keys[new], places[new])
+        tables = list(self._tables)
+        while tables and len(tables[-1]) < _RATIO * len(added):
+            added = tables.pop().merged(added)
+        # In one step, so that a thread that searches misses no key meanwhile.
+        self._tables = (*tables, added) if len(added) else tuple(tables)
 
     def find(self, keys: np.ndarray) -> np.ndarray:
         """Return the place of each key (m, 32), int64; -1 for an unknown one."""
-        # In this order: `add` replaces the large table first, so that a thread misses no key meanwhile.
-        small, large = self._small, self._large
-        places = large.find(keys)
-        if len(small):
-            places = np.maximum(places, small.find(keys))
+        places = np.full(len(keys), -1, dtype=np.int64)
+        for table in self._tables:
+            for start in range(0, len(keys), _BLOCK):
+                block = slice(start, start + _BLOCK)
+                places[block] = np.maximum(places[block], table.find(keys[block]))
         return places
 
     def items(self) -> tuple[np.ndarray, np.ndarray]:
         """Return all keys, (n, 32) and ascending, and the place of each."""
-        table = self._large.merged(self._small.keys, self._small.places) if len(self._small) else self._large
-        return table.keys, table.places
+        table = _Table.empty()
+        for one in reversed(self._tables):
+            table = one.merged(table)
+        return table.keys(), table.places
 
 
 class _Table:
-    """Unique keys in ascending order."""
+    """Unique keys in ascending order: the first eight bytes of each as a number, and the other 24."""
 
-    def __init__(self, keys: np.ndarray, places: np.ndarray, prefixes: np.ndarray) -> None:
-        self.keys, self.places, self._prefixes = keys, places, prefixes
+    def __init__(self, prefixes: np.ndarray, tails: np.ndarray, places: np.ndarray) -> None:
+        self.prefixes, self.tails, self.places = prefixes, tails, places
 
     @classmethod
     def empty(cls) -> _Table:
-        return cls(np.empty((0, DIGEST_SIZE), np.uint8), np.empty(0, np.int64), np.empty(0, np.uint64))
+        return cls.of(np.empty((0, DIGEST_SIZE), np.uint8), np.empty(0, np.int64))
 
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def merged(self, keys: np.ndarray, places: np.ndarray) -> _Table:
-        """Return a table with these keys too; a key that comes twice keeps its smallest place."""
-        if len(self):
-            keys, places = np.concatenate([self.keys, keys]), np.concatenate([self.places, places])
-        prefixes = _prefixes(keys)
-        order = np.argsort(prefixes)
-        ordered = prefixes[order]
-        if (ordered[1:] == ordered[:-1]).any():
+    @classmethod
+    def of(cls, keys: np.ndarray, places: np.ndarray) -> _Table:
+        """Sort keys; one that comes twice keeps its smallest place."""
+        prefixes, tails = _prefixes(keys), keys[:, 8:]
+        order = np.argsort(prefixes, kind="stable")
+        if len(order) > 1 and (np.diff(prefixes[order]) == 0).any():
             # Rare: a key twice, or two keys with the same first bytes. Compare the whole keys.
             words = np.ascontiguousarray(keys).view(">u8")
             order = np.lexsort((places, *words.T[::-1]))
@@ -95,20 +92,53 @@ class _Table:
             first = np.ones(len(order), dtype=bool)
             first[1:] = (words[1:] != words[:-1]).any(axis=1)
             order = order[first]
-            ordered = prefixes[order]
-        return _Table(keys[order], places[order], ordered)
+        return cls(prefixes[order], tails[order], places[order])
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def keys(self) -> np.ndarray:
+        """Return the keys, (n, 32)."""
+        keys = np.empty((len(self), DIGEST_SIZE), np.uint8)
+        keys[:, :8] = self.prefixes.astype(">u8").view(np.uint8).reshape(-1, 8)
+        keys[:, 8:] = self.tails
+        return keys
+
+    def merged(self, other: _Table) -> _Table:
+        """Return a table with the keys of both, which have none in common."""
+        if not len(self) or not len(other):
+            return self if len(self) else other
+        at = np.searchsorted(self.prefixes, other.prefixes)
+        if (self.prefixes[np.minimum(at, len(self) - 1)] == other.prefixes).any():
+            # Rare: other keys with the same first bytes.
+            keys = np.concatenate([self.keys(), other.keys()])
+            return _Table.of(keys, np.concatenate([self.places, other.places]))
+        to = at + np.arange(len(other))
+        mine = np.ones(len(self) + len(other), dtype=bool)
+        mine[to] = False
+
+        def merge(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+            both = np.empty((len(mine), *ours.shape[1:]), ours.dtype)
+            both[mine], both[to] = ours, theirs
+            return both
+
+        return _Table(
+            merge(self.prefixes, other.prefixes),
+            merge(self.tails, other.tails),
+            merge(self.places, other.places),
+        )
 
     def find(self, keys: np.ndarray) -> np.ndarray:
         places = np.full(len(keys), -1, dtype=np.int64)
         prefixes = _prefixes(keys)
-        at = np.searchsorted(self._prefixes, prefixes)
+        at = np.searchsorted(self.prefixes, prefixes)
         pending = np.arange(len(keys))
         while len(pending):  # once, and again only for keys with the same first bytes
             here = at[pending]
             alike = here < len(self)
-            alike[alike] = self._prefixes[here[alike]] == prefixes[pending[alike]]
+            alike[alike] = self.prefixes[here[alike]] == prefixes[pending[alike]]
             pending, here = pending[alike], here[alike]
-            same = (self.keys[here] == keys[pending]).all(axis=1)
+            same = (self.tails[here] == keys[pending, 8:]).all(axis=1)
             places[pending[same]] = self.places[here[same]]
             pending = pending[~same]
             at[pending] += 1

@@ -78,11 +78,15 @@ class SpaceStore:
             given = np.array([digest is not None for digest in digests], dtype=bool)
             keys = _checked_keys([digest for digest in digests if digest is not None])
             if len(keys):
-                with self._lock:
-                    self.catch_up()
-                    given[given] = self._snapshot.index.holds(keys)
+                given[given] = self.holds(keys)
             missing: list[int] = np.flatnonzero(~given).tolist()
             return missing
+
+    def holds(self, keys: np.ndarray) -> np.ndarray:
+        """Return which digests, given as (n, 32) uint8, have a row on disk: bool of shape (n,)."""
+        with enough_memory(self.path), self._lock:
+            self.catch_up()
+            return self._snapshot.index.holds(keys)
 
     def held(self, digests: Sequence[bytes]) -> set[bytes]:
         """Return the digests that had a row when the disk was last looked at; any thread may ask.
@@ -153,12 +157,14 @@ class SpaceStore:
         with self._lock, enough_memory(self.path):
             self._snapshot.add(path.name)
 
-    def read(self, digests: Sequence[bytes], out: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    def read(
+        self, digests: Sequence[bytes] | np.ndarray, out: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return rows by digest, each checked against its CRC, and which were found.
 
         Parameters
         ----------
-        digests : sequence of n bytes
+        digests : sequence of n bytes, or ndarray of shape (n, 32), uint8
             In any order, repeats allowed.
         out : ndarray of shape (n, dim), floating, optional
             Receives the rows; default: a new float32 array.
@@ -226,7 +232,11 @@ class SpaceStore:
         return f"SpaceStore({str(self.root)!r}, {self.space.id[:12]})"
 
 
-def _checked_keys(digests: Sequence[bytes]) -> np.ndarray:
+def _checked_keys(digests: Sequence[bytes] | np.ndarray) -> np.ndarray:
+    if isinstance(digests, np.ndarray):
+        if digests.shape[1:] != (DIGEST_SIZE,) or digests.dtype != np.uint8:
+            raise CacheError(f"digests of shape {digests.shape}, {digests.dtype}: expected (n, 32), uint8")
+        return digests
     if not (set(map(type, digests)) <= {bytes} and set(map(len, digests)) <= {DIGEST_SIZE}):
         for i, digest in enumerate(digests):
             if not isinstance(digest, bytes) or len(digest) != DIGEST_SIZE:

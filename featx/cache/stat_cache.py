@@ -8,6 +8,10 @@ The racy rule is that of git's index: a file that changes again within the clock
 and times. So an entry counts only if its times were two seconds old when the file was read (FAT's resolution,
 the coarsest in use). An mtime can be set back (``touch -r``, ``rsync -t``, unpacking an archive); the ctime,
 which nobody can set, shows it.
+
+Of an object behind a URL the entry has the ETag, or the time of change that its server says, and instead of a
+ctime the time at which it was stored: whether the object still exists cannot be asked at no cost, so `prune`
+removes entries of URLs after `URL_DAYS`. The object is then read once more.
 """
 
 from __future__ import annotations
@@ -30,7 +34,11 @@ StatKey = tuple[str, int, int, int]
 
 _T = TypeVar("_T")
 
+#: Days after which the entry of a URL is removed by `StatCache.prune`.
+URL_DAYS = 90
+
 _RACY_NS = 2 * 10**9
+_DAY_NS = 24 * 3600 * 10**9
 _BUSY_SECONDS = 2.0
 _KEYS_PER_QUERY = 500  # SQLite takes at least 999 parameters
 _QUERY = "SELECT path, size, mtime_ns, ctime_ns, digest, checksum FROM entries_2 WHERE path IN ("
@@ -79,7 +87,8 @@ class StatCache:
         """Return the digests of files that have not changed since they were read.
 
         `keys` are (absolute path, size in bytes, mtime and ctime in ns), or None for an image that is no
-        file. A part of a file is another entry: behind its path stand a null byte and the part's name. A
+        file. A part of a file is another entry: behind its path stand a null byte and the part's name. The
+        name of an object is its URL, perhaps with a null byte and its ETag, and its ctime is 0. A
         digest is None where the file is not known, has changed, or its entry is damaged.
         """
         found: list[bytes | None] = [None] * len(keys)
@@ -100,6 +109,18 @@ class StatCache:
 
         return self._attempt(find) or [None] * len(keys)
 
+    def knows(self, prefix: str) -> bool:
+        """Whether there is an entry of a name that begins so."""
+        if not is_file(self.path):
+            return False
+        start = os.fsencode(prefix)
+
+        def find(connection: sqlite3.Connection) -> bool:
+            row = connection.execute("SELECT path FROM entries_2 WHERE path >= ? LIMIT 1", [start]).fetchone()
+            return row is not None and isinstance(row[0], bytes) and row[0].startswith(start)
+
+        return bool(self._attempt(find))
+
     def store(self, entries: Iterable[tuple[StatKey, bytes]], *, read_ns: int | None = None) -> None:
         """Store digests; entries that the racy rule forbids are left out.
 
@@ -113,7 +134,9 @@ class StatCache:
             path, *numbers = key
             name = os.fsencode(path)
             if not os.path.isabs(path):
-                raise ValueError(f"stat key of {path!r}: expected an absolute path")
+                if not _is_url(name):
+                    raise ValueError(f"stat key of {path!r}: expected an absolute path or a URL")
+                numbers[2] = self._opened_ns // _DAY_NS
             if len(digest) != DIGEST_SIZE:
                 raise ValueError(f"digest of {len(digest)} bytes for {path}: expected {DIGEST_SIZE}")
             if max(numbers[1:]) < limit and all(abs(number) < 2**63 for number in numbers):
@@ -133,21 +156,29 @@ class StatCache:
                 self._attempt(insert)
 
     def prune(self) -> int:
-        """Remove the entries of files that are gone; return their number. A damaged database is emptied."""
+        """Remove the entries of files that are gone, and old ones of URLs; return their number.
+
+        A damaged database is emptied.
+        """
         if not is_file(self.path):
             return 0
 
         def forget(connection: sqlite3.Connection) -> int:
             # Damaged pages that point to one another make a table without an end.
             most = self.path.stat().st_size // _SHORTEST
+            today = time.time_ns() // _DAY_NS
             gone = []
             known = connection.execute("SELECT * FROM entries_2 LIMIT ?", [most + 1])
             for count, (name, *numbers, digest, checksum) in enumerate(known):
                 # If one is damaged, the order may be too, and others are no longer found.
                 if count == most or checksum != _checksum(name, numbers, digest):
                     raise sqlite3.DatabaseError("damaged")
-                # Behind a null byte stands which part of the file it is.
-                if not os.path.exists(os.fsdecode(name.partition(b"\0")[0])):
+                # Behind a null byte stands which part of the file it is, or the ETag.
+                if _is_url(name):
+                    is_gone = not today - URL_DAYS <= numbers[2] <= today
+                else:
+                    is_gone = not os.path.exists(os.fsdecode(name.partition(b"\0")[0]))
+                if is_gone:
                     gone.append((name,))
             with connection:
                 connection.executemany("DELETE FROM entries_2 WHERE path = ?", gone)
@@ -218,9 +249,19 @@ def _trusted(key: StatKey | None, name: bytes, entry: tuple[Any, ...]) -> bytes 
     """Return the digest of an entry if it is undamaged and the file unchanged."""
     assert key is not None
     *numbers, digest, checksum = entry
-    if tuple(numbers) != key[1:] or not isinstance(digest, bytes) or len(digest) != DIGEST_SIZE:
+    # The last number of a URL is the day on which it was stored.
+    of_key = 2 if _is_url(name) else 3
+    if (
+        tuple(numbers[:of_key]) != key[1 : 1 + of_key]
+        or not isinstance(digest, bytes)
+        or len(digest) != DIGEST_SIZE
+    ):
         return None
     return digest if checksum == _checksum(name, numbers, digest) else None
+
+
+def _is_url(name: bytes) -> bool:
+    return not os.path.isabs(name) and b"://" in name
 
 
 def _checksum(name: bytes, numbers: Sequence[int], digest: bytes) -> bytes:

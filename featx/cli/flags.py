@@ -102,6 +102,11 @@ def add_run(parser: Any, *, limit: bool = True) -> None:
     add_force(group)
 
 
+def add_cluster(parser: Any) -> None:
+    """Add ``--on``."""
+    add_flag(parser, "on")
+
+
 def add_quiet(parser: Any) -> None:
     """Add ``-q`` and ``--quiet``, which every command has."""
     help = "print nothing on standard error but errors and what was lost or left out"

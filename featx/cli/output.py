@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featx.kinds import count_of
+from featx.places import is_url, shown
 from featx.terminal import (
     in_lines,
     is_on_screen,
@@ -29,7 +30,7 @@ PLAIN_WIDTH, NARROWEST = 160, 24
 
 def command_line() -> str:
     """Return the running command, quoted for a shell."""
-    return "featx " + " ".join(shlex.quote(word) for word in sys.argv[1:])
+    return "featx " + " ".join(shlex.quote(shown(word) if is_url(word) else word) for word in sys.argv[1:])
 
 
 def run_experiment(args: Namespace, kind: str, data: Mapping[str, str | None], **changes: Any) -> None:
@@ -44,7 +45,11 @@ def run_experiment(args: Namespace, kind: str, data: Mapping[str, str | None], *
     show_experiment(
         args,
         experiment.run(
-            verbose=not args.quiet, command=command_line(), force=args.force, trust_code=args.trust_code
+            verbose=not args.quiet,
+            command=command_line(),
+            force=args.force,
+            trust_code=args.trust_code,
+            on=getattr(args, "on", None),
         ),
     )
 

@@ -7,5 +7,6 @@ may come and go; a task whose worker is lost runs again elsewhere.
 from __future__ import annotations
 
 from featx.clusters.cluster import Cluster, Task, open_cluster
+from featx.clusters.option import opens_cluster
 
-__all__ = ["Cluster", "Task", "open_cluster"]
+__all__ = ["Cluster", "Task", "open_cluster", "opens_cluster"]

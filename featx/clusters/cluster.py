@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -19,11 +19,14 @@ class Task:
         What `Cluster.run` hands to the work; it can be pickled.
     gpus : float
         The share of a GPU that it needs, where the cluster has any.
+    cores : int or None
+        The cores that it computes on; None for all that a worker has. Only Ray runs several in a worker.
     """
 
     key: Any
     argument: Any
     gpus: float = 0.0
+    cores: int | None = None
 
 
 class Cluster(Protocol):
@@ -34,12 +37,20 @@ class Cluster(Protocol):
         """How many tasks run at a time now, at least 1; it changes as workers come and go."""
 
     @property
+    def cores(self) -> int:
+        """How many tasks of one core run at a time now, at least 1."""
+
+    @property
+    def cores_each(self) -> int | None:
+        """The cores that a task without a number of cores may use; None for all that its process may."""
+
+    @property
     def description(self) -> str:
         """What messages call it, such as ``"Ray, 2 nodes"``."""
 
     def run(
         self, work: Callable[[Any, Any], Any], tasks: Iterable[Task], shared: Any = None
-    ) -> Iterator[tuple[Task, Any]]:
+    ) -> Generator[tuple[Task, Any]]:
         """Call ``work(shared, task.argument)`` for each task; yield what it returns, as tasks end.
 
         `work` is a function at the top of a module. `shared` is sent to each worker once. `tasks` is read
@@ -58,10 +69,10 @@ def open_cluster(on: Any, *, verbose: bool = False) -> Cluster:
 
     Parameters
     ----------
-    on : str or concurrent.futures.Executor
-        ``"ray"``: the Ray cluster that this machine belongs to (``RAY_ADDRESS``), else a local one;
-        ``"ray://HOST:PORT"`` or ``"ray:HOST:PORT"``: that one; an object with the method `submit` of an
-        executor, which stays open.
+    on : str, concurrent.futures.Executor or Cluster
+        ``"ray"``: the Ray cluster that this process or machine belongs to (``RAY_ADDRESS``), else a local
+        one; ``"ray://HOST:PORT"`` or ``"ray:HOST:PORT"``: that one. An object with the method `submit` of an
+        executor, or an open cluster, stays open.
 
     Raises
     ------
@@ -70,4 +81,28 @@ def open_cluster(on: Any, *, verbose: bool = False) -> Cluster:
     InputError
         The cluster cannot be reached.
     """
-    raise NotImplementedError
+    if isinstance(on, str):
+        from featx.clusters.ray_cluster import RayCluster
+
+        return RayCluster(on, verbose=verbose)
+    if hasattr(on, "submit"):
+        from featx.clusters.executors import ExecutorCluster
+
+        return ExecutorCluster(on)
+    return _Open(on)
+
+
+class _Open:
+    """A cluster that was opened elsewhere, and stays open."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cluster, name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass

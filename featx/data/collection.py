@@ -70,12 +70,17 @@ class Collection(Shown):
 
         If the labels are the only task, the inputs returned all have one, and so the attribute `labels`.
         """
-        tasks = list(self.tasks.values())
-        present = np.any([task.present for task in tasks], axis=0) if tasks else np.ones(len(self), bool)
+        tasks, present = list(self.tasks.values()), self._has_value()
         if not tasks or (present.all() and self.labels is not None):
             return self
         rows = np.flatnonzero(present)
         return self.subset(rows).with_tasks([task.subset(rows) for task in tasks])
+
+    def _has_value(self) -> np.ndarray:
+        """Return whether each input has a value in some task; True for all if there is no task."""
+        present = [task.present for task in self.tasks.values()]
+        found: np.ndarray = np.any(present, axis=0) if present else np.ones(len(self), bool)
+        return found
 
     def subset(self, indices: Any) -> Self:
         """Return the rows at `indices` (whole numbers or a mask), in that order, with all classes."""

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from featx.data.collection import Collection
+from featx.data.compact_inputs import ids_of, is_compact, kinds_of, take_inputs
 from featx.data.labels import SPLITS
 from featx.data.read_report import ReadReport
+from featx.data.string_column import StringColumn
 from featx.data.tasks import LABEL, Task, check_targets
 from featx.errors import DatasetError, InputError
 from featx.inputs import Source
@@ -38,8 +40,9 @@ class Dataset(Collection):
     ----------
     name : str
         For titles and messages.
-    inputs : list of Source
-        Each has a distinct ``id``.
+    inputs : sequence of Source
+        Each has a distinct ``id``. Of large datasets (folders, archives, tables of paths) it is a
+        `CompactInputs`, which makes the sources when they are asked for; else it becomes a list.
     labels : ndarray of shape (n,), int64, or None
         Indices into `classes`. Labels that some inputs lack are one of the `targets` (see `labelled`).
     classes : tuple of str or None
@@ -67,7 +70,7 @@ class Dataset(Collection):
     """
 
     name: str
-    inputs: list[Source]
+    inputs: Sequence[Source]
     labels: np.ndarray | None = None
     classes: tuple[str, ...] | None = None
     splits: np.ndarray | None = None
@@ -86,13 +89,14 @@ class Dataset(Collection):
             value = getattr(self, what)
             if not isinstance(value, (Sequence, np.ndarray)) and not (what == "classes" and value is None):
                 raise DatasetError(f"{self.name}: {what} must be a list, got {type(value).__name__}")
-        self.inputs = list(self.inputs)
-        odd = next((one for one in self.inputs if not hasattr(one, "kind")), None)
-        if odd is not None:
-            raise DatasetError(
-                f"{self.name}: inputs must be sources of images, texts or clips, got {shown(odd)}; "
-                "from_arrays and load_dataset make them"
-            )
+        if not is_compact(self.inputs):
+            self.inputs = list(self.inputs)
+            odd = next((one for one in self.inputs if not hasattr(one, "kind")), None)
+            if odd is not None:
+                raise DatasetError(
+                    f"{self.name}: inputs must be sources of images, texts or clips, got {shown(odd)}; "
+                    "from_arrays and load_dataset make them"
+                )
         for what in ("labels", "splits", "groups"):
             value = getattr(self, what)
             if value is None:
@@ -105,7 +109,7 @@ class Dataset(Collection):
                     f"got shape {value.shape}"
                 )
             setattr(self, what, value)
-        kinds = {source.kind for source in self.inputs}
+        kinds = kinds_of(self.inputs)
         if len(kinds) > 1:
             raise DatasetError(
                 f"{self.name}: expected inputs of one kind, got {' and '.join(sorted(kinds))}s"
@@ -117,7 +121,9 @@ class Dataset(Collection):
             self.targets = check_targets(name, self.targets, len(self.inputs))
         except InputError as error:
             raise DatasetError(f"{self.name}: {error}") from error
-        if self.splits is not None and (unknown := sorted(set(self.splits.tolist()) - set(SPLITS))):
+        if self.splits is not None and (
+            unknown := sorted(set(np.unique(self.splits).tolist()) - set(SPLITS))
+        ):
             raise DatasetError(
                 f"{self.name}: unknown split {unknown[0]!r}; expected one of {', '.join(SPLITS)}"
             )
@@ -126,19 +132,19 @@ class Dataset(Collection):
         return len(self.inputs)
 
     @property
-    def images(self) -> list[Source]:
+    def images(self) -> Sequence[Source]:
         """The same as `inputs`, whatever their kind."""
         return self.inputs
 
     @property
     def kind(self) -> str:
         """The kind of the inputs, such as ``"image"``."""
-        return self.inputs[0].kind if self.inputs else "image"
+        return next(iter(kinds_of(self.inputs[:1])), "image")
 
     @property
-    def ids(self) -> list[str]:
-        """The ids of the inputs, in order."""
-        return [source.id for source in self.inputs]
+    def ids(self) -> Sequence[str]:
+        """The ids of the inputs, in order: a list, or a `StringColumn` of compact inputs."""
+        return ids_of(self.inputs)
 
     def targets_frame(self) -> pandas.DataFrame:
         """Return all tasks as columns of a data frame whose index is the ids, to predict several at once.
@@ -159,15 +165,15 @@ class Dataset(Collection):
         """Return the inputs at `indices` (whole numbers or a mask), in that order, with the same classes."""
         rows = self._row_numbers(indices)
         group_like = {name: values[rows] for name, values in self.group_like.items()}
-        return self._take(rows, inputs=[self.inputs[i] for i in rows.tolist()], group_like=group_like)
+        return self._take(rows, inputs=take_inputs(self.inputs, rows), group_like=group_like)
 
     def labelled(self) -> Dataset:
         """Return the inputs with a value in some task; `reading` has the ids of the others."""
+        present = self._has_value()
         kept = super().labelled()
         if len(kept) == len(self):
             return kept
-        known = set(kept.ids)
-        others = tuple(id for id in self.ids if id not in known)
+        others = ids_of(take_inputs(self.inputs, np.flatnonzero(~present)))
         return replace(kept, reading=replace(kept.reading, unlabelled=(*kept.reading.unlabelled, *others)))
 
     def limit(self, n: int, seed: int = 0) -> Dataset:
@@ -211,14 +217,16 @@ class Dataset(Collection):
         label = next(of_classes, np.zeros(len(self), np.int64))
         split = np.zeros(len(self), np.int64)
         if self.splits is not None:
-            split = np.array([SPLITS.index(name) for name in self.splits.tolist()], np.int64)
+            split = np.select([self.splits == name for name in SPLITS], np.arange(len(SPLITS)))
         _, stratum = np.unique(label * len(SPLITS) + split, return_inverse=True)
         order = np.argsort(stratum, kind="stable")
         return np.split(order, np.flatnonzero(np.diff(stratum[order])) + 1)
 
     def _check_ids(self) -> None:
-        if len(set(self.ids)) != len(self.inputs):
-            (first, count), *_ = Counter(self.ids).most_common(1)
+        ids = self.ids
+        twice = ids.first_repeated() if isinstance(ids, StringColumn) else None
+        if twice is not None or (not isinstance(ids, StringColumn) and len(set(ids)) != len(ids)):
+            (first, count), *_ = Counter(ids).most_common(1)
             raise DatasetError(
                 f"{self.name}: {count_of(count, self.kind)} have the id {first!r}; ids must be distinct"
             )

@@ -14,6 +14,7 @@ import numpy as np
 
 from featx.cache import Cache, Space
 from featx.extraction.chunks import identify
+from featx.extraction.digests import Digests, blocks
 from featx.extraction.embedder import Embedder
 from featx.extraction.parity_check import apply_decisions
 from featx.extraction.reuse import reuse_store
@@ -26,7 +27,7 @@ _LOOK = 32
 
 
 class _Store(Protocol):
-    def missing(self, digests: Sequence[bytes | None]) -> list[int]: ...
+    def holds(self, keys: np.ndarray) -> np.ndarray: ...
 
 
 def all_cached(sources: Sequence[Source], embedder: Embedder, cache: Any = None) -> bool:
@@ -35,13 +36,13 @@ def all_cached(sources: Sequence[Source], embedder: Embedder, cache: Any = None)
     Files that the stat cache does not know are read, up to the first one without a row.
     """
     root = cache if isinstance(cache, Cache) else Cache(cache)
-    digests = _look_up(root, sources)
+    digests = Digests.look_up(root, sources)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the extraction itself warns of another precision
         decided = apply_decisions(root, embedder, sources, digests)
     if decided.needs_calibration:
         return False
-    return _identify_all(root, RowStore(root, decided), sources, digests) is not None
+    return _identify_all(root, RowStore(root, decided), sources, digests)
 
 
 def find_cached_rows(
@@ -58,37 +59,27 @@ def find_cached_rows(
     store = reuse_store(root, Space(space), None)
     if not len(sources) or not store.path.is_dir():
         return None
-    found = _identify_all(root, store, sources, _look_up(root, sources))
-    digests = [digest for digest in found or () if digest is not None]
-    if len(digests) < len(sources):
+    digests = Digests.look_up(root, sources)
+    if not _identify_all(root, store, sources, digests) or len(digests.unknown()):
         return None
-    rows, intact = store.read(digests)
+    rows, intact = store.read(digests.keys)
     # Damaged rows were set aside with a warning; the caller computes them again.
     return rows.astype(space["dtype"], copy=False) if intact.all() else None
 
 
-def _look_up(root: Cache, sources: Sequence[Source]) -> list[bytes | None]:
-    """Return the digests that the stat cache knows, None for the others."""
-    with uninterrupted():
-        return root.stat_cache.lookup([source.stat_key() for source in sources])
-
-
-def _identify_all(
-    root: Cache, store: _Store, sources: Sequence[Source], known: Sequence[bytes | None]
-) -> list[bytes | None] | None:
-    """Return the digest of every source, None for one that cannot be read; None if a row is missing."""
-    if store.missing([digest for digest in known if digest is not None]):
-        return None
-    digests = list(known)
-    unknown = [i for i, digest in enumerate(digests) if digest is None]
-    for start in range(0, len(unknown), _LOOK):
-        part = unknown[start : start + _LOOK]
-        items = [identify(sources[i]) for i in part]
-        readable = [(i, item) for i, item in zip(part, items, strict=True) if item.error is None]
-        if store.missing([item.digest for _, item in readable]):
-            return None
+def _identify_all(root: Cache, store: _Store, sources: Sequence[Source], digests: Digests) -> bool:
+    """Note the digest of every source that can be read; return False as soon as a row is missing."""
+    unknown = digests.unknown()
+    if not store.holds(np.delete(digests.keys, unknown, axis=0)).all():
+        return False
+    for block in blocks(len(unknown), _LOOK):
+        items = [identify(sources[i]) for i in unknown[block].tolist()]
+        found = {
+            i: item.digest for i, item in zip(unknown[block].tolist(), items, strict=True) if item.digest
+        }
+        digests.put(list(found), list(found.values()))
+        if not store.holds(digests.keys[list(found)]).all():
+            return False
         with uninterrupted():
-            root.stat_cache.store([(x.key, x.digest) for _, x in readable if x.key and x.digest])
-        for i, item in readable:
-            digests[i] = item.digest
-    return digests
+            root.stat_cache.store([(item.key, item.digest) for item in items if item.key and item.digest])
+    return True

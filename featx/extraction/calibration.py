@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -22,7 +22,7 @@ _SAMPLE = 32
 _CALIBRATED, _COUNT = "calibration", "images"
 
 
-def prepare_first(preparation: Preparation, sources: Sequence[Source], most: int) -> np.ndarray | None:
+def prepare_first(preparation: Preparation, sources: Iterable[Source], most: int) -> np.ndarray | None:
     """Prepare the first `most` different inputs that can be read; None if there are none.
 
     They are inputs of the network: of an input in pieces, each piece.

@@ -112,6 +112,8 @@ def read_item(source: Source, position: int) -> Item:
         item.key = source.stat_key()
         item.content = source.read()
         item.digest = item.content.digest
+        if item.key is None or "://" in item.key[0]:  # what came from a URL also says of which state it is
+            item.key = source.stat_key()
     except SourceError as error:
         item.error = error
     return item

@@ -15,9 +15,13 @@ from featx.extraction.embedder_run import EmbedderRun
 from featx.extraction.profile import Profile
 from featx.forks import uninterrupted
 
-#: A commit is made when this many bytes of rows are waiting, or this many seconds have passed.
+#: A commit is made when this many bytes of rows are waiting, or this many seconds have passed. The commits of
+#: a long run grow with it, up to a limit, so that there are fewer files.
 COMMIT_BYTES = 4 * 2**20
 COMMIT_SECONDS = 20.0
+_GROWTH, _MOST_GROWTH = 1 / 64, 16
+#: Inputs that wait at most, where rows are tiny: each also holds a digest and a stat key.
+_MOST_WAITING = 1 << 16
 #: The first rows are committed soon, so that a folder that cannot be written is found early.
 _FIRST_COMMIT_SECONDS = 1.0
 
@@ -30,6 +34,7 @@ class CommitBuffer:
         self._waiting: list[tuple[list[bytes], list[np.ndarray]]] = [([], []) for _ in members]
         self._seen: list[tuple[tuple, bytes]] = []
         self._bytes = 0
+        self._committed = 0  # bytes
         self._last = time.monotonic()
         self._wait = _FIRST_COMMIT_SECONDS
 
@@ -50,7 +55,11 @@ class CommitBuffer:
                 waiting.append(rows)
                 self._bytes += rows.nbytes
                 member.computed += len(rows)
-        if self._bytes >= COMMIT_BYTES or time.monotonic() - self._last > min(self._wait, COMMIT_SECONDS):
+        if (
+            self._bytes >= min(max(COMMIT_BYTES, self._committed * _GROWTH), COMMIT_BYTES * _MOST_GROWTH)
+            or len(self._seen) >= _MOST_WAITING
+            or time.monotonic() - self._last > min(self._wait, COMMIT_SECONDS)
+        ):
             self.flush()
             self._wait = COMMIT_SECONDS
             for member in self._members:
@@ -69,8 +78,9 @@ class CommitBuffer:
         for member, (digests, waiting) in zip(self._members, self._waiting, strict=True):
             if waiting:
                 member.store.publish(digests, np.concatenate(waiting))
-                member.store.claims.show_life()
+                member.store.claims.committed(digests)
         self._waiting = [([], []) for _ in self._members]
+        self._committed += self._bytes
         self._bytes = 0
         if self._seen:
             with uninterrupted():

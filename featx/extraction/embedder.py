@@ -30,7 +30,8 @@ class Embedder:
         Length of each layer's part of a row.
     preparation : Preparation
     make_engine : callable
-        ``make_engine(inputs, threads)`` builds a `featx.engines.Engine` for that many inputs and cores.
+        ``make_engine(inputs, threads)`` builds a `featx.engines.Engine` for that many inputs and cores; that
+        of a network takes the keyword `batch_size`, in place of the one asked for.
     dtype : {"float32", "float16"}
         Dtype of the rows in the cache.
     plan : Plan or None
@@ -112,14 +113,18 @@ def network_embedder(backbone: Any, run: Run = DEFAULT_RUN) -> Embedder:
     for candidate in reversed(plans_for(backbone, plan)):
 
         def make(
-            inputs: int, threads: int | None, calibration: bytes | None = None, candidate: Any = candidate
-        ) -> Any:
+            inputs: int,
+            threads: int | None,
+            calibration: bytes | None = None,
+            batch_size: int | str = run.batch_size,
+            candidate: Any = candidate,
+        ) -> Any:  # it is sent to workers, with all that it names
             from featx.engines import build_engine
 
             return build_engine(
                 backbone,
                 candidate,
-                batch_size=run.batch_size,
+                batch_size=batch_size,
                 images=inputs,
                 threads=threads,
                 calibration=calibration,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from featx.cache import Cache
 from featx.cache.sidecar import read_cost
 from featx.data.features import Failure
+from featx.extraction.digests import Digests
 from featx.extraction.embedder import Embedder
 from featx.extraction.parity_check import CheckedEngine
 from featx.extraction.profile import Profile
@@ -24,7 +24,8 @@ class Rows:
     Attributes
     ----------
     embeddings : ndarray of shape (n_readable, dim)
-        In the order of the inputs; float32, or float16 where the embedder says so.
+        In the order of the inputs; float32, or float16 where the embedder says so. No rows where they were
+        handed over in blocks.
     kept : ndarray of shape (n_readable,), int64
         Positions of the inputs that could be read.
     embedder : Embedder
@@ -72,8 +73,9 @@ class EmbedderRun:
         self.computed = 0
         self.mismatch: list[str] = []
         self.profile = Profile()
-        self.rows: np.ndarray
-        self.kept: np.ndarray
+        self.rows = np.empty((0, embedder.dim), dtype=embedder.dtype)
+        self.kept = np.empty(0, dtype=np.int64)
+        self._buffer = self.rows
 
     def switch_to(self, embedder: Embedder) -> None:
         """Replace the embedder, and continue in its space."""
@@ -81,17 +83,25 @@ class EmbedderRun:
         self.embedder = embedder
         self.store = RowStore(self.cache, embedder)
 
-    def read(self, digests: Sequence[bytes | None], kept: Sequence[int]) -> np.ndarray:
-        """Read the rows of the inputs at `kept`; return the positions of those that have none."""
-        self.kept = np.array(kept, dtype=np.int64)
-        self.rows = np.empty((len(kept), self.embedder.dim), dtype=self.embedder.dtype)
-        found = self.store.read([digest for i in kept if (digest := digests[i]) is not None], self.rows)
-        return self.kept[~found]
+    def read(self, digests: Digests, kept: np.ndarray) -> np.ndarray:
+        """Read the rows of the inputs at `kept` into `rows`; return the positions of those that have none.
+
+        The memory of the rows of the last call is used again.
+        """
+        if len(self._buffer) < len(kept) or self._buffer.shape[1] != self.embedder.dim:
+            self._buffer = np.empty((len(kept), self.embedder.dim), dtype=self.embedder.dtype)
+        self.kept, self.rows = kept, self._buffer[: len(kept)]
+        found = self.store.read(digests.keys[kept], self.rows)
+        return kept[~found]
+
+    def drop_rows(self) -> None:
+        """Forget the rows that were read: somebody else has them."""
+        self.rows = self._buffer = self._buffer[:0]
 
     def result(self, kept: np.ndarray, failures: list[Failure], seconds: dict[str, float]) -> Rows:
         """Return the rows of the inputs that could be read for every embedder of the run."""
         rows = self.rows
-        if len(kept) < len(self.kept):
+        if len(rows) and len(kept) < len(self.kept):
             rows = rows[np.isin(self.kept, kept)]
         return Rows(
             embeddings=rows,

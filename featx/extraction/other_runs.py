@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Sequence
+
+import numpy as np
 
 from featx.cache.sidecar import read_cost
 from featx.extraction.commit_buffer import COMMIT_SECONDS
+from featx.extraction.digests import Digests
 from featx.extraction.embedder_run import EmbedderRun
 from featx.extraction.profile import Profile
 from featx.forks import uninterrupted
 from featx.progress import Progress
 
+#: Rows that are looked for at a time.
+_LOOK = 1 << 13
 #: Seconds between two looks for rows that others have committed.
 _WAIT_SECONDS = 0.05
 #: A run without a sign of life is given up after this time plus the time of some batches.
@@ -22,47 +26,50 @@ _PATIENCE_BATCHES = 8
 
 
 def wait_for_others(
-    members: Sequence[EmbedderRun],
-    elsewhere: Sequence[dict[int, bytes]],
+    members: list[EmbedderRun],
+    elsewhere: list[np.ndarray],
+    digests: Digests,
     profile: Profile,
     progress: Progress,
-) -> list[int]:
+) -> np.ndarray:
     """Wait for the rows that other runs have claimed, and return the positions of those to compute here.
 
     These are rows that another run gave up, and rows of a run that shows no sign of life because it was
-    stopped or hangs. `elsewhere` has positions and digests of the claimed rows for each member; rows that
-    were committed, or are returned, are removed from it; the others stay, to be waited for at the next call.
-    `profile` tells what a row costs.
+    stopped or hangs. `elsewhere` has the positions of the claimed rows for each member, and `digests` their
+    digests; rows that were committed, or are returned, are removed from it; the others stay, to be waited for
+    at the next call. `profile` tells what a row costs.
+
+    A look takes the first of them and puts those that stay behind the others, so that of millions all have
+    their turn.
     """
     patience = [_patience(member, profile) for member in members]
     while True:
-        left: set[int] = set()
-        waiting = False
-        for member, others, seconds in zip(members, elsewhere, patience, strict=True):
-            if others:
-                member.store.refresh()
-                if silent := member.store.claims.void_silent(seconds):
-                    warnings.warn(
-                        f"{', '.join(silent)} has claimed rows and shown no sign of life for "
-                        f"{seconds:.0f} s; what it leaves undone is computed here",
-                        RuntimeWarning,
-                        stacklevel=5,
-                    )
-            committed = member.store.held(list(others.values()))
-            for i, digest in list(others.items()):
-                if digest in committed:
-                    del others[i]
+        given_up: list[np.ndarray] = []
+        idle = True
+        for number, (member, seconds) in enumerate(zip(members, patience, strict=True)):
+            some, others = np.split(elsewhere[number], [_LOOK])
+            if not len(some):
+                continue
+            member.store.refresh()
+            if silent := member.store.claims.void_silent(seconds):
+                warnings.warn(
+                    f"{', '.join(silent)} has claimed rows and shown no sign of life for "
+                    f"{seconds:.0f} s; what it leaves undone is computed here",
+                    RuntimeWarning,
+                    stacklevel=5,
+                )
+            uncommitted = member.store.lacking(some, digests)
             with uninterrupted():
-                free = member.store.claims.free(list(others.values()))
-            given_up = [i for i, is_free in zip(others, free, strict=True) if is_free]
-            for i in given_up:
-                del others[i]
-            left.update(given_up)
-            waiting |= bool(others)
-        if left or not waiting:
-            return sorted(left)
+                free = np.array(member.store.claims.free(digests.list(uncommitted)), dtype=bool)
+            given_up.append(uncommitted[free])
+            elsewhere[number] = np.concatenate([others, uncommitted[~free]])
+            idle &= len(uncommitted) == len(some) or not len(elsewhere[number])
+        todo = np.unique(np.concatenate([np.empty(0, np.int64), *given_up]))
+        if len(todo) or not any(map(len, elsewhere)):
+            return todo
         progress.update(0, "waiting for rows that another run computes")
-        time.sleep(_WAIT_SECONDS)
+        if idle:
+            time.sleep(_WAIT_SECONDS)
 
 
 def _patience(member: EmbedderRun, profile: Profile) -> float:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,7 +97,7 @@ def apply_decisions(
 
 
 def check_engine(
-    cache: Cache, embedder: Embedder, sources: Sequence[Source], new: Sequence[int], threads: int | None
+    cache: Cache, embedder: Embedder, sources: Sequence[Source], new: np.ndarray, threads: int | None
 ) -> CheckedEngine:
     """Build an engine and check it, and fall back, with a warning, until one passes.
 
@@ -135,6 +135,26 @@ def check_engine(
         embedder = embedder.fallbacks[0]
 
 
+def machine_of(embedder: Embedder) -> str:
+    """Name what a decision holds for: the engine of a network, and the kind of this machine."""
+    return "" if embedder.plan is None else _note_key(embedder)
+
+
+def require_parity(cache: Cache | None, embedder: Embedder, engine: Any, sources: Sequence[Source]) -> None:
+    """Raise `EngineError` if an engine is not near enough to plain fp32 on this machine.
+
+    For a worker that may not choose another engine. The decision is stored if there is a cache.
+    """
+    if embedder.plan is None or embedder.plan.engine == "eager":
+        return
+    if cache is not None:
+        decision = _decide(cache, embedder, engine, sources, range(len(sources)))
+    else:
+        decision = _compare(embedder, engine, sources if embedder.calibration else None)
+    if not decision.get("passed", True):
+        raise EngineError(str(decision["reason"]))
+
+
 def _say_fallback(asked: Embedder, used: Embedder, reasons: Sequence[str]) -> None:
     """Warn that another engine or precision is used; the first of `reasons` says why `asked` is not."""
     if reasons:
@@ -154,14 +174,14 @@ def _warn_once(message: str, *kind: str) -> None:
 
 
 def _decide(
-    cache: Cache, embedder: Embedder, engine: Any, sources: Sequence[Source], new: Sequence[int]
+    cache: Cache, embedder: Embedder, engine: Any, sources: Sequence[Source], new: np.ndarray
 ) -> dict[str, Any]:
     """Return the decision on an engine, stored or made now; empty if nothing can be compared."""
     stored = _read_decision(cache, embedder, engine.version)
     if stored:
         return _result_fields(stored) | {"inherited": True}
     if embedder.calibration:  # the scales suit only the inputs that they were measured on
-        decision = _compare(embedder, engine, [sources[i] for i in new])
+        decision = _compare(embedder, engine, lambda: (sources[i] for i in new))
     else:
         decision = _compare(embedder, engine)
     if not decision:
@@ -177,7 +197,7 @@ def _decide(
 
 
 def _compare_collection(
-    cache: Cache, embedder: Embedder, engine: Any, sources: Sequence[Source], new: Sequence[int]
+    cache: Cache, embedder: Embedder, engine: Any, sources: Sequence[Source], new: np.ndarray
 ) -> dict[str, Any]:
     """Compare the rows of these inputs with plain fp32, with a warning if they differ too much.
 
@@ -193,7 +213,7 @@ def _compare_collection(
     if isinstance(finding, dict) and isinstance(finding.get("passed"), bool):
         finding = _result_fields(finding) | {"inherited": True}
     else:
-        finding = _compare(embedder, engine, [sources[i] for i in new])
+        finding = _compare(embedder, engine, lambda: (sources[i] for i in new))
         if not finding:
             return {}
         collections[name] = finding
@@ -212,8 +232,10 @@ def _compare_collection(
     return finding
 
 
-def _compare(embedder: Embedder, engine: Any, sources: Sequence[Source] | None = None) -> dict[str, Any]:
-    """Compare an engine with plain fp32 on `sources` or the reference inputs; on more of them if it fails."""
+def _compare(
+    embedder: Embedder, engine: Any, sources: Callable[[], Iterable[Source]] | None = None
+) -> dict[str, Any]:
+    """Compare an engine with plain fp32 on the reference inputs or `sources()`; on more if it fails."""
     from featx.engines import measure_parity
     from featx.engines.parity import FEW, MANY
 
@@ -222,7 +244,7 @@ def _compare(embedder: Embedder, engine: Any, sources: Sequence[Source] | None =
         if sources is None:
             batch: np.ndarray | None = preparation.reference_batch(most)
         else:
-            batch = prepare_first(preparation, sources, most)
+            batch = prepare_first(preparation, sources(), most)
         if batch is None:
             return {}
         parity = measure_parity(engine, embedder.backbone, batch)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
+from array import array
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,13 +21,15 @@ from typing import Any
 import numpy as np
 
 from featx.errors import SourceError
-from featx.extraction.chunks import Chunk, Parts, read_item
+from featx.extraction.chunks import Chunk, Item, Parts, read_item
 from featx.extraction.forward import DeviceFeed, compute_rows
 from featx.extraction.pieces import varies
 from featx.extraction.processes import ProcessPool
 from featx.extraction.row_store import RowStore
 from featx.forks import uninterrupted
 from featx.inputs import DURATION, LONGER, SILENT, Preparation, Source
+from featx.inputs.states import any_remote
+from featx.places import stop_with
 
 #: Bytes of prepared inputs that wait for the network, and of contents that are read ahead.
 PREPARED_AHEAD = 64 * 2**20
@@ -39,6 +42,8 @@ WAITING_BYTES = 256 * 2**20
 
 #: Threads that read; they mostly wait for disks and networks.
 READERS = 4
+#: Threads that read from a network: they wait for one answer each.
+REMOTE_READERS = 32
 
 #: Inputs in a chunk for a device, whose batches are larger.
 _GRAIN = 16
@@ -60,8 +65,8 @@ class Pipeline:
     ----------
     rest : list of Chunk
         Chunks that were finished but not yielded when the run ended.
-    elsewhere : list of dict of int to bytes
-        For each engine, positions and digests of inputs whose rows another run computes.
+    elsewhere : list of list of int
+        For each engine, positions of inputs whose rows another run computes.
     """
 
     def __init__(
@@ -77,22 +82,29 @@ class Pipeline:
         self._feeds_device = engines[0].workers == 0
         self.threads = max(engine.workers for engine in engines) or threads
         self.rest: list[Chunk] = []
-        self.elsewhere: list[dict[int, bytes]] = [{} for _ in engines]
+        self.elsewhere: list[array[int]] = [array("q") for _ in engines]
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._bytes_read = 0  # of contents that are not prepared yet
         self._bytes_prepared = 0  # of inputs of different sizes that wait for the device
         self._open: set[int] = set()  # chunks that are not prepared yet
         self._ending = False
+        self._stopped = threading.Event()  # ends waiting for a network
+        self._fetchers: ThreadPoolExecutor | None = (
+            None  # read from a network, several inputs of a chunk at once
+        )
+        self._under_way = 0  # inputs that they read now, and the mean bytes of those that they have read
+        self._mean = 0.0
 
-    def run(self, todo: Sequence[int]) -> Generator[Chunk]:
-        """Yield chunks with their rows, in the order of `todo`.
+    def run(self, todo: Sequence[int] | np.ndarray) -> Generator[Chunk]:
+        """Yield chunks with their rows, in the order of the positions `todo`.
 
         When the generator is closed or fails, all threads have ended, and `rest` has the chunks that were
         finished but not yielded.
         """
+        todo = np.asarray(todo, dtype=np.int64)
         if len(todo) == 1 and not self._feeds_device:
-            yield from self._compute_here(todo)
+            yield from self._compute_here(todo.tolist())
             return
         if not self._feeds_device:
             yield from self._prepared(todo)
@@ -103,7 +115,7 @@ class Pipeline:
         finally:
             self.rest += feed.rest
 
-    def _prepared(self, todo: Sequence[int]) -> Generator[Chunk]:
+    def _prepared(self, todo: np.ndarray) -> Generator[Chunk]:
         """Yield prepared chunks; on a CPU, with their rows."""
         sizes = self._chunk_sizes(len(todo))
         chunk_bytes = max(1, max(sizes, default=1) * self._preparation.nbytes)
@@ -112,6 +124,10 @@ class Pipeline:
         reading: deque[Future] = deque()
         working: deque[tuple[Future, Parts]] = deque()
         processes = self._processes(todo, sizes, most)
+        if any_remote(self._sources, todo):
+            self._fetchers = ThreadPoolExecutor(
+                REMOTE_READERS, "featx-fetch", initializer=stop_with, initargs=(self._stopped,)
+            )
         readers = ThreadPoolExecutor(max(READERS, self.threads), thread_name_prefix="featx-read")
         workers = ThreadPoolExecutor(
             self.threads if processes is None else 1,
@@ -124,7 +140,7 @@ class Pipeline:
                 start, size = next(waiting, (0, 0))
                 if not size:
                     return
-                positions, parts = todo[start : start + size], Parts()
+                positions, parts = todo[start : start + size].tolist(), Parts()
                 if processes is not None:
                     chunk = processes.submit(positions, [self._sources[i] for i in positions])
                     working.append((parts.filled_by(workers, self._adopt(chunk)), parts))
@@ -156,13 +172,16 @@ class Pipeline:
                 store.claims.hurry()
             if processes is not None:
                 processes.close()
+            self._stopped.set()
+            if self._fetchers is not None:
+                self._fetchers.shutdown(wait=True, cancel_futures=True)
             readers.shutdown(wait=True, cancel_futures=True)
             workers.shutdown(wait=True, cancel_futures=True)
             self._leave()
             for _, parts in working:
                 self.rest += parts.left()
 
-    def _processes(self, todo: Sequence[int], sizes: Sequence[int], most: int) -> ProcessPool | None:
+    def _processes(self, todo: np.ndarray, sizes: Sequence[int], most: int) -> ProcessPool | None:
         """Start processes that prepare inputs, or return None if threads can keep the device busy."""
         if (
             not self._feeds_device
@@ -170,6 +189,7 @@ class Pipeline:
             or len(todo) < _INPUTS_FOR_PROCESSES
             or varies(self._preparation)
             or not all(self._sources[i].is_file for i in todo)
+            or any_remote(self._sources, todo)  # a process would read one after the other
         ):
             return None
         batch: int = max(engine.batch_size for engine in self._engines)
@@ -217,6 +237,11 @@ class Pipeline:
 
     def _read(self, positions: Sequence[int], number: int = 0) -> Chunk:
         chunk = Chunk([])
+        if self._fetchers is not None:
+            began = time.perf_counter()
+            chunk.items = self._fetch_all(positions, number, self._fetchers)
+            chunk.spend("read", began)
+            return chunk
         for position in positions:
             with self._room:
                 self._room.wait_for(lambda: self._may_read(number))
@@ -229,9 +254,35 @@ class Pipeline:
             chunk.spend("read", began)
         return chunk
 
+    def _fetch_all(self, positions: Sequence[int], number: int, fetchers: ThreadPoolExecutor) -> list[Item]:
+        """Read the inputs of a chunk, many at a time."""
+        reading = []
+        for position in positions:
+            with self._room:
+                self._room.wait_for(lambda: self._may_read(number))
+                self._under_way += 1
+            reading.append(fetchers.submit(self._fetch, position))
+        return [read.result() for read in reading]
+
+    def _fetch(self, position: int) -> Item:
+        size = 0
+        try:
+            item = read_item(self._sources[position], position)
+            size = 0 if item.content is None else item.content.nbytes
+        finally:
+            with self._room:
+                self._under_way -= 1
+                self._bytes_read += size
+                self._mean += (size - self._mean) / 16
+        return item
+
     def _may_read(self, number: int) -> bool:
         """Whether there is room to read; the chunk that workers need first is read in any case."""
-        return self._bytes_read < READ_AHEAD or self._ending or number <= min(self._open, default=number)
+        return (
+            self._bytes_read + self._under_way * self._mean < READ_AHEAD
+            or self._ending
+            or number <= min(self._open, default=number)
+        )
 
     def _work(self, read: Future, number: int) -> Iterator[Chunk]:
         """Prepare a chunk that is being read and, on a CPU, compute its rows; yield each part."""
@@ -367,10 +418,9 @@ class Pipeline:
             known = store.held(list(taken))
             store.claims.drop(known)
             taken -= known
-        others = {position: digest for position, digest in missing.items() if digest not in taken}
-        if others:
+        if len(taken) < len(missing):
             with self._lock:
-                self.elsewhere[number].update(others)
+                self.elsewhere[number].extend(p for p, digest in missing.items() if digest not in taken)
         return taken
 
     def _give_up(self, lacking: Sequence[set[bytes]]) -> None:

@@ -75,6 +75,15 @@ class Profile:
         for stage, spent in seconds.items():
             self.stages[stage] += spent
 
+    def merge(self, other: Profile) -> None:
+        """Add what another process has computed."""
+        self.add(other.stages)
+        self.images += other.images
+        self.longer += other.longer
+        self.add_silent(other.silent_ids)
+        self.silent += other.silent - len(other.silent_ids)
+        self.duration += other.duration
+
     def add_silent(self, ids: Sequence[str]) -> None:
         """Count silent clips, and keep the names of the first."""
         self.silent += len(ids)
@@ -165,12 +174,13 @@ def profile_table(profile: Mapping[str, Any]) -> str:
         batches = f"{positions:,} {profile.get('position', 'token')}s"
     heard = f", {profile['duration'] / wall:,.0f} s of audio per second" if "duration" in profile else ""
     threads = "thread" if profile["threads"] == 1 else "threads"
+    where = f"{profile['device']} of {profile['cluster']}" if "cluster" in profile else profile["device"]
     lines = [
         f"profile: {count_of(images, kind)} in {wall:.2f} s, "
         f"{images / wall:.0f} {kind}s/s{heard}; "
         f"before that {profile['building']:.2f} s to build the engine and {profile['comparing']:.2f} s to "
         "compare it with plain fp32",
-        f"{profile['engine']} {profile['precision']} on {profile['device']}, {profile['threads']} {threads}, "
+        f"{profile['engine']} {profile['precision']} on {where}, {profile['threads']} {threads}, "
         f"batches of {batches}",
         f"{'stage':<12}{'s in all':>10}{'ms/' + kind:>10}{'busy':>8}",
     ]

@@ -10,8 +10,12 @@ import numpy as np
 
 from featx.cache import Cache, Claims
 from featx.cache.sidecar import ABOUT, read_note, write_note
+from featx.extraction.digests import Digests, blocks
 from featx.extraction.embedder import Embedder
 from featx.extraction.reuse import reuse_store
+
+#: Digests that are looked up at a time, so that memory does not grow with their number.
+_BLOCK = 1 << 16
 
 
 class RowStore:
@@ -35,6 +39,15 @@ class RowStore:
         if len(self._stores) == 1:
             return self._stores[0].missing(digests)
         return sorted({i for store in self._stores for i in store.missing(digests)})
+
+    def holds(self, keys: np.ndarray) -> np.ndarray:
+        """Return which digests, given as (n, 32) uint8, have a row on disk now: bool of shape (n,)."""
+        return np.logical_and.reduce([store.holds(keys) for store in self._stores])
+
+    def lacking(self, positions: np.ndarray, digests: Digests) -> np.ndarray:
+        """Return those of `positions` (m,) whose input has no row on disk now."""
+        held = [self.holds(digests.keys[positions[block]]) for block in blocks(len(positions), _BLOCK)]
+        return positions[~np.concatenate(held)] if held else positions
 
     def held(self, digests: Sequence[bytes]) -> set[bytes]:
         """Return the digests that had a row at the last look at the disk; thread-safe."""
@@ -73,18 +86,18 @@ class RowStore:
             else:
                 store.publish([digests[i] for i in lacking], rows[lacking, at])
 
-    def read(self, digests: Sequence[bytes], out: np.ndarray) -> np.ndarray:
-        """Read rows into `out` (n, dim); return whether each was there and intact, (n,) bool."""
-        found = np.ones(len(digests), dtype=bool)
+    def read(self, keys: np.ndarray, out: np.ndarray) -> np.ndarray:
+        """Read the rows of digests (n, 32) into `out` (n, dim); return which were intact, (n,) bool."""
+        found = np.ones(len(keys), dtype=bool)
         for store, at in zip(self._stores, self._columns, strict=True):
             if len(self._stores) == 1:
-                found = store.read(digests, out)[1]  # the common case: no copy
+                found = store.read(keys, out)[1]  # the common case: no copy
                 break
-            part = np.empty((len(digests), at.stop - at.start), out.dtype)
-            found &= store.read(digests, part)[1]
+            part = np.empty((len(keys), at.stop - at.start), out.dtype)
+            found &= store.read(keys, part)[1]
             out[:, at] = part
         kept = self._kept or {}
         for i in np.flatnonzero(~found).tolist() if kept else ():
-            if (row := kept.get(digests[i])) is not None:
+            if (row := kept.get(keys[i].tobytes())) is not None:
                 out[i], found[i] = row, True
         return found

@@ -2,7 +2,8 @@
 
 Inputs that have a row in the cache are found first, where possible by the stat cache, without opening a file.
 The others go through the `pipeline`, and into the cache in commits of a few MB or at most `COMMIT_SECONDS`.
-Memory grows only by a few hundred bytes for each input.
+Then the rows are read: all at once, or block by block where they are handed on. Of an input, a run holds its
+digest, and the index of the space its place: about 100 bytes.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -25,16 +27,20 @@ from featx.errors import CacheError, DataLossWarning, InputError, SourceError
 from featx.extraction.calibration import calibrate
 from featx.extraction.chunks import identify
 from featx.extraction.commit_buffer import CommitBuffer
+from featx.extraction.digests import Digests, blocks
 from featx.extraction.embedder import Embedder
 from featx.extraction.embedder_run import EmbedderRun, Rows
+from featx.extraction.on_cluster import ClusterPipeline, LazyCluster
 from featx.extraction.other_runs import wait_for_others
 from featx.extraction.parity_check import apply_decisions, check_engine
-from featx.extraction.pipeline import READERS, Pipeline
+from featx.extraction.pipeline import READERS, REMOTE_READERS, Pipeline
 from featx.extraction.profile import Profile, stage_times
 from featx.extraction.reuse import return_engine
 from featx.forks import uninterrupted
 from featx.inputs import Source
+from featx.inputs.states import any_remote
 from featx.options import DEFAULT_BACKBONES, check_options
+from featx.places import stop_with
 from featx.progress import Progress
 from featx.terminal import tell
 
@@ -42,15 +48,24 @@ from featx.terminal import tell
 _LOOK = 32
 #: From this many inputs on, their mean time replaces the cost of a row that was noted before.
 _WORTH_REMEMBERING = 32
-#: Times that missing rows are computed; after the first time, rows were damaged or removed.
+#: Times that rows are read; each time after the first, rows were damaged or removed and are computed again.
 _ROUNDS = 8
+#: Bytes of rows that are read at a time, where they are handed on.
+_BLOCK_BYTES = 32 * 2**20
+#: What rows are handed to: the embedder, the positions of the inputs (m,), and their rows (m, dim).
+Take = Callable[[Embedder, np.ndarray, np.ndarray], object]
 #: Fields of a space that differ where another network, or another training of it, was asked for.
 _ANOTHER_NETWORK = "backbone.architecture:", "backbone.weights:", "backbone.weights_sha256:"
 
 
-def embed(sources: Sequence[Source], embedder: Embedder, **options: Any) -> Rows:
-    """Return the rows of sources by one embedder; options as for `embed_together`."""
-    return embed_together(sources, [embedder], **options)[0]
+def embed(sources: Sequence[Source], embedder: Embedder, *, take: Take | None = None, **options: Any) -> Rows:
+    """Return the rows of sources by one embedder; options as for `embed_together`.
+
+    With `take`, rows are never all in memory: when all are in the cache, it is called with block after block
+    of them, in the order of the sources without those that could not be read, and the result has none. The
+    memory of a block is used again for the next one.
+    """
+    return embed_together(sources, [embedder], take=take, **options)[0]
 
 
 def embed_together(
@@ -62,12 +77,13 @@ def embed_together(
     n_jobs: int | None = None,
     verbose: bool = False,
     on: Any = None,
+    take: Take | None = None,
 ) -> list[Rows]:
     """Return the rows of sources by several embedders, from the cache or through their networks.
 
     All rows are of the same inputs: those that could be read for every embedder. Embedders with the same
-    preparation share it, and one profile. Options as in `featx.extract`. When an error or Ctrl-C ends the
-    run, rows that are computed already are committed before the error propagates.
+    preparation share it, and one profile. Options as in `featx.extract`; `take` as for `embed`. When an error
+    or Ctrl-C ends the run, rows that are computed already are committed before the error propagates.
     """
     check_options(cache=cache, on_error=on_error, n_jobs=n_jobs, verbose=verbose)
     n_jobs = None if n_jobs == -1 else n_jobs  # all cores, as in scikit-learn
@@ -75,24 +91,26 @@ def embed_together(
         _require_kind(sources, embedder)
     start = time.perf_counter()
     root = cache if isinstance(cache, Cache) else Cache(cache)
-    keys = [source.stat_key() for source in sources]
-    with uninterrupted():
-        digests = root.stat_cache.lookup(keys)
+    digests = Digests.look_up(root, sources)
     failed: dict[int, Failure] = {}
+    cluster = LazyCluster(on, verbose=verbose)
     groups: dict[str, list[int]] = {}
     for i, embedder in enumerate(embedders):
         preparation = embedder.preparation
         same = json.dumps([preparation.kind, preparation.identity], sort_keys=True)
         groups.setdefault(same, []).append(i)
     found: dict[int, EmbedderRun] = {}
-    for numbers in groups.values():
-        run = _Run(sources, root, digests, failed, on_error, n_jobs, verbose)
-        try:
-            members = run.complete([embedders[i] for i in numbers])
-        finally:
-            run.close()
-        found.update(zip(numbers, members, strict=True))
-    kept = np.array([i for i in range(len(sources)) if i not in failed], dtype=np.int64)
+    try:
+        for numbers in groups.values():
+            run = _Run(sources, root, digests, failed, on_error, n_jobs, verbose, cluster)
+            try:
+                members = run.complete([embedders[i] for i in numbers], take)
+            finally:
+                run.close()
+            found.update(zip(numbers, members, strict=True))
+    finally:
+        cluster.close()
+    kept = _without(np.arange(len(sources)), failed)
     failures = [failed[i] for i in sorted(failed)]
     seconds = {"total": time.perf_counter() - start}
     return [found[i].result(kept, failures, seconds) for i in range(len(embedders))]
@@ -130,14 +148,16 @@ class _Run:
         self,
         sources: Sequence[Source],
         cache: Cache,
-        digests: list[bytes | None],
+        digests: Digests,
         failed: dict[int, Failure],
         on_error: str,
         n_jobs: int | None,
         verbose: bool,
+        cluster: LazyCluster,
     ) -> None:
         self.sources, self.cache, self.digests, self.failed = sources, cache, digests, failed
         self.on_error, self.n_jobs, self.verbose = on_error, n_jobs, verbose
+        self.cluster = cluster
         self.profile = Profile()
         self.members: list[EmbedderRun] = []
 
@@ -146,7 +166,7 @@ class _Run:
         for member in self.members:
             member.store.claims.close()
 
-    def complete(self, embedders: Sequence[Embedder]) -> list[EmbedderRun]:
+    def complete(self, embedders: Sequence[Embedder], take: Take | None = None) -> list[EmbedderRun]:
         """Read all rows of all embedders, and compute those that are not in the cache."""
         self.preparation = embedders[0].preparation
         self.profile.stages = stage_times(self.preparation.stages)
@@ -157,32 +177,13 @@ class _Run:
         new = [not os.path.exists(member.store.path) for member in self.members]
         todo = self._plan()
         for member, is_new in zip(self.members, new, strict=True):
-            if todo and is_new:
+            if len(todo) and is_new:
                 member.mismatch = _describe_mismatch(self.cache, member.embedder, self.verbose)
-        # Damaged shards are found while reading; their rows are then missing and computed again. From then on
-        # rows are kept in memory too, so that only those of other runs can be missing again.
-        for _ in range(_ROUNDS):
-            self._compute(todo)
-            kept = [i for i in range(len(self.sources)) if i not in self.failed]
-            todo = sorted({int(i) for member in self.members for i in member.read(self.digests, kept)})
-            if not todo:
-                break
-            names = ", ".join(self.sources[i].id for i in todo[:5]) + (", ..." if len(todo) > 5 else "")
-            kind = self.preparation.kind
-            warnings.warn(
-                f"the cached rows of {len(todo)} {kind if len(todo) == 1 else kind + 's'} were damaged or "
-                f"removed and are extracted again: {names}",
-                DataLossWarning,
-                stacklevel=4,
-            )
-            for member in self.members:
-                member.store.keep_rows()
+        self._compute(todo)
+        if take is None:
+            self._read(np.arange(len(self.sources)))
         else:
-            raise CacheError(
-                f"{self.members[0].store.path}: {len(todo)} rows were damaged or removed right after they "
-                "were written; the disk may be failing, or another program clears the cache: try another "
-                "folder with --cache"
-            )
+            self._hand_over(take)
         for member in self.members:
             member.profile = self.profile
             # The mean of few rows is mostly the cost of starting; it replaces no other.
@@ -194,7 +195,46 @@ class _Run:
                 return_engine(member.checked.key, member.checked.engine)
         return self.members
 
-    def _plan(self) -> list[int]:
+    def _read(self, positions: np.ndarray) -> None:
+        """Read the rows of the inputs at `positions`, and compute again those that are damaged or gone."""
+        todo = positions[:0]
+        for _ in range(_ROUNDS):
+            if len(todo):
+                self._say_lost(todo)
+                # Kept in memory too from now on, so that only the rows of other runs can be missing again.
+                for member in self.members:
+                    member.store.keep_rows()
+                self._compute(todo)
+            kept = _without(positions, self.failed)
+            todo = _union([member.read(self.digests, kept) for member in self.members])
+            if not len(todo):
+                return
+        raise CacheError(
+            f"{self.members[0].store.path}: {len(todo)} rows were damaged or removed right after they "
+            "were written; the disk may be failing, or another program clears the cache: try another "
+            "folder with --cache"
+        )
+
+    def _hand_over(self, take: Take) -> None:
+        """Read all rows block by block, and call `take` with each."""
+        (member,) = self.members
+        for block in blocks(len(self.sources), max(1, _BLOCK_BYTES // (4 * member.embedder.dim))):
+            self._read(np.arange(block.start, block.stop))
+            if len(member.kept):
+                take(member.embedder, member.kept, member.rows)
+        member.drop_rows()
+
+    def _say_lost(self, todo: np.ndarray) -> None:
+        names = ", ".join(self.sources[i].id for i in todo[:5].tolist()) + (", ..." if len(todo) > 5 else "")
+        kind = self.preparation.kind
+        warnings.warn(
+            f"the cached rows of {len(todo)} {kind if len(todo) == 1 else kind + 's'} were damaged or "
+            f"removed and are extracted again: {names}",
+            DataLossWarning,
+            stacklevel=6,
+        )
+
+    def _plan(self) -> np.ndarray:
         """Choose the engines, and return the inputs to compute.
 
         Another engine may mean another space, in which other rows are missing.
@@ -205,21 +245,20 @@ class _Run:
                 member.switch_to(calibrate(self.cache, member.embedder, self.sources))
                 self.profile.building += time.perf_counter() - began
         todo = self._find_missing()
-        if todo and self._check_engines(todo):
+        if len(todo) and self._check_engines(todo):
             todo = self._find_missing()
         return todo
 
-    def _find_missing(self) -> list[int]:
+    def _find_missing(self) -> np.ndarray:
         """Return the inputs without a row, from the first one that must go through a network.
 
         Inputs under a new path may have known content, or be unreadable. While there are only such inputs, no
         network is built; their digests and failures are recorded.
         """
-        lacking = {i for member in self.members for i in member.store.missing(self.digests)}
-        todo = sorted(i for i in lacking if i not in self.failed)
-        with _readers(len(todo)) as read_all:
+        todo = _without(self._lacking(np.arange(len(self.sources))), self.failed)
+        with _readers(self.sources, todo) as read_all:
             for start in range(0, len(todo), _LOOK):
-                part = todo[start : start + _LOOK]
+                part = todo[start : start + _LOOK].tolist()
                 seen = list(read_all(identify, [self.sources[i] for i in part]))
                 contents = [item.digest for item in seen]
                 missing = {part[j] for member in self.members for j in member.store.missing(contents)}
@@ -238,17 +277,20 @@ class _Run:
                     elif i in missing:
                         return todo[start + at :]
                     else:
-                        self.digests[i] = item.digest
-        return []
+                        self.digests.put([i], [item.digest])
+        return todo[:0]
 
-    def _check_engines(self, todo: list[int]) -> bool:
+    def _lacking(self, positions: np.ndarray) -> np.ndarray:
+        """Return those of `positions` without a row, or with an unknown digest."""
+        return _union([member.store.lacking(positions, self.digests) for member in self.members])
+
+    def _check_engines(self, todo: np.ndarray) -> bool:
         """Get an engine for every member that lacks rows of `todo`; return whether a space changed."""
         moved = False
         for member in self.members:
-            lacking = member.store.missing([self.digests[i] for i in todo])
-            if not lacking:
+            new = member.store.lacking(todo, self.digests)
+            if not len(new):
                 continue
-            new = [todo[j] for j in lacking]
             checked = check_engine(self.cache, member.embedder, self.sources, new, self.n_jobs)
             member.checked = checked
             self.profile.building += checked.building
@@ -258,9 +300,9 @@ class _Run:
                 member.switch_to(checked.embedder)
         return moved
 
-    def _compute(self, todo: list[int]) -> None:
+    def _compute(self, todo: np.ndarray) -> None:
         """Compute the rows of `todo` that a store lacks, or wait for other runs that compute them."""
-        if not todo:
+        if not len(todo):
             return
         # Without an engine, all rows were there when the plan was made, and some were damaged.
         if all(member.checked is None for member in self.members) and self._check_engines(todo):
@@ -276,24 +318,21 @@ class _Run:
             member.store.describe(member.embedder.about)
         unit = "img" if self.preparation.kind == "image" else f"{self.preparation.kind}s"
         with Progress(len(todo), "extracting", unit=unit, enabled=self.verbose) as progress:
-            elsewhere: list[dict[int, bytes]] = [{} for _ in working]
-            while todo:
-                for waiting, claimed in zip(
-                    elsewhere, self._compute_once(todo, working, progress), strict=True
-                ):
-                    waiting.update(claimed)
-                todo = wait_for_others(working, elsewhere, self.profile, progress)
+            elsewhere = [np.empty(0, np.int64) for _ in working]
+            while len(todo):
+                claimed = self._compute_once(todo, working, progress)
+                elsewhere = [
+                    _without(_union(both), self.failed) for both in zip(elsewhere, claimed, strict=True)
+                ]
+                todo = wait_for_others(working, elsewhere, self.digests, self.profile, progress)
 
     def _compute_once(
-        self, todo: list[int], working: list[EmbedderRun], progress: Progress
-    ) -> list[dict[int, bytes]]:
-        """Run the pipeline once; return for each member the inputs that other runs have claimed."""
-        from featx.machine import cores
-
+        self, todo: np.ndarray, working: list[EmbedderRun], progress: Progress
+    ) -> list[np.ndarray]:
+        """Run the pipeline once; return for each member the positions of what other runs have claimed."""
         engines = [member.checked.engine for member in working if member.checked is not None]
-        stores = [member.store for member in working]
-        pipeline = Pipeline(self.sources, self.preparation, engines, stores, self.n_jobs or cores())
         self.profile.engine = _describe(engines)
+        pipeline = self._pipeline(engines, working)
         self.profile.threads, self.profile.device = pipeline.threads, engines[0].workers == 0
         commits = CommitBuffer(self.cache, working, self.profile)
         chunks = pipeline.run(todo)
@@ -301,11 +340,14 @@ class _Run:
         try:
             for chunk in chunks:
                 commits.add(chunk)
+                positions, digests = [], []
                 for item in chunk.items:
-                    if item.error is None:
-                        self.digests[item.position] = item.digest
-                    else:
+                    if item.error is not None:
                         self._refuse(item.position, item.error)
+                    elif item.digest is not None:
+                        positions.append(item.position)
+                        digests.append(item.digest)
+                self.digests.put(positions, digests)
                 progress.update(len(chunk.items))
         finally:
             try:
@@ -315,7 +357,24 @@ class _Run:
                 for member in working:
                     member.store.claims.drop_all()
                 self.profile.wall += time.perf_counter() - began
-        return pipeline.elsewhere
+        return [np.array(positions, dtype=np.int64) for positions in pipeline.elsewhere]
+
+    def _pipeline(self, engines: Sequence[Any], working: list[EmbedderRun]) -> Pipeline | ClusterPipeline:
+        """Return what computes rows: threads of this process, or a cluster."""
+        from featx.machine import cores
+
+        if self.cluster:
+            return ClusterPipeline(
+                self.cluster.opened(),
+                self.sources,
+                working,
+                self.cache,
+                self.profile,
+                cores=self.n_jobs,
+                until_error=self.on_error == "raise",
+            )
+        stores = [member.store for member in working]
+        return Pipeline(self.sources, self.preparation, engines, stores, self.n_jobs or cores())
 
     def _refuse(self, position: int, error: SourceError) -> None:
         """Raise the error of an input, or record it as a failure, as `on_error` says."""
@@ -324,14 +383,30 @@ class _Run:
         self.failed[position] = Failure(error.id, error.reason)
 
 
+def _without(positions: np.ndarray, failed: Collection[int]) -> np.ndarray:
+    """Return `positions` without those in `failed`."""
+    if not failed:
+        return positions
+    return positions[~np.isin(positions, np.fromiter(failed, dtype=np.int64))]
+
+
+def _union(positions: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the positions that are in any of the arrays, ascending, each once."""
+    return positions[0] if len(positions) == 1 else np.unique(np.concatenate(positions))
+
+
 @contextlib.contextmanager
-def _readers(count: int) -> Iterator[Callable[..., Any]]:
-    """Give a `map` that reads several files at a time; for one file, starting threads does not pay."""
-    if count <= 1:
+def _readers(sources: Sequence[Source], todo: Sequence[int]) -> Iterator[Callable[..., Any]]:
+    """Give a `map` that reads several inputs at a time; for one of them, starting threads does not pay."""
+    if len(todo) <= 1:
         yield map
         return
-    with ThreadPoolExecutor(READERS, thread_name_prefix="featx-read") as readers:
-        yield readers.map
+    count, stopped = REMOTE_READERS if any_remote(sources, todo) else READERS, threading.Event()
+    with ThreadPoolExecutor(count, "featx-read", initializer=stop_with, initargs=(stopped,)) as readers:
+        try:
+            yield readers.map
+        finally:
+            stopped.set()
 
 
 def _describe(engines: Sequence[Any]) -> dict[str, Any]:

@@ -281,8 +281,9 @@ def check_cache(name: str, value: Any) -> None:
 
 
 def check_on(name: str, value: Any) -> None:
-    if value is None or (callable(getattr(value, "submit", None)) and not isinstance(value, type)):
-        return
+    is_open = any(callable(getattr(value, method, None)) for method in ("submit", "run"))
+    if value is None or (is_open and not isinstance(value, type)):
+        return  # an executor, or a cluster that was opened already
     if not isinstance(value, str) or not (value == "ray" or value.startswith("ray:")):
         raise InputError(
             f"{name} must be 'ray', 'ray://HOST:PORT' or a concurrent.futures.Executor, got {shown(value)}"

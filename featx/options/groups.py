@@ -112,6 +112,7 @@ class RunOptions(PredictOptions, total=False):
 
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] | str
     n_jobs: int | None
+    on: Any
 
 
 class NetworkOptions(TypedDict, total=False):

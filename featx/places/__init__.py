@@ -11,6 +11,8 @@ from featx.places.local_ranges import LocalRanges
 from featx.places.parquet_column import ParquetCell, ParquetColumn
 from featx.places.place import Place, PlaceError, RangeReader, StatKey
 from featx.places.span import Span, WholeFile
+from featx.places.stopping import stop_with
+from featx.places.urls import is_url, shown
 
 __all__ = [
     "LocalRanges",
@@ -22,4 +24,7 @@ __all__ = [
     "Span",
     "StatKey",
     "WholeFile",
+    "is_url",
+    "shown",
+    "stop_with",
 ]

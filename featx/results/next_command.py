@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from featx.options import OPTIONS
+from featx.places import is_url, shown
 from featx.results.methods import ENSEMBLE, MethodResult
 
 MODEL_FILE = "model.featx"
@@ -183,4 +184,6 @@ def _plain(value: Any) -> Any:
         if None in plain or not plain or len(plain) < len(value):
             return None
         return plain if len(plain) > 1 else plain[0]
+    if is_url(value):
+        return shown(value)  # no user, no password, no signature
     return value if isinstance(value, bool | int | float | str) else None

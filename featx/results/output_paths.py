@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from featx.errors import FeatxError, InputError, OutputError, as_one_error
+from featx.places import is_url, shown
 from featx.results.reading import read_json
 
 #: Suffixes of each kind of file; a name without a suffix is fine.
@@ -96,6 +97,8 @@ class Study:
 def resolve_source(data: Any) -> str:
     """Return a full path without links; other words, such as the name of a dataset, stay as they are."""
     text = str(data)
+    if is_url(text):
+        return shown(text)
     try:
         return os.path.realpath(text) if os.path.exists(text) or os.sep in text else text
     except ValueError:  # a null byte

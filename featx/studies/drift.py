@@ -11,6 +11,7 @@ import numpy as np
 
 from featx.analysis.transferability import softmax
 from featx.cache import Space
+from featx.clusters import opens_cluster
 from featx.data import Dataset
 from featx.data.features import Failure, check_rows
 from featx.data.rows import has_rows, take_features
@@ -76,6 +77,7 @@ class _Side:
 
 
 @checked(a="data", b="data")
+@opens_cluster
 def similarity(
     a: Any,
     b: Any,

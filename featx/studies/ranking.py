@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Unpack
 
@@ -20,6 +20,7 @@ from featx.analysis.transferability import (
     softmax,
     transrate,
 )
+from featx.clusters import Cluster, Task, opens_cluster
 from featx.data import Dataset, require_labelled, study_notes
 from featx.data.features import check_rows
 from featx.data.splits import Split, make_split
@@ -48,6 +49,7 @@ class Ranking(Reported, RankingResult):
 
 
 @checked()
+@opens_cluster
 def rank(
     data: Any,
     labels: Any = None,
@@ -134,21 +136,17 @@ def rank(
         }
         if labels is None and isinstance(data, str | os.PathLike):
             result.dataset["source"] = resolve_source(data)
+        y = np.asarray(used.labels)
+        to_score = _ToScore(embeddings, y, probabilities, rows)
+        scores = _score_candidates(to_score, members, run)
+        answers = _test_probes(embeddings, y, units, split, seed, run) if units is not None else None
         for depth, (member, X) in enumerate(zip(members, embeddings, strict=True), 1):
-            if run.verbose:
-                tell(f"scoring {member.name} {member.layer}")
             candidate = Candidate(member.name, member.layer, depth, member.row_dim, {})
-            began = time.perf_counter()
-            y = np.asarray(used.labels)
-            candidate.scores = _score(
-                X[rows], y[rows], None if probabilities is None else probabilities[rows]
-            )
-            candidate.seconds["scores"] = time.perf_counter() - began
-            if units is not None:
-                began = time.perf_counter()
-                right.append(_test_probe(X, y, units, split, seed, run)[tested])
+            candidate.scores, candidate.seconds["scores"] = next(scores)
+            if units is not None and answers is not None:
+                found, candidate.seconds["probe"] = next(answers)
+                right.append(found[tested])
                 candidate.probe = proportion_interval(right[-1], units=units.take(tested))
-                candidate.seconds["probe"] = time.perf_counter() - began
             result.candidates.append(candidate)
             result.spaces.append(space_of(member))
             chosen = np.random.default_rng(seed).permutation(rows)[:CKA_IMAGES]
@@ -275,6 +273,39 @@ def _given_split(dataset: Dataset) -> Split | None:
     return split if split.origin == "given" else None
 
 
+@dataclass
+class _ToScore:
+    """The candidates of a backbone, and what their scores are computed from."""
+
+    embeddings: list[np.ndarray]
+    y: np.ndarray
+    probabilities: np.ndarray | None  # of the source classes
+    rows: np.ndarray  # those to score on
+
+
+def _score_candidates(
+    given: _ToScore, members: Sequence[Any], run: Run
+) -> Iterator[tuple[dict[str, float | None], float]]:
+    """Yield the scores of each candidate, and their seconds; on a cluster all are computed first."""
+    cluster: Cluster | None = run.on
+    if cluster is not None:
+        tasks = [Task(at, at) for at in range(len(members))]
+        found = {task.key: scores for task, scores in cluster.run(_score_candidate, tasks, given)}
+        yield from (found[task.key] for task in tasks)
+        return
+    for at, member in enumerate(members):
+        if run.verbose:
+            tell(f"scoring {member.name} {member.layer}")
+        yield _score_candidate(given, at)
+
+
+def _score_candidate(given: _ToScore, at: int) -> tuple[dict[str, float | None], float]:
+    began, rows = time.perf_counter(), given.rows
+    probabilities = None if given.probabilities is None else given.probabilities[rows]
+    scores = _score(given.embeddings[at][rows], given.y[rows], probabilities)
+    return scores, time.perf_counter() - began
+
+
 def _score(X: np.ndarray, y: np.ndarray, probabilities: np.ndarray | None) -> dict[str, float | None]:
     spectrum = Spectrum.of(X, y)
     equal = not len(spectrum.centred_squares)  # all rows are
@@ -289,10 +320,10 @@ def _score(X: np.ndarray, y: np.ndarray, probabilities: np.ndarray | None) -> di
     }
 
 
-def _test_probe(
-    X: np.ndarray, y: np.ndarray, units: Units, split: Split | None, seed: int, run: Run
-) -> np.ndarray:
-    """Return whether logistic regression gets each input right (n,) that it was not fitted on.
+def _test_probes(
+    embeddings: Sequence[np.ndarray], y: np.ndarray, units: Units, split: Split | None, seed: int, run: Run
+) -> Iterator[tuple[np.ndarray, float]]:
+    """Yield for each candidate whether logistic regression gets the inputs right (n,), and its seconds.
 
     Without a split every input is tested in a fold, and no unit is on both sides of a fold.
     """
@@ -304,12 +335,19 @@ def _test_probe(
         raise DatasetError(
             "no folds for the probe keep every class in training; rank without it (--no-probe)"
         )
-    rows, method = LabelledRows(X, y, len(np.unique(y)), together, run.device), probe_method("logreg")
-    cells = [Cell(method, rows, Split(train, held), seed) for train, held in folds]
-    right = np.zeros(len(y), bool)
-    for cell, outcome in zip(cells, run_cells(cells, n_jobs=run.n_jobs), strict=True):
-        right[cell.split.test] = outcome.labels == y[cell.split.test]
-    return right
+    method, splits = probe_method("logreg"), [Split(train, held) for train, held in folds]
+    # Here one candidate after another, so that what is computed from its rows can be forgotten.
+    for some in [[X] for X in embeddings] if run.on is None else [embeddings]:
+        each = [LabelledRows(X, y, len(np.unique(y)), together, run.device) for X in some]
+        cells = [Cell(method, rows, one, seed) for rows in each for one in splits]
+        outcomes = run_cells(cells, n_jobs=run.n_jobs, cluster=run.on)
+        for _ in each:
+            right, seconds = np.zeros(len(y), bool), 0.0
+            for one, outcome in zip(splits, outcomes, strict=False):
+                right[one.test] = outcome.labels == y[one.test]
+                spent = outcome.seconds
+                seconds += (spent["fit"] or 0.0) + len(one.test) * (spent["predict_per_image"] or 0.0)
+            yield right, seconds
 
 
 def _compare_probes(result: Ranking, right: np.ndarray, units: np.ndarray | None, seed: int) -> None:

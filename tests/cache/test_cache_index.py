@@ -48,9 +48,10 @@ def test_any_single_change_of_a_stretch_is_seen(rng):
 # Keys, against a dict
 
 
-@pytest.mark.parametrize("small", [4, 1 << 15])
-def test_keys_are_found_as_in_a_dict(rng, monkeypatch, small):
-    monkeypatch.setattr("featx.cache.shard_index._SMALL", small)
+@pytest.mark.parametrize(("ratio", "block"), [(1, 7), (4, 1 << 16), (1000, 100)])
+def test_keys_are_found_as_in_a_dict(rng, monkeypatch, ratio, block):
+    monkeypatch.setattr("featx.cache.shard_index._RATIO", ratio)
+    monkeypatch.setattr("featx.cache.shard_index._BLOCK", block)
     index, slow = KeyIndex(), {}
     pool = random_keys(rng, 300)
     pool[1::3, :8] = pool[0::3, :8]  # many that begin alike

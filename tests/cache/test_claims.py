@@ -141,11 +141,28 @@ def test_the_claims_of_one_that_gives_no_sign_of_life_are_void_until_it_does(tmp
     assert b.free(DIGESTS[:2]) == [True, True]
     assert b.take(DIGESTS[:1]) == [True]
     time.sleep(0.02)  # a file system's clock ticks slowly
-    a.show_life()
+    a.committed([])
     assert b.free(DIGESTS[:2]) == [False, False]
     assert b.void_silent(0)
     a.take(DIGESTS[2:3])
     assert b.free(DIGESTS[1:3]) == [False, False]
+
+
+@needs_locks
+def test_claims_on_committed_rows_are_forgotten_by_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "_LONG_FILE", 8 * 32)
+    a, b = Claims(tmp_path), Claims(tmp_path)
+    for start in range(0, 32, 4):
+        assert a.take(DIGESTS[start : start + 4]) == [True] * 4
+        assert b.take(DIGESTS[start : start + 4]) == [False] * 4
+        a.committed(DIGESTS[: start + 2])  # two stay in flight
+    assert a._mine == set(DIGESTS[30:32])
+    (file,) = tmp_path.glob("*.claim")
+    assert file.stat().st_size <= 10 * 32
+    assert b.free(DIGESTS[30:34]) == [False, False, True, True]
+    assert sum(len(other.claims) for other in b._others.values()) <= 10
+    a.close()
+    assert b.free(DIGESTS[30:32]) == [True, True]
 
 
 @needs_locks

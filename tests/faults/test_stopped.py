@@ -114,7 +114,7 @@ def test_one_that_gives_signs_of_life_is_waited_for(tmp_path, impatient):
             for start in range(0, 20, 5):
                 time.sleep(0.5)
                 store.publish(digests[start : start + 5], pixels(range(start, start + 5)))
-                other.show_life()
+                other.committed([])
             other.close()
             status = 0
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 
-from featx.cli.flags import add_columns, add_data, add_flag, add_network, add_output, add_run
+from featx.cli.flags import add_cluster, add_columns, add_data, add_flag, add_network, add_output, add_run
 from featx.cli.output import run_experiment
 from featx.errors import InputError
 
@@ -45,6 +45,7 @@ def add(parser: ArgumentParser) -> None:
     add_flag(parser, "seeds")
     add_network(parser)
     add_run(parser)
+    add_cluster(parser)
 
 
 def run(args: Namespace) -> None:

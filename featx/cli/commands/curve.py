@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 
-from featx.cli.flags import add_data, add_flag, add_network, add_output, add_run
+from featx.cli.flags import add_cluster, add_data, add_flag, add_network, add_output, add_run
 from featx.cli.output import run_experiment
 
 HELP = "draw learning curves for few labelled images, texts or clips, with intervals"
@@ -37,6 +37,7 @@ def add(parser: ArgumentParser) -> None:
     add_flag(parser, "seed")
     add_network(parser)
     add_run(parser)
+    add_cluster(parser)
 
 
 def run(args: Namespace) -> None:

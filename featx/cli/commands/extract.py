@@ -5,7 +5,16 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 import featx
-from featx.cli.flags import add_columns, add_data, add_flag, add_network, add_output, add_run, keywords
+from featx.cli.flags import (
+    add_cluster,
+    add_columns,
+    add_data,
+    add_flag,
+    add_network,
+    add_output,
+    add_run,
+    keywords,
+)
 from featx.cli.output import list_failures, show_profile
 from featx.terminal import say
 
@@ -24,6 +33,7 @@ def add(parser: ArgumentParser) -> None:
     add_network(parser)
     add_flag(parser, "dtype")
     add_run(parser)
+    add_cluster(parser)
 
 
 def run(args: Namespace) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, BooleanOptionalAction, Namespace
 
-from featx.cli.flags import add_data, add_flag, add_network, add_output, add_run
+from featx.cli.flags import add_cluster, add_data, add_flag, add_network, add_output, add_run
 from featx.cli.output import run_experiment
 
 HELP = "rank backbones or layers by transferability scores and a linear probe"
@@ -26,6 +26,7 @@ def add(parser: ArgumentParser) -> None:
     add_flag(parser, "label", nargs=None, help="column of classes in a table (default: label)")
     add_network(parser, layer=False)
     add_run(parser)
+    add_cluster(parser)
 
 
 def run(args: Namespace) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from featx.cli.flags import add_force, add_profile, add_quiet, add_trust
+from featx.cli.flags import add_cluster, add_force, add_profile, add_quiet, add_trust
 from featx.cli.output import show_experiment
 
 HELP = "run the experiment of a TOML file, or resume it"
@@ -18,6 +18,7 @@ def add(parser: ArgumentParser) -> None:
         "results, with all defaults written out."
     )
     parser.add_argument("experiment", metavar="EXPERIMENT.toml", help="see featx.studies.experiments.schema")
+    add_cluster(parser)
     add_trust(parser)
     add_force(parser)
     add_quiet(parser)
@@ -29,5 +30,5 @@ def run(args: Namespace) -> None:
     from featx.studies.experiments import load_experiment
 
     experiment = load_experiment(args.experiment)
-    result = experiment.run(verbose=not args.quiet, force=args.force, trust_code=args.trust_code)
+    result = experiment.run(verbose=not args.quiet, force=args.force, trust_code=args.trust_code, on=args.on)
     show_experiment(args, result)

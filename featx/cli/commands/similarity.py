@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from featx.cli.flags import add_flag, add_network, add_output, add_run
+from featx.cli.flags import add_cluster, add_flag, add_network, add_output, add_run
 from featx.cli.output import run_experiment
 
 HELP = "test whether two sets of images, texts or clips differ, and show which differ most"
@@ -28,6 +28,7 @@ def add(parser: ArgumentParser) -> None:
     add_flag(parser, "seed", help="of all that is drawn (default: 0)")
     add_network(parser)
     add_run(parser, limit=False)
+    add_cluster(parser)
 
 
 def run(args: Namespace) -> None:

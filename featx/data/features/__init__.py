@@ -13,13 +13,25 @@ The file is plain HDF5 that any tool reads::
     /failures     (m,) table of id, reason: images that could not be read
     attributes    format_version, featx_version, space (JSON), created (ISO 8601, UTC)
 
-A file is written whole or not at all (`writing`). What it claims about itself is checked before memory is
-allocated for it (`file`, `file_parts`, `global_heap`). `features` is the class, `description` is what
-``featx inspect`` prints.
+From 65,536 on, ids, splits and groups may be texts of fixed length. A file is written whole or not at all,
+block after block (`writer`, `writing`). What it claims about itself is checked before memory is allocated for
+it (`file`, `file_parts`, `global_heap`). `features` is the class, `stored_rows` its rows while they stay in
+the file, `description` is what ``featx inspect`` prints.
 """
 
 from featx.data.features.description import describe
 from featx.data.features.features import Failure, Features, check_rows
 from featx.data.features.file import FeaturesFile, load_features, open_features
+from featx.data.features.writer import FeaturesWriter, check_target
 
-__all__ = ["Failure", "Features", "FeaturesFile", "check_rows", "describe", "load_features", "open_features"]
+__all__ = [
+    "Failure",
+    "Features",
+    "FeaturesFile",
+    "FeaturesWriter",
+    "check_rows",
+    "check_target",
+    "describe",
+    "load_features",
+    "open_features",
+]

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from featx.data.features.writing import encoded
 from featx.data.labels import encode
+from featx.data.string_column import StringColumn
 from featx.errors import FeaturesError, UnknownName
+
+# Texts that are looked through at a time.
+_BLOCK = 2**16
 
 
 def array_of(values: Any) -> np.ndarray:
@@ -76,6 +81,31 @@ def strings(name: str, values: Any, n: int | None = None) -> list[str]:
         except UnicodeEncodeError as error:
             raise FeaturesError(f"{name}[{i}] is {value!r}: not valid Unicode") from error
     return strings
+
+
+def checked_ids(ids: Any, n: int) -> Sequence[str]:
+    """Return unique ids as a list, or as the column that they are; refuse what cannot be stored."""
+    if not isinstance(ids, StringColumn):
+        ids = strings("ids", ids, n)
+        if len(set(ids)) == n:
+            return ids
+    elif len(ids) != n or ids.holds(b"\0"):
+        strings("ids", ids, n)  # says what is wrong
+    twice = StringColumn.of(ids).first_repeated()
+    if twice is not None:
+        raise FeaturesError(f"ids: {ids[twice]!r} comes twice, expected unique ids")
+    return ids
+
+
+def text_array(name: str, values: Any, n: int) -> np.ndarray:
+    """Return texts as an array (n,); what is one already is looked through in blocks."""
+    if isinstance(values, np.ndarray) and values.dtype.kind == "U" and values.shape == (n,):
+        for at in range(0, n, _BLOCK):
+            block = values[at : at + _BLOCK]
+            if not "".join(block.tolist()).isprintable():
+                strings(name, block)
+        return values
+    return np.array(strings(name, values, n), dtype=np.str_)
 
 
 def as_text(groups: Any) -> Any:

@@ -16,12 +16,16 @@ from featx.data.features.checking import (
     array_of,
     as_float32,
     as_text,
+    checked_ids,
     checked_labels,
     encoded_labels,
     strings,
+    text_array,
 )
-from featx.data.features.writing import write_features
+from featx.data.features.stored_rows import StoredRows, blocks_of
+from featx.data.features.writer import write_features
 from featx.data.labels import SPLITS
+from featx.data.string_column import positions_of, take_texts
 from featx.data.tasks import LABEL, Task, check_targets
 from featx.errors import CacheError, FeaturesError, InputError, OutputError, UnknownName, as_one_error
 from featx.kinds import kind_of
@@ -42,6 +46,8 @@ _OTHER_FORMATS = {
     ".npy": "numpy.save of embeddings",
     ".npz": "numpy.savez of embeddings and ids",
 }
+# Rows of a file that are copied into memory by `Features.subset`.
+_READ_AT_ONCE = 2**30
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,8 @@ class Features(Collection):
     Parameters
     ----------
     embeddings : array-like of shape (n, d), dtype float32, float16 or float64
-        Row i is image i; float64 is converted to float32.
+        Row i is image i; float64 is converted to float32. Of a large file, it is a `StoredRows`, which reads
+        the rows that are indexed (`load_features`).
     ids : sequence of n str
         Unique: the path relative to the root, or the id given.
     labels : array-like of shape (n,), integer or str, optional
@@ -93,7 +100,7 @@ class Features(Collection):
     """
 
     embeddings: np.ndarray
-    ids: list[str]
+    ids: Sequence[str]
     labels: np.ndarray | None = None
     classes: tuple[str, ...] | None = None
     splits: np.ndarray | None = None
@@ -107,24 +114,22 @@ class Features(Collection):
     _error: ClassVar[type[InputError]] = FeaturesError
 
     def __post_init__(self) -> None:
-        self.embeddings = array_of(self.embeddings)
+        if not isinstance(self.embeddings, StoredRows):
+            self.embeddings = array_of(self.embeddings)
         if self.embeddings.ndim != 2 or self.embeddings.shape[1] < 1:
             raise FeaturesError(f"embeddings of shape {self.embeddings.shape}: expected (n, d) with d >= 1")
         native = self.embeddings.dtype.newbyteorder("=")
         if native == np.float64:
             self.embeddings = as_float32(self.embeddings)
         elif native in (np.float32, np.float16):
-            self.embeddings = self.embeddings.astype(native, copy=False)
+            if self.embeddings.dtype != native:
+                self.embeddings = self.embeddings.astype(native)
         else:
             raise FeaturesError(
                 f"embeddings of dtype {self.embeddings.dtype}: expected float32, float16 or float64"
             )
         n = len(self.embeddings)
-        self.ids = strings("ids", self.ids, n)
-        if len(set(self.ids)) != n:
-            seen: set[str] = set()
-            twice = next(id for id in self.ids if id in seen or seen.add(id))  # type: ignore[func-returns-value]
-            raise FeaturesError(f"ids: {twice!r} comes twice, expected unique ids")
+        self.ids = checked_ids(self.ids, n)
         if self.classes is not None:
             self.classes = tuple(strings("classes", self.classes))
             if len(set(self.classes)) != len(self.classes):
@@ -136,12 +141,12 @@ class Features(Collection):
         if self.labels is not None:
             self.labels = checked_labels(self.labels, n, self.classes)
         if self.splits is not None:
-            self.splits = np.array(strings("splits", self.splits, n), dtype=np.str_)
-            unknown = sorted(set(self.splits.tolist()) - set(SPLITS))
-            if unknown:
+            self.splits = text_array("splits", self.splits, n)
+            if sum(int((self.splits == name).sum()) for name in SPLITS) < n:
+                unknown = sorted(set(self.splits.tolist()) - set(SPLITS))
                 raise FeaturesError(f"splits: {unknown[0]!r} is not one of {', '.join(SPLITS)}")
         if self.groups is not None:
-            self.groups = np.array(strings("groups", as_text(self.groups), n), dtype=np.str_)
+            self.groups = text_array("groups", as_text(self.groups), n)
         if not isinstance(self.failures, (list, tuple)):
             raise FeaturesError(f"failures: expected a list, got {type(self.failures).__name__}")
         self.failures = list(self.failures)
@@ -177,10 +182,16 @@ class Features(Collection):
     def subset(self, indices: Any) -> Features:
         """Return copies of the rows at `indices` (whole numbers or a mask), in that order, with all classes.
 
-        Failures, space and run stay as they are.
+        Failures, space and run stay as they are. Of rows in a file (see `load_features`), up to 1 GiB are
+        read, and more stay there.
         """
         rows = self._row_numbers(indices)
-        return self._take(rows, embeddings=self.embeddings[rows], ids=[self.ids[i] for i in rows.tolist()])
+        found: Any = self.embeddings
+        if isinstance(found, StoredRows) and len(rows) * self.dim * found.itemsize > _READ_AT_ONCE:
+            found = found.take(np.where(rows < 0, rows + len(self), rows))
+        else:
+            found = found[rows]
+        return self._take(rows, embeddings=found, ids=take_texts(self.ids, rows))
 
     def __getitem__(self, which: Any) -> Features:
         """Return the rows of a slice, of numbers, of a mask or of ids, as `subset` does.
@@ -201,7 +212,7 @@ class Features(Collection):
     __iter__ = None
 
     def _rows_of(self, ids: Sequence[str]) -> np.ndarray:
-        rows = {id: i for i, id in enumerate(self.ids)}
+        rows = positions_of(self.ids, ids)
         unknown = [id for id in ids if id not in rows]
         if unknown:
             more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
@@ -234,7 +245,7 @@ class Features(Collection):
 
         return concatenate(parts)
 
-    @checked()
+    @checked(on="")  # a column here; the option `on` is a cluster
     def merge(
         self, table: Any, *, on: str = "id", label: Any = None, target: Any = None, strict: bool = True
     ) -> Features:
@@ -291,9 +302,7 @@ class Features(Collection):
         OutputError
             The file cannot be written.
         """
-        from featx.data.features.frames import write_parquet
-
-        write_parquet(self, path)
+        write_features(self, path, frame=True)
 
     @checked(path="file")
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -325,19 +334,23 @@ def check_rows(rows: np.ndarray, ids: Sequence[str], place: str, kind: str = "im
     InputError
         Beginning with `place`: a value is not finite, or all rows are the same.
     """
-    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    bad, zero = np.empty(0, np.int64), np.empty(0, np.int64)
+    same, first = True, rows[:1]
+    for at, block in blocks_of(rows):  # once, as reading them may take long
+        bad = np.append(bad, at.start + np.flatnonzero(~np.isfinite(block).all(axis=1)))
+        zero = np.append(zero, at.start + np.flatnonzero(~block.any(axis=1)))
+        same = same and bool((block == first).all())
     if len(bad):
         raise InputError(
             f"{place}: row {bad[0]} ({ids[bad[0]]}) has values that are not finite ({len(bad)} in "
             "all); leave such rows out with Features.subset, or extract them again with precision fp32"
         )
-    if len(rows) > 1 and (rows == rows[0]).all():
-        what = "zero" if not rows[0].any() else "the same"
+    if len(rows) > 1 and same:
+        what = "zero" if len(zero) else "the same"
         raise InputError(
             f"{place}: the embeddings of all {len(rows)} {kind}s are {what}, so nothing can be told from "
             f"them; check the weights, the layer and the {kind}s"
         )
-    zero = np.flatnonzero(~rows.any(axis=1))
     if not len(zero):
         return []
     return [

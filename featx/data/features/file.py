@@ -18,11 +18,16 @@ from featx.cache.identity import Space
 from featx.data.features.features import Features
 from featx.data.features.file_parts import FileParts, stored_dataset
 from featx.data.features.global_heap import check_heaps
+from featx.data.features.stored_rows import StoredRows, open_hdf5
 from featx.data.features.writing import FORMAT_VERSION
+from featx.durable import file_stamp
 from featx.errors import CacheError, FeaturesError, FeatxError, as_one_error
 from featx.options import checked
 
 __all__ = ["FeaturesFile", "load_features", "open_features"]
+
+#: Rows of more bytes stay in their file, unless `load_features` is told otherwise.
+IN_MEMORY = 2**30
 
 
 class LazyRows:
@@ -63,7 +68,8 @@ class FeaturesFile:
     path : Path
     embeddings : LazyRows of shape (n, d)
         Slice it to read rows.
-    ids : list of str
+    ids : sequence of str
+        A list, or from 65,536 on a `StringColumn`.
     labels, splits, groups : ndarray of shape (n,), or None
     classes : tuple of str or None
     targets : dict of str to Task
@@ -84,11 +90,8 @@ class FeaturesFile:
         with _reading(self.path):
             if not self.path.is_file():
                 raise FeaturesError("no such file" if not self.path.exists() else "not a file")
-            try:
-                # With h5py's default: a process cannot open one file both with and without locks.
-                self._file = h5py.File(self.path, "r")
-            except OSError:  # a file system without locks, or another process has locked it
-                self._file = h5py.File(self.path, "r", locking=False)
+            self._stamp = file_stamp(self.path)
+            self._file = open_hdf5(self.path)
         try:
             with _reading(self.path):
                 self._load(self._file)
@@ -144,13 +147,22 @@ class FeaturesFile:
         """Values per row."""
         return int(self.embeddings.shape[1])
 
-    def to_features(self) -> Features:
-        """Read everything into memory; `FeaturesError` if the rows cannot be read."""
+    def to_features(self, in_memory: bool | None = True) -> Features:
+        """Return the features; `in_memory` as for `load_features`.
+
+        `FeaturesError` if rows that are read are damaged.
+        """
         with _reading(self.path):
+            if in_memory is None:
+                in_memory = self.embeddings.nbytes <= IN_MEMORY
+            if not in_memory and self.embeddings.size:
+                if not self._file:
+                    raise FeaturesError("is closed")
+                return self._features(StoredRows(self.path, stamp=self._stamp))
             rows = self.embeddings[...]
             return self._features(rows.astype(rows.dtype.newbyteorder("="), copy=False))
 
-    def _features(self, rows: np.ndarray) -> Features:
+    def _features(self, rows: Any) -> Features:
         return Features(
             embeddings=rows,
             ids=self.ids,
@@ -186,13 +198,16 @@ def open_features(path: str | os.PathLike[str]) -> FeaturesFile:
 
 
 @checked(path="file")
-def load_features(path: str | os.PathLike[str]) -> Features:
-    """Read a features file into memory.
+def load_features(path: str | os.PathLike[str], *, in_memory: bool | None = None) -> Features:
+    """Read a features file; the rows of a large one stay in the file until they are needed.
 
     Parameters
     ----------
     path : path-like
         A file that `Features.save` or ``featx extract -o`` wrote.
+    in_memory : bool, optional
+        Whether `Features.embeddings` is read now, as an array. With False it is a `StoredRows`, which reads
+        the rows that are indexed. Default: read up to 1 GiB, and leave more in the file.
 
     Returns
     -------
@@ -204,7 +219,7 @@ def load_features(path: str | os.PathLike[str]) -> Features:
         If the file is missing, damaged, or not a features file.
     """
     with open_features(path) as file:
-        return file.to_features()
+        return file.to_features(in_memory)
 
 
 def _fields(parts: FileParts, name: str) -> dict[str, Any]:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import h5py
 import numpy as np
 
 from featx.data.features.features import Failure
-from featx.data.features.writing import encoded, text_crc
+from featx.data.features.writing import MANY, column_crc, encoded, text_crc
+from featx.data.string_column import StringColumn
 from featx.data.tasks import LABEL, Task
 from featx.errors import FeaturesError, InputError
 
@@ -129,11 +131,16 @@ class FileParts:
             raise FeaturesError(f"attribute {name}{whose} is not a text")
         return _decoded(self.attribute(name, of))
 
-    def read_strings(self, name: str, n: int) -> list[str]:
-        """Return a dataset of `n` texts."""
+    def read_strings(self, name: str, n: int) -> Sequence[str]:
+        """Return a dataset of `n` texts, from `MANY` on as a column."""
         dataset = stored_dataset(self.file, name, (n,))
         if not _is_text(dataset.dtype):
             raise FeaturesError(f"/{name} is of dtype {dataset.dtype}: expected UTF-8 strings")
+        if n >= MANY:
+            column = StringColumn.of_bytes(self._text_blocks(dataset))
+            if "crc32" in dataset.attrs:
+                self._check_crc(dataset, column_crc(column.lengths, column.encoded()))
+            return column
         texts = self._texts(dataset)
         self._check_texts(dataset, texts)
         return [_decoded(value) for value in texts]
@@ -145,30 +152,48 @@ class FileParts:
         texts = self.read_strings(name, n)
         if 4 * n * max(map(len, texts), default=0) > room(self.file):
             raise FeaturesError(f"/{name} has a text so long that all {n} do not fit into memory beside it")
+        if isinstance(texts, StringColumn):
+            found = np.empty(n, f"U{max(1, max(map(len, texts)))}")
+            for at in range(0, n, MANY):
+                found[at : at + MANY] = list(texts[at : at + MANY])
+            return found
         return np.array(texts, dtype=np.str_)
+
+    def _text_blocks(self, dataset: h5py.Dataset) -> Iterator[np.ndarray | list[bytes]]:
+        """Yield texts in blocks, as they are stored."""
+        if dataset.dtype.kind == "S":
+            for start in range(0, len(dataset), MANY):
+                yield dataset[start : start + MANY]
+            return
+        for block in self._blocks(dataset, dataset):
+            yield [text if isinstance(text, bytes) else encoded(text) for text in block]
 
     def _texts(self, dataset: h5py.Dataset, columns: list[str] | None = None) -> list[Any]:
         """Read texts, or rows of texts, in blocks: all may refer to one long text."""
-        values: list[Any] = []
         source = dataset if columns is None else dataset.fields(columns)
+        return [value for block in self._blocks(dataset, source) for value in block]
+
+    def _blocks(self, dataset: h5py.Dataset, source: Any) -> Iterator[list[Any]]:
         left = dataset.file.id.get_filesize()
         step = max(1, min(_TEXTS_AT_ONCE, _SPARE_BYTES // max(1, 2 * self._longest)))
         for start in range(0, len(dataset), step):
-            for value in source[start : start + step].tolist():
-                left -= sum(map(len, value)) if isinstance(value, tuple) else len(value)
-                if left < 0:
-                    raise FeaturesError(f"{dataset.name} claims more text than the file is long")
-                values.append(value)
-        return values
+            values = source[start : start + step].tolist()
+            left -= sum(sum(map(len, value)) if isinstance(value, tuple) else len(value) for value in values)
+            if left < 0:
+                raise FeaturesError(f"{dataset.name} claims more text than the file is long")
+            yield values
 
     def _check_texts(self, dataset: h5py.Dataset, texts: list[Any]) -> None:
         if "crc32" in dataset.attrs:  # files of other programs have none
             data = [text if isinstance(text, bytes) else encoded(text) for text in texts]
-            if np.any(self.attribute("crc32", dataset) != text_crc(data)):
-                raise FeaturesError(
-                    f"{dataset.name} was changed or is damaged: its texts do not match its attribute crc32 "
-                    "(if the change is meant, delete that attribute)"
-                )
+            self._check_crc(dataset, text_crc(data))
+
+    def _check_crc(self, dataset: h5py.Dataset, crc: np.uint32) -> None:
+        if np.any(self.attribute("crc32", dataset) != crc):
+            raise FeaturesError(
+                f"{dataset.name} was changed or is damaged: its texts do not match its attribute crc32 "
+                "(if the change is meant, delete that attribute)"
+            )
 
     def read_labels(self, n: int) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
         """Return labels and class names, or None for what the file lacks."""

@@ -1,16 +1,13 @@
-"""Features as a table of columns: a data frame, and a parquet file."""
+"""Features as a table of columns."""
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featx.durable import replacing
-from featx.errors import FeaturesError, MissingExtra, OutputError, as_one_error
+from featx.errors import FeaturesError
 
 if TYPE_CHECKING:
     import pandas
@@ -18,8 +15,8 @@ if TYPE_CHECKING:
     from featx.data.features.features import Features
 
 
-def columns_of(features: Features) -> dict[str, Any]:
-    """Return the columns before the values: ``id``, the tasks, and ``split`` and ``group`` if known.
+def columns_of(features: Features, values: Sequence[str] | None = None) -> dict[str, Any]:
+    """Return the columns before the `values`: ``id``, the tasks, and ``split`` and ``group`` if known.
 
     Classes are names (None where an image has none), numbers float64 (NaN where it has none); labels without
     names of classes stay numbers.
@@ -32,10 +29,10 @@ def columns_of(features: Features) -> dict[str, Any]:
     named = {name: task.column() for name, task in features.tasks.items()}
     if features.labels is not None and features.classes is None:
         named = {features.label_name: features.labels, **named}
-    others = {"id", "split", "group", *value_names(features.dim)}
+    others = {"id", "split", "group", *(value_names(features.dim) if values is None else values)}
     if clash := next((name for name in named if name in others), None):
         raise FeaturesError(f"a task is named {clash!r}, which is another column of the table; rename it")
-    columns: dict[str, Any] = {"id": features.ids, **named}
+    columns: dict[str, Any] = {"id": list(features.ids), **named}
     for name, values in (("split", features.splits), ("group", features.groups)):
         if values is not None:
             columns[name] = values.astype(object)
@@ -52,27 +49,5 @@ def to_frame(features: Features) -> pandas.DataFrame:
     import pandas
 
     about = pandas.DataFrame(columns_of(features))
-    values = pandas.DataFrame(features.embeddings, columns=value_names(features.dim))
+    values = pandas.DataFrame(np.asarray(features.embeddings), columns=value_names(features.dim))
     return pandas.concat([about, values], axis=1)
-
-
-def write_parquet(features: Features, path: str | os.PathLike[str]) -> None:
-    """Write the table of `to_frame` atomically; parameters and errors as for `Features.to_parquet`."""
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise MissingExtra("pyarrow", "parquet", "Features.to_parquet") from error
-    columns = columns_of(features)
-    with as_one_error(FeaturesError):
-        arrays = [pyarrow.array(list(values) if name == "id" else values) for name, values in columns.items()]
-        # Columns lie apart in a file of columns: each is made contiguous once.
-        arrays += [pyarrow.array(np.ascontiguousarray(values)) for values in features.embeddings.T]
-        names = [*columns, *value_names(features.dim)]
-        table = pyarrow.Table.from_arrays(arrays, names=names)
-        space = json.dumps(features.space, ensure_ascii=False)
-        table = table.replace_schema_metadata({"featx_space": space})
-    target = Path(os.path.realpath(Path(path).expanduser()))  # a link stays a link
-    writing = as_one_error(lambda reason: OutputError(f"{path}: cannot be written ({reason})"))
-    with writing, replacing(target) as file:
-        parquet.write_table(table, file)

@@ -1,16 +1,13 @@
-"""Write features to one HDF5 file, completely or not at all, also on a full disk."""
+"""Write rows block after block to one HDF5 file, and then what is known of them."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
-import errno
 import importlib.metadata
-import io
-import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
@@ -18,19 +15,23 @@ import h5py
 import numpy as np
 
 from featx.cache.identity import Space
+from featx.data.features.sink import Sink, reserve
+from featx.data.string_column import StringColumn
 from featx.data.tasks import LABEL, Task
-from featx.durable import replacing, sweep_parts
 from featx.errors import OutputError
 
 if TYPE_CHECKING:
     from featx.data.features.features import Features
 
-__all__ = ["FORMAT_VERSION", "encoded", "text_crc", "write_features"]
+__all__ = ["FORMAT_VERSION", "Hdf5Rows", "encoded", "text_crc"]
 
 FORMAT_VERSION = 1
 
 _CHUNK_BYTES = 2**20
 _WRITE_BYTES = 16 * 2**20
+#: From this many texts on they have a fixed length, if that makes them at most twice as long and 16 bytes:
+#: each text of variable length costs 16 bytes and a microsecond to write, and to check before it is read.
+MANY = 2**16
 
 
 def encoded(text: str) -> bytes:
@@ -40,155 +41,159 @@ def encoded(text: str) -> bytes:
 
 def text_crc(texts: Sequence[bytes]) -> np.uint32:
     """Return the CRC-32 of texts and their lengths: HDF5's own checksums do not cover text."""
-    crc = zlib.crc32(np.array([len(text) for text in texts], dtype="<u8").tobytes())
-    return np.uint32(zlib.crc32(b"".join(texts), crc))
+    return column_crc(np.fromiter(map(len, texts), np.int64, len(texts)), [texts])
 
 
-def write_features(features: Features, path: str | os.PathLike[str]) -> None:
-    """Write features to a file; parameters and errors as for `Features.save`."""
-    target = Path(os.path.realpath(Path(path).expanduser()))  # a link stays a link
-    try:
-        if target.exists() and not target.is_file():
-            raise OutputError(f"cannot write {path}: it exists and is not a file")
-        if not target.parent.is_dir():
-            raise OutputError(f"cannot write {path}: the folder {target.parent} does not exist")
-        sweep_parts(target.parent)
-        with replacing(target) as file:
-            _reserve(file, features.embeddings.nbytes)
-            _write(features, file)
-    except OutputError:
-        raise
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+def column_crc(
+    lengths: np.ndarray, blocks: Iterator[Sequence[bytes]] | Sequence[Sequence[bytes]]
+) -> np.uint32:
+    """Return the `text_crc` of texts that come in blocks, with the `lengths` of all."""
+    crc = zlib.crc32(lengths.astype("<u8").tobytes())
+    for block in blocks:
+        crc = zlib.crc32(b"".join(block), crc)
+    return np.uint32(crc)
 
 
-def _write(features: Features, file: BinaryIO) -> None:
-    sink = _Sink(file)
-    try:
-        # The format of HDF5 1.10 also has a checksum for the index of the chunks. Without it a flipped byte
-        # can mark a chunk as not written yet, and its rows are read as zeros.
-        with h5py.File(sink, "w", libver=("v110", "v110")) as out:
-            checksummed = _checksummed(len(features.ids))
+class Hdf5Rows:
+    """A features file that is being written: first all rows, in order and in blocks, then the other parts.
+
+    Parameters
+    ----------
+    file : file object
+        Empty, and open for writing and reading.
+    n : int
+        The most rows that may come.
+    dim : int
+    dtype : numpy.dtype
+        float32 or float16.
+    space, about : mapping
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        n: int,
+        dim: int,
+        dtype: np.dtype,
+        space: Mapping[str, Any],
+        about: Mapping[str, Any],
+    ) -> None:
+        reserve(file, n * dim * dtype.itemsize)
+        self._file, self._sink = file, Sink(file)
+        self._count = self._filled = 0
+        chunk = min(n, max(1, _CHUNK_BYTES // (dim * dtype.itemsize)))
+        # Whole chunks are written: a part of one would be read again to be completed.
+        self._block = np.empty((max(1, chunk) * (_WRITE_BYTES // _CHUNK_BYTES), dim), dtype)
+        with self._errors():
+            # The format of HDF5 1.10 also has a checksum for the index of the chunks. Without it a flipped
+            # byte can mark a chunk as not written yet, and its rows are read as zeros.
+            self._out = h5py.File(self._sink, "w", libver=("v110", "v110"))
+            out = self._out
             out.attrs["format_version"] = np.int64(FORMAT_VERSION)
             out.attrs["featx_version"] = _version()
-            space = Space(features.space)
-            out.attrs["space"] = space.canonical_json
-            out.attrs["space_id"] = np.bytes_(space.id.encode())
-            if features.about:
-                out.attrs["about"] = Space(features.about).canonical_json
+            known = Space(space)
+            out.attrs["space"] = known.canonical_json
+            out.attrs["space_id"] = np.bytes_(known.id.encode())
+            if about:
+                out.attrs["about"] = Space(about).canonical_json
             out.attrs["created"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-            _write_embeddings(features.embeddings, out, sink)
-            _write_strings(out, "ids", features.ids)
-            if features.labels is not None:
-                labels = out.create_dataset("labels", data=features.labels, dtype="<i8", **checksummed)
-                if features.classes is not None:
-                    _write_classes(labels, features.classes)
-                if features.label_name != LABEL:
-                    _write_name(labels, features.label_name)
-            for position, task in enumerate(features.targets.values()):
+            self._rows = out.create_dataset(
+                "embeddings",
+                shape=(n, dim),
+                dtype=dtype.newbyteorder("<"),
+                chunks=(chunk, dim) if n else None,
+                fletcher32=bool(n),
+            )
+
+    def write(self, rows: np.ndarray) -> None:
+        """Append rows (m, dim)."""
+        while len(rows):
+            space = len(self._block) - self._filled
+            if not self._filled and len(rows) >= space:
+                self._put(rows[:space])
+            else:
+                part = rows[:space]
+                self._block[self._filled : self._filled + len(part)] = part
+                self._filled += len(part)
+                if self._filled == len(self._block):
+                    self._flush()
+            rows = rows[space:]
+
+    def finish(self, parts: Features) -> None:
+        """Write the other parts of `parts`, whose embeddings are not looked at, and close the file."""
+        self._flush()
+        with self._errors():
+            out = self._out
+            if self._count < len(self._rows):
+                self._rows.resize(self._count, axis=0)
+            checksummed = _checksummed(self._count)
+            _write_strings(out, "ids", parts.ids)
+            if parts.labels is not None:
+                labels = out.create_dataset("labels", data=parts.labels, dtype="<i8", **checksummed)
+                if parts.classes is not None:
+                    _write_classes(labels, parts.classes)
+                if parts.label_name != LABEL:
+                    _write_name(labels, parts.label_name)
+            for position, task in enumerate(parts.targets.values()):
                 _write_target(task, position, out, **checksummed)
-            for name, values in (("splits", features.splits), ("groups", features.groups)):
+            for name, values in (("splits", parts.splits), ("groups", parts.groups)):
                 if values is not None:
-                    _write_strings(out, name, values.tolist())
-            rows = [(encoded(failure.id), encoded(failure.reason)) for failure in features.failures]
+                    _write_strings(out, name, StringColumn.of_array(values))
+            rows = [(encoded(failure.id), encoded(failure.reason)) for failure in parts.failures]
             form = h5py.string_dtype()
             table = np.array(rows, dtype=[("id", form), ("reason", form)])
             out.create_dataset("failures", data=table).attrs["crc32"] = text_crc([*chain.from_iterable(rows)])
-    except (OSError, RuntimeError) as error:
-        raise sink.error or OutputError(f"HDF5: {error}") from error
-    if sink.error is not None:
-        raise sink.error
-    file.truncate(sink.end)
+        self.close()
+        if self._sink.error is not None:
+            raise self._sink.error
+        self._file.truncate(self._sink.end)
 
+    def close(self) -> None:
+        """Close HDF5's side of the file; what it holds is complete only after `finish`."""
+        with self._errors():
+            self._out.close()
 
-def _write_embeddings(embeddings: np.ndarray, out: h5py.File, sink: _Sink) -> None:
-    n, dim = embeddings.shape
-    dtype = embeddings.dtype.newbyteorder("<")
-    row_bytes = dim * dtype.itemsize
-    chunks = (min(n, max(1, _CHUNK_BYTES // row_bytes)), dim) if n else None
-    dataset = out.create_dataset(
-        "embeddings", shape=(n, dim), dtype=dtype, chunks=chunks, fletcher32=chunks is not None
-    )
-    step = (chunks[0] if chunks else 1) * max(1, _WRITE_BYTES // _CHUNK_BYTES)
-    for start in range(0, n, step):
-        dataset[start : start + step] = embeddings[start : start + step]
-        if sink.error is not None:  # such as a full disk
-            return
+    def abandon(self) -> None:
+        """Close the file without writing more into it."""
+        self._sink.error = self._sink.error or OSError("not finished")
+        with contextlib.suppress(OSError, RuntimeError):
+            self._out.close()
 
+    def _flush(self) -> None:
+        rows, self._filled = self._block[: self._filled], 0
+        self._put(rows)
 
-class _Sink(io.RawIOBase):
-    """The file object that HDF5 writes into: it keeps the first error and ignores all later writes.
+    def _put(self, rows: np.ndarray) -> None:
+        with self._errors():
+            self._rows[self._count : self._count + len(rows)] = rows
+        self._count += len(rows)
+        if self._sink.error is not None:  # such as a full disk
+            raise self._sink.error
 
-    An error while HDF5 closes a file (such as a full disk) crashes the process. The temporary file is
-    discarded after an error anyway.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        super().__init__()
-        self._file = file
-        self.error: OSError | None = None
-        self.end = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def writable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        if whence == os.SEEK_END:  # not the file's end: its space is reserved already
-            offset, whence = self.end + offset, os.SEEK_SET
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def write(self, data: Any) -> int:
-        size = memoryview(data).nbytes
-        if self.error is None:
-            try:
-                self._file.write(data)
-                self.end = max(self.end, self._file.tell())
-            except OSError as error:
-                self.error = error
-        return size
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        data = self._file.read(len(view)) if self.error is None else b""
-        view[: len(data)] = data
-        view[len(data) :] = bytes(len(view) - len(data))
-        return len(view)
-
-    def flush(self) -> None:
-        if self.error is None and not self._file.closed:
-            try:
-                self._file.flush()
-            except OSError as error:
-                self.error = error
-
-    def truncate(self, size: int | None = None) -> int:
-        self.end = self.tell() if size is None else size
-        return self.end
-
-
-def _reserve(file: BinaryIO, size: int) -> None:
-    """Reserve the space on the disk, so that "disk full" comes before any work."""
-    if size and hasattr(os, "posix_fallocate"):
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
         try:
-            os.posix_fallocate(file.fileno(), 0, size)
-        except OSError as error:
-            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
-                raise
+            yield
+        except (OSError, RuntimeError) as error:
+            raise self._sink.error or OutputError(f"HDF5: {error}") from error
 
 
 def _write_strings(out: h5py.File, name: str, values: Sequence[str]) -> None:
-    data = [encoded(value) for value in values]
-    dataset = out.create_dataset(name, data=np.array(data, dtype=object), dtype=h5py.string_dtype())
-    dataset.attrs["crc32"] = text_crc(data)
+    column = StringColumn.of(values)
+    lengths = column.lengths
+    n, width = len(column), max(1, int(lengths.max(initial=1)))
+    fixed = n >= MANY and width * n <= 2 * int(lengths.sum()) + 16 * n
+    if fixed:
+        rows = min(n, max(1, _CHUNK_BYTES // width))
+        form, options = h5py.string_dtype(length=width), {"chunks": (rows,), "fletcher32": True}
+    else:
+        form, options = h5py.string_dtype(), {}
+    dataset = out.create_dataset(name, shape=(n,), dtype=form, **options)
+    at = 0
+    for block in column.encoded(MANY):
+        dataset[at : at + len(block)] = np.array(block, dtype=form if fixed else object)
+        at += len(block)
+    dataset.attrs["crc32"] = column_crc(lengths, column.encoded())
 
 
 def _write_classes(dataset: h5py.Dataset, classes: Sequence[str]) -> None:

@@ -29,6 +29,7 @@ from featx.inputs.text import SOURCES as TEXT_SOURCES
 from featx.inputs.text import LazyText
 from featx.kinds import KINDS
 from featx.options.checks import one_of
+from featx.places import is_url, shown
 
 
 def from_arrays(
@@ -179,7 +180,9 @@ def _ids(inputs: list, *, of_texts: bool) -> list[str]:
     width = len(str(len(inputs) - 1))
     names = []
     for i, one in enumerate(inputs):
-        if isinstance(one, os.PathLike) or (isinstance(one, str) and not of_texts):
+        if is_url(one) and not of_texts:
+            names.append(shown(one))
+        elif isinstance(one, os.PathLike) or (isinstance(one, str) and not of_texts):
             names.append(Path(one).as_posix())
         elif isinstance(one, (*SOURCES, *TEXT_SOURCES, *CLIP_SOURCES)):
             names.append(one.id)

@@ -16,13 +16,17 @@ from featx.data.readers.folder_listing import PathFinder
 from featx.data.readers.images import is_encoded, is_tensor
 from featx.data.readers.known_columns import AUDIO_KEYS, FILE_KEYS
 from featx.data.readers.tabular import Table
+from featx.data.readers.urls import stored_at
 from featx.errors import AudioError, DatasetError
 from featx.inputs import Source
 from featx.inputs.audio import SOURCES, WHOLE, LazyClip, Segment, as_source, is_audio_file
 from featx.inputs.audio.containers import id3_length, recognise
 from featx.inputs.audio.source import check_samples
 from featx.inputs.image import is_image_file
-from featx.options.checks import short, shown
+from featx.options.checks import short
+from featx.options.checks import shown as value_shown
+from featx.places import is_url, shown
+from featx.places.urls import named
 
 EXPECTED_CLIPS = (
     "the path or bytes of an audio file, samples with their rate as (samples, rate) or "
@@ -162,6 +166,7 @@ def is_sampled(row: Any) -> bool:
 
 def is_audio_path(text: str) -> bool:
     """Whether a string ends like the name of an audio file, and may be a path."""
+    text = named(text)
     return is_audio_file(text[-8:]) and len(text) <= _LONGEST_PATH and "\n" not in text and "\0" not in text
 
 
@@ -196,8 +201,16 @@ def make_clip_sources(
 
     def source(row: Any, i: int) -> Source:
         file = isinstance(row, (str, os.PathLike))
-        named = Path(row).as_posix() if file else row.id if isinstance(row, SOURCES) else f"{i:0{width}d}"
-        id = named if ids is None else ids[i]
+        name = (
+            shown(row)
+            if is_url(row)
+            else Path(row).as_posix()
+            if file
+            else row.id
+            if isinstance(row, SOURCES)
+            else f"{i:0{width}d}"
+        )
+        id = name if ids is None else ids[i]
         segment = WHOLE if segments is None else segments[i]
         try:
             return clip_source(row, f"{where}, row {i}", id, finder, segment)
@@ -214,7 +227,7 @@ def clip_source(row: Any, at: str, id: str, finder: PathFinder, segment: Segment
     if is_encoded(row):
         data = row["bytes"]
         if data is not None and not isinstance(data, (bytes, bytearray, memoryview)):
-            raise DatasetError(f"{at}: expected the bytes of a file, got {shown(data)}")
+            raise DatasetError(f"{at}: expected the bytes of a file, got {value_shown(data)}")
         row = row.get("path") if data is None else data
     elif isinstance(row, Mapping) and "array" in row:
         row = _frames_first(row["array"]), row.get("sampling_rate")
@@ -223,13 +236,13 @@ def clip_source(row: Any, at: str, id: str, finder: PathFinder, segment: Segment
     if is_missing(row):
         raise DatasetError(f"{at}: no clip, got {row!r}; every row needs one")
     if isinstance(row, (str, os.PathLike)):
-        if is_image_file(row):
+        if is_image_file(named(row) if isinstance(row, str) else row):
             raise DatasetError(f"{at}: {short(row)} is the path of an image among clips; give them apart")
-        row = finder.find(os.path.expanduser(os.fspath(row)))
+        row = stored_at(row, id, "clip") if is_url(row) else finder.find(os.path.expanduser(os.fspath(row)))
     elif isinstance(row, (tuple, list)) and len(row) == 2:
         row = _checked(_samples_of(row[0]), _plain_rate(row[1]), at)
     elif not isinstance(row, (bytes, bytearray, memoryview, *SOURCES)):
-        raise DatasetError(f"{at}: expected {EXPECTED_CLIPS}; got {shown(row)}")
+        raise DatasetError(f"{at}: expected {EXPECTED_CLIPS}; got {value_shown(row)}")
     made = as_source(row, id)
     return made if segment.is_whole else replace(made, segment=segment)  # type: ignore[type-var]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
@@ -13,22 +12,18 @@ from typing import Any
 
 from featx.data.dataset import Dataset, quote_names
 from featx.data.readers.columns import make_dataset
+from featx.data.readers.shards import expand_braces
 from featx.data.readers.split_tables import join_tables, split_in_name
-from featx.data.readers.table import open_table
+from featx.data.readers.table import RemoteTable, open_table
 from featx.data.readers.tabular import Wanted
 from featx.errors import DatasetError
-from featx.places import RangeReader
 
 #: Suffixes of files of columns.
 SUFFIXES = (".parquet", ".arrow")
-_BRACES = re.compile(r"\{([^{}]*)\}")
-_RANGE = re.compile(r"(\d+)\.\.(\d+)")
-# Most files that braces may name.
-_MOST_NAMED = 10**6
 
 
 def read_column_files(
-    files: Sequence[Path | RangeReader],
+    files: Sequence[Path | RemoteTable],
     place: str,
     name: str,
     *,
@@ -45,8 +40,8 @@ def read_column_files(
 
     Parameters
     ----------
-    files : sequence of Path or RangeReader
-        Files on this machine, or Parquet files elsewhere.
+    files : sequence of Path or RemoteTable
+        Files on this machine, or Parquet files behind URLs.
     place, name : str
         What messages, and results, call all of them.
     splits : sequence of str or None, optional
@@ -57,7 +52,7 @@ def read_column_files(
     """
     if not files:
         raise DatasetError(f"{place}: no files")
-    titles = _titles([str(file) if isinstance(file, Path) else file.name for file in files])
+    titles = _titles([str(file) for file in files])
     of_names = [_split_in_path(title) for title in titles] if splits is None else list(splits)
     several = None not in of_names and len(set(of_names)) > 1
     wanted = Wanted(label, target, group, split_by)
@@ -91,9 +86,9 @@ def _split_in_path(title: str) -> str | None:
     return found or (split_in_name(path.parent.name) if path.parent.name else None)
 
 
-def is_column_file(name: str) -> bool:
-    """Whether a file is one of columns, by its suffix."""
-    return name.lower().endswith(SUFFIXES)
+def is_column_file(name: Any) -> bool:
+    """Whether a string or path is that of a file of columns, by its suffix."""
+    return isinstance(name, (str, os.PathLike)) and os.fspath(name).lower().endswith(SUFFIXES)
 
 
 def find_column_files(pattern: str) -> list[Path]:
@@ -102,7 +97,7 @@ def find_column_files(pattern: str) -> list[Path]:
     `DatasetError` where a file that braces name is not there, or none matches.
     """
     found: list[Path] = []
-    for one in _expanded(os.path.expanduser(pattern)):
+    for one in expand_braces(os.path.expanduser(pattern)):
         if glob.has_magic(one):
             found += map(Path, sorted(glob.glob(one)))
         elif os.path.isfile(one):
@@ -110,30 +105,10 @@ def find_column_files(pattern: str) -> list[Path]:
         else:
             raise DatasetError(f"{pattern}: no such file: {one}")
     if not found:
-        raise DatasetError(f"{pattern}: no such files")
+        raise DatasetError(f"{pattern}: no file is called like that")
     return list(dict.fromkeys(found))
 
 
 def is_pattern(name: str) -> bool:
     """Whether a name means several files."""
-    return glob.has_magic(name) or _BRACES.search(name) is not None
-
-
-def _expanded(pattern: str) -> list[str]:
-    """Return the names that braces mean: ``{a,b}`` and ``{00..12}``."""
-    match = _BRACES.search(pattern)
-    if match is None:
-        return [pattern]
-    numbers = _RANGE.fullmatch(match[1])
-    options = match[1].split(",")
-    if numbers is not None:
-        first, last = int(numbers[1]), int(numbers[2])
-        if abs(last - first) >= _MOST_NAMED:
-            raise DatasetError(f"{pattern}: braces that name more than {_MOST_NAMED} files")
-        step = 1 if last >= first else -1
-        options = [f"{i:0{len(numbers[1])}d}" for i in range(first, last + step, step)]
-    return [
-        made
-        for option in options
-        for made in _expanded(pattern[: match.start()] + option + pattern[match.end() :])
-    ]
+    return glob.has_magic(name) or expand_braces(name) != [name]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,20 +15,24 @@ from featx.data.labels import class_name, is_missing
 from featx.data.read_report import ReadReport, skip_hint
 from featx.data.readers.clips import clips_in, find_audio_column, make_clip_sources
 from featx.data.readers.division import RECORDING, divide_rows
-from featx.data.readers.folder_listing import ERRORS, PathFinder
+from featx.data.readers.folder_listing import PathFinder
 from featx.data.readers.images import IMAGE_KEYS, make_sources
 from featx.data.readers.known_columns import AUDIO_KEYS, COLUMNS, END_KEYS, LENGTH_KEYS, START_KEYS
+from featx.data.readers.listing import ERRORS
 from featx.data.readers.segments import name_segment, read_segments
 from featx.data.readers.tabular import Table, Wanted
 from featx.data.readers.text_column import holds_texts, refuse_numbers, text_candidates
 from featx.data.readers.texts import make_text_sources, problem_of
+from featx.data.readers.urls import stored_at, url_of_cell
 from featx.data.tasks import LABEL, Task, check_not_empty, make_task
 from featx.errors import DatasetError, SourceError, TextError, UnknownName
 from featx.inputs import Source
-from featx.inputs.audio import FileClip, Segment
-from featx.inputs.image import FileImage
-from featx.inputs.text import FileText, StringText, is_text_file
+from featx.inputs.audio import FileClip, Segment, StoredClip
+from featx.inputs.image import FileImage, StoredImage
+from featx.inputs.text import FileText, StoredText, StringText, is_text_file
 from featx.kinds import with_article
+from featx.places import is_url, shown
+from featx.places.urls import named as name_of
 from featx.terminal import shortened
 
 #: The most columns that a message names (a table of embeddings has a thousand), and letters of each.
@@ -35,7 +40,7 @@ _NAMED, _LETTERS = 20, 40
 # A name of a column rarely has more words.
 _WORDS_OF_NAMES = 3
 _NO_LABELS = frozenset((*COLUMNS, *AUDIO_KEYS, *START_KEYS, *END_KEYS, *LENGTH_KEYS))
-_FILES = FileImage, FileText, FileClip
+_FILES = FileImage, FileText, FileClip, StoredImage, StoredText, StoredClip
 _FRACTION = re.compile(r"[+-]?[0-9]*\.[0-9]*[1-9][0-9]*")
 
 
@@ -49,16 +54,28 @@ def make_dataset(table: Table, name: str, *, labelled: bool, wanted: Wanted, on_
         raise DatasetError(f"{table.place}: the table has no rows")
     find = _stored if table.stored is not None else _texts if table.text else _files
     inputs, failures = find(table, on_error)
+    reading = ReadReport(failures=tuple(failures), notes=(*table.notes, *notes))
+    return join_columns(table, name, inputs, reading, labelled=labelled, wanted=wanted)
+
+
+def join_columns(
+    table: Table, name: str, inputs: Sequence[Source], reading: ReadReport, *, labelled: bool, wanted: Wanted
+) -> Dataset:
+    """Make a dataset of inputs and the columns beside them: labels, targets, splits and groups.
+
+    The rows of the table are those of the inputs; `wanted.check` was called.
+    """
+    asked = [*wanted.labels, *wanted.targets]
     division = divide_rows(table, wanted, inputs)
-    reading = ReadReport(
-        failures=tuple(failures),
-        notes=(*table.notes, *notes, *division.notes),
+    reading = replace(
+        reading,
+        notes=(*reading.notes, *division.notes),
         groups_from=_origin(division.group_name),
     )
     tasks = _tasks(table, wanted.labels, wanted.targets) if asked else _labels(table, labelled)
     dataset = Dataset(
         name,
-        inputs,
+        inputs,  # type: ignore[arg-type]
         splits=division.splits,
         groups=division.groups,
         reading=reading,
@@ -199,7 +216,7 @@ def _files(table: Table, on_error: str) -> tuple[list[Any], list[SourceError]]:
         first, (at, what) = next(iter(segments.wrong.items()))
         raise DatasetError(f"{table.error(at, first, what)}; {skip_hint(kind)}")
     reasons = {i: f"column {at}: {what}" for i, (at, what) in segments.wrong.items()}
-    tree = os.path.realpath(table.folder) if table.folder else None
+    tree = os.path.realpath(table.folder) if table.folder and not is_url(table.folder) else None
     seen: dict[tuple[str, Segment], int] = {}
     for i, value in enumerate(inputs):
         segment = segments.of_rows[i]
@@ -208,13 +225,18 @@ def _files(table: Table, on_error: str) -> tuple[list[Any], list[SourceError]]:
         elif isinstance(value, (str, os.PathLike)):
             named = os.fspath(value) if isinstance(value, str) else os.fspath(value).replace(os.sep, "/")
             ids[i] = name_segment(named, segment)
+            url, refused = url_of_cell(value, table.folder)
+            if url:
+                ids[i] = name_segment(shown(url) if is_url(value) else named, segment)
             given = os.fspath(value) if table.folder else os.path.expanduser(value)
-            path = finder.find(os.path.normpath(os.path.join(table.folder, given)))
+            path = url or finder.find(os.path.normpath(os.path.join(table.folder, given)))
             if i not in reasons and seen.setdefault((path, segment), i) != i:
                 row = table.rows[seen[path, segment]]
                 raise table.error(column, i, f"{ids[i]} is already in row {row}; remove one of them")
             inputs[i] = _file_source(kind, ids[i], path, segment, tree)
-            if not os.path.isfile(path):
+            if refused:
+                reasons[i] = refused
+            elif not url and not os.path.isfile(path):
                 reasons[i] = f"no such file: {path}"
         elif column == "path" and kind != "clip":
             raise table.error(column, i, f"expected text, got {value!r}")
@@ -246,11 +268,13 @@ def _kind_of_files(table: Table) -> str:
     if table.audio:
         return "clip"
     values = table.columns[table.input_column]
-    of_texts = sum(isinstance(value, str) and is_text_file(value) for value in values)
+    of_texts = sum(isinstance(value, str) and is_text_file(name_of(value)) for value in values)
     return "text" if 2 * of_texts > len(values) else "image" if clips_in(values) is None else "clip"
 
 
 def _file_source(kind: str, id: str, path: str, segment: Segment, tree: str | None) -> Source:
+    if is_url(path):
+        return stored_at(path, id, kind, segment)
     if kind == "clip":
         return FileClip(id, path, segment)
     return FileText(id, path) if kind == "text" else FileImage(id, path, tree=tree)

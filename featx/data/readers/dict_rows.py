@@ -45,8 +45,9 @@ def nested_rows(rows: Any) -> Any:
     """Return rows in which bytes or samples lie beside labels with the input in a dict of its own."""
     if not isinstance(rows, (list, tuple)) or not all(isinstance(row, Mapping) for row in rows):
         return rows
-    of_samples = "array" in rows[0] and "sampling_rate" in rows[0]
-    if not (of_samples or "bytes" in rows[0]) or any(key in rows[0] for key in (*AUDIO_KEYS, "image")):
+    first = next(iter(rows))
+    of_samples = "array" in first and "sampling_rate" in first
+    if not (of_samples or "bytes" in first) or any(key in first for key in (*AUDIO_KEYS, "image")):
         return rows
     key = "audio" if of_samples else "image"
     return [

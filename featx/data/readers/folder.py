@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from featx.data.collection import lack_of_groups
-from featx.data.dataset import Dataset, check_evaluated_classes, quote_names
-from featx.data.labels import encode
-from featx.data.read_report import ReadReport
-from featx.data.readers.folder_layout import Layout, inner_folder_notes, is_unlabelled, read_layout
-from featx.data.readers.folder_listing import Listing, Parts, PathFinder, list_inputs
-from featx.data.readers.table import SUFFIXES
-from featx.data.tasks import LABEL, Task
+from featx.data.dataset import Dataset
+from featx.data.readers.folder_listing import PathFinder, list_inputs
+from featx.data.readers.listing import Listing
+from featx.data.readers.tree import make_dataset_of, no_group_folders
 from featx.errors import DatasetError
 from featx.inputs import Source
 from featx.inputs.audio import FileClip
 from featx.inputs.image import FileImage
 from featx.inputs.text import FileText
-
-# Suffixes of documents whose text featx does not read.
-_DOCUMENTS = {".docx", ".doc", ".pdf", ".odt", ".rtf", ".html", ".htm", ".md", ".epub"}
 
 
 def read_folder(
@@ -83,83 +73,16 @@ def read_folder(
     if not root.is_dir():
         raise DatasetError(f"{root}: not a folder")
     if split_by == "group":
-        raise DatasetError(
-            f"{root}: {lack_of_groups()}; --split-by folder (split_by='folder'): the top folders are groups"
-        )
+        raise no_group_folders(str(root))
     listed = list_inputs(root, on_error=on_error)
-    if not listed.files:
-        found = f"; left out: {listed.left_out}" if listed.left_out else ""
-        failed = f"; failed: {listed.failures[0]}" if listed.failures else ""
-        suffixes = listed.left_out.suffixes.keys()
-        documents, tables = sorted(suffixes & _DOCUMENTS), sorted(suffixes & set(SUFFIXES))
-        hint = f"; {', '.join(documents)}: save each text as a .txt file" if documents else ""
-        hint += f"; {', '.join(tables)}: give the table itself" if tables else ""
-        raise DatasetError(
-            f"{root}: no images in this folder (or below it), no audio, and no texts (.txt)"
-            f"{found}{failed}{hint}"
-        )
-    layout = read_layout(str(root), listed.files, listed.folders, split_by, listed.kind)
-    notes = _check(root, listed, layout, labelled)
-    origin = f"the folders {layout.origin}"
-    reading = ReadReport(
-        splits_from=origin if layout.splits else "",
-        groups_from=origin if layout.groups else "",
-        left_out=listed.left_out,
-        failures=tuple(listed.failures),
-        notes=tuple(notes),
-    )
-    home = os.path.realpath(root)
-    files = [("/".join(parts), os.path.join(root, *parts)) for parts in listed.files]
-    if listed.kind == "image":
-        inputs: list[Source] = [FileImage(id, place, tree=home) for id, place in files]
-    else:
+
+    def make_inputs(listed: Listing) -> list[Source]:
+        home = os.path.realpath(root)
+        files = [("/".join(parts), os.path.join(root, *parts)) for parts in listed.files]
+        if listed.kind == "image":
+            return [FileImage(id, place, tree=home) for id, place in files]
         of_kind = FileText if listed.kind == "text" else FileClip
-        inputs = [of_kind(id, place) for id, place in files]
-    dataset = Dataset(
-        root.name or root.resolve().name,
-        inputs,
-        splits=None if layout.splits is None else np.array(layout.splits, "U5"),
-        groups=None if layout.groups is None else np.array(layout.groups),
-        reading=reading,
-    )
-    if layout.classes is not None:
-        dataset = dataset.with_tasks([_labels(layout.classes)])
-    check_evaluated_classes(dataset.labelled(), str(root))
-    return dataset
+        return [of_kind(id, place) for id, place in files]
 
-
-def _labels(names: Sequence[str | None]) -> Task:
-    labels = np.full(len(names), -1, np.int64)
-    rows = [i for i, name in enumerate(names) if name is not None]
-    labels[rows], classes = encode([name for name in names if name is not None])
-    return Task(LABEL, labels, classes)
-
-
-def _check(root: Path, listed: Listing, layout: Layout, labelled: bool) -> list[str]:
-    """Refuse empty class folders if labels are needed; else return notes on them and on nested folders."""
-    notes = []
-    within = [parts for parts in listed.files if len(parts) > 1 and not is_unlabelled(parts[0])]
-    top = {parts[0] for parts in within}
-    inside = {parts[1] for parts in within if len(parts) > 2}
-    if layout.splits is layout.groups is None and len(top) == 1 and len(inside) > 1:
-        (only,) = top
-        notes = [
-            f"all {listed.kind}s lie in the one folder {only!r}, which holds folders itself: "
-            f"if those are the classes, give {root / only}"
-        ]
-    elif layout.groups is None and layout.splits is None:
-        notes = inner_folder_notes(listed.files, listed.kind)
-    empty = _empty(listed, layout)
-    if empty and labelled and layout.splits is layout.groups is None:
-        raise DatasetError(
-            f"{root}: no {listed.kind}s in the class folder {quote_names(empty)}; add some or remove it"
-        )
-    return [*notes, f"no {listed.kind}s in the folder {quote_names(empty)}"] if empty else notes
-
-
-def _empty(listed: Listing, layout: Layout) -> list[str]:
-    """Return the class folders that hold no input."""
-    depths = {len(folder) for folder in layout.class_folders}
-    full: set[Parts] = {parts[:depth] for parts in listed.files for depth in depths}
-    failed = {tuple(error.id.split("/"))[:depth] for error in listed.failures for depth in depths}
-    return sorted("/".join(folder) for folder in layout.class_folders - full - failed)
+    name = root.name or root.resolve().name
+    return make_dataset_of(str(root), name, listed, make_inputs, labelled=labelled, split_by=split_by)

@@ -18,9 +18,11 @@ from featx.data.dataset import Dataset
 from featx.data.labels import is_missing
 from featx.data.readers.folder_listing import PathFinder
 from featx.data.readers.label_keys import refuse_labels_in
+from featx.data.readers.urls import stored_at
 from featx.errors import DatasetError, ImageError
 from featx.inputs import Source
 from featx.inputs.image import SOURCES, LazyImage, as_source
+from featx.places import is_url, shown
 
 _EXPECTED = (
     "a list, array or column of paths, of image files' bytes, of PIL images or of arrays; or one array of "
@@ -171,7 +173,7 @@ def make_sources(
                 raise
             return LazyImage(position, functools.partial(_fail, position, str(error)))
         if id is None and isinstance(row, (str, os.PathLike)):
-            return as_source(made, Path(row).as_posix())
+            return as_source(made, shown(row) if is_url(row) else Path(row).as_posix())
         return made
 
     return [source(row, i) for i, row in enumerate(rows)]
@@ -222,6 +224,8 @@ def _source(row: Any, at: str, id: str, finder: PathFinder) -> Source:
         row = row["bytes"] if row.get("bytes") is not None else row.get("path")
     if is_missing(row):
         raise DatasetError(f"{at}: no image, got {row!r}; every row needs one")
+    if is_url(row):
+        return stored_at(row, id)
     if isinstance(row, (str, os.PathLike)):
         return as_source(finder.find(os.path.expanduser(os.fspath(row))), id)
     if got := _samples_in(row):

@@ -8,8 +8,9 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 from featx.data.dataset import Dataset
 from featx.data.labels import same_form
@@ -23,8 +24,12 @@ from featx.data.readers.texts import ESCAPED
 from featx.durable import read_regular
 from featx.errors import DatasetError, reason_of
 from featx.options.checks import short
-from featx.places import RangeReader
+from featx.places import PlaceError
+from featx.places.urls import path_of
 from featx.spreadsheet import original_cell
+
+if TYPE_CHECKING:
+    from featx.places.remote import RemoteFile
 
 #: Suffixes of tables.
 SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".json")
@@ -33,15 +38,43 @@ _LISTED = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
 _LOOKED_AT = 10_000
 # Columns of a .jsonl file that are looked at for that.
 _MOST_COLUMNS = 200
-# A larger text file is refused.
+# A larger text file is refused, and a larger one behind a URL: it is read into memory.
 _MOST_BYTES = 2**32
+MOST_REMOTE_BYTES = 2**30
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 # A cell as CSV quotes it, with every quote inside it twice.
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 
+@dataclass(frozen=True)
+class RemoteTable:
+    """A table behind a URL: what the readers of tables take of a path."""
+
+    url: str  # as messages show it
+    parent: str  # the URL of the folder that relative paths start from
+    reader: RemoteFile
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return PurePosixPath(path_of(self.url)).name
+
+    @property
+    def stem(self) -> str:
+        """The name without its suffix."""
+        return PurePosixPath(self.name).stem
+
+    @property
+    def suffix(self) -> str:
+        """The suffix of its name."""
+        return PurePosixPath(self.name).suffix
+
+    def __str__(self) -> str:
+        return self.url
+
+
 def read_table(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | RemoteTable,
     *,
     labelled: bool = True,
     text: str | None = None,
@@ -55,7 +88,7 @@ def read_table(
 
     Parameters
     ----------
-    path : str or Path
+    path : str, Path or RemoteTable
         A file ending in one of `SUFFIXES`. ``.csv``: UTF-8, with comma, semicolon or tab; ``.tsv``: UTF-8,
         with tabs, and quotes are text unless every cell with a quote is quoted as in CSV; ``.jsonl`` (or
         ``.json``): an object per line, or one list of objects. The column ``path`` (of images, audio files or
@@ -111,8 +144,8 @@ def read_table(
     A ``.csv`` or ``.tsv`` without a header is read if it is clear that it has none (`columns_without_header`
     of `featx.data.readers.text_column`); `Dataset.reading` says so.
     """
-    file = Path(path).expanduser()
-    if not file.is_file():
+    file = path if isinstance(path, RemoteTable) else Path(path).expanduser()
+    if isinstance(file, Path) and not file.is_file():
         raise DatasetError(f"{file}: no such file")
     suffix = file.suffix.lower()
     if suffix not in SUFFIXES:
@@ -123,22 +156,19 @@ def read_table(
 
 
 def open_table(
-    file: Path | RangeReader, text: str | None, asked: list[str], on_error: str, title: str | None = None
+    file: Path | RemoteTable, text: str | None, asked: list[str], on_error: str, title: str | None = None
 ) -> Table:
     """Read the columns of a table that are needed; `text` and `asked` as for `find_text_column`.
 
     With ``on_error="skip"``, what is not UTF-8 in a text file becomes lone surrogates. What rows of texts,
     and of encoded images and clips, are called begins with `title`; default: the file's name.
     """
-    if not isinstance(file, Path):
-        table = read_parquet(file, text, asked, title)
-        title = title or file.name.rpartition("/")[2]
-        table.names = [f"{title}:{row}" for row in table.rows] if table.text else []
-        return table
     suffix = file.suffix.lower()
     if suffix == ".parquet":
-        table = read_parquet(file, text, asked, title)
-    elif suffix == ".arrow":
+        reader = file.reader if isinstance(file, RemoteTable) else file
+        table = read_parquet(reader, text, asked, title or file.name)
+        table.folder = str(file.parent)
+    elif suffix == ".arrow" and isinstance(file, Path):
         table = read_arrow(file, text, asked, title)
     elif suffix in (".jsonl", ".json"):
         table = _read_json(file, text, asked, on_error)
@@ -148,7 +178,7 @@ def open_table(
     return table
 
 
-def read_csv_text(file: Path, on_error: str = "raise") -> tuple[str, str]:
+def read_csv_text(file: Path | RemoteTable, on_error: str = "raise") -> tuple[str, str]:
     """Return the text of a .csv or .tsv file and its separator; `DatasetError` if it cannot be read."""
     text = _read_text(file, on_error)
     if file.suffix.lower() == ".tsv":
@@ -158,9 +188,9 @@ def read_csv_text(file: Path, on_error: str = "raise") -> tuple[str, str]:
     return text, max(",;\t", key=first.count)
 
 
-def _read_text(file: Path, on_error: str) -> str:
+def _read_text(file: Path | RemoteTable, on_error: str) -> str:
     try:
-        data = read_regular(file, at_most=_MOST_BYTES)
+        data = _read_bytes(file)
         if on_error == "skip" and not data.startswith(_UTF_16):
             return data.decode("utf-8-sig", "surrogateescape")
         return data.decode("utf-8-sig")
@@ -170,12 +200,21 @@ def _read_text(file: Path, on_error: str) -> str:
         raise DatasetError(f"{file}: cannot be read ({error.strerror or error})") from error
 
 
-def _not_utf_8(file: Path, line: int) -> DatasetError:
+def _read_bytes(file: Path | RemoteTable) -> bytes:
+    if isinstance(file, Path):
+        return read_regular(file, at_most=_MOST_BYTES)
+    try:
+        return file.reader.read(MOST_REMOTE_BYTES)
+    except PlaceError as error:
+        raise DatasetError(f"{file}: {error}") from None
+
+
+def _not_utf_8(file: Path | RemoteTable, line: int) -> DatasetError:
     kind = "CSV UTF-8" if file.suffix.lower() == ".csv" else "UTF-8"
     return DatasetError(f"{file}, row {line}: not UTF-8 text; save the table as {kind}")
 
 
-def _read_csv(file: Path, text: str | None, asked: list[str], on_error: str) -> Table:
+def _read_csv(file: Path | RemoteTable, text: str | None, asked: list[str], on_error: str) -> Table:
     content, delimiter = read_csv_text(file, on_error)
     records = csv_records(file, content, delimiter)
     first, header = next(records, (1, []))
@@ -223,7 +262,7 @@ def _read_csv(file: Path, text: str | None, asked: list[str], on_error: str) -> 
     return Table(str(file), str(file.parent), rows, columns, names, all_columns, text=column, notes=notes)
 
 
-def csv_records(file: Path, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+def csv_records(file: Path | RemoteTable, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """Yield the first line and the fields of every record that is not blank."""
     quoting: Any = (
         csv.QUOTE_NONE if file.suffix.lower() == ".tsv" and not _is_quoted(text) else csv.QUOTE_MINIMAL
@@ -256,7 +295,7 @@ def _is_quoted(text: str) -> bool:
     return all(_QUOTED.fullmatch(cell) for cell in cells)
 
 
-def _read_json(file: Path, text: str | None, asked: list[str], on_error: str) -> Table:
+def _read_json(file: Path | RemoteTable, text: str | None, asked: list[str], on_error: str) -> Table:
     content = _read_text(file, on_error)
     if content.lstrip().startswith("["):
         found = _parsed(file, 1, content)
@@ -285,7 +324,7 @@ def _read_json(file: Path, text: str | None, asked: list[str], on_error: str) ->
     return Table(str(file), str(file.parent), rows, columns, forms, all_columns, text=column)
 
 
-def _parsed(file: Path, line: int, text: str) -> Any:
+def _parsed(file: Path | RemoteTable, line: int, text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from featx.data.labels import is_missing
+from featx.data.readers.urls import stored_at
 from featx.errors import DatasetError
 from featx.inputs import Source
 from featx.inputs.image import is_image_file
-from featx.inputs.text import SOURCES, LazyText, as_source, is_text_file
+from featx.inputs.text import SOURCES, LazyText, StoredText, as_source, is_text_file
 from featx.inputs.text.source import MOST_CHARACTERS, too_long
 from featx.options.checks import short
+from featx.places import is_url, shown
+from featx.places.urls import named
 
 #: Names of the column or key of texts in rows with several; the first that exists is taken.
 TEXT_KEYS = ("text", "sentence", "review", "document", "content", "comment", "message", "body", "title")
@@ -65,13 +68,21 @@ def texts_in(rows: Sequence[Any], kind: str | None = None) -> list[Any] | None:
     names = [os.fspath(row) for row in given if isinstance(row, (str, Path))]
     if 2 * len(names) <= len(given):
         return None
-    of_texts, of_images = sum(map(_is_text_path, names)), sum(map(is_image_path, names))
+    of_texts = sum(map(_is_text_path, names))
+    # A URL without a suffix may be one of an image; a list of texts that are URLs says kind="text".
+    of_images = sum((is_url(name) and not _is_text_path(name)) or is_image_path(name) for name in names)
     if 2 * (of_texts + of_images) <= len(names) and not _are_files(names):
         if all(isinstance(row, Path) for row in given):
             return None  # files without a known suffix, as images may be
         _refuse_images(rows)
         return list(rows)
-    return [Path(row) if isinstance(row, str) else row for row in rows] if of_texts > of_images else None
+    return (
+        [_text_file(row) if isinstance(row, str) else row for row in rows] if of_texts > of_images else None
+    )
+
+
+def _text_file(row: str) -> Path | Source:
+    return stored_at(row, shown(row), "text") if is_url(row) else Path(row)
 
 
 def _may_be_path(text: str) -> bool:
@@ -79,7 +90,7 @@ def _may_be_path(text: str) -> bool:
 
 
 def _is_text_path(text: str) -> bool:
-    return is_text_file(text) and _may_be_path(text)
+    return is_text_file(text if "?" not in text else named(text)) and _may_be_path(text)
 
 
 def is_image_path(text: str) -> bool:
@@ -118,7 +129,8 @@ def make_text_sources(
     found: list[Source] = []
     for i, row in enumerate(rows):
         file = isinstance(row, Path)
-        id = ids[i] if ids is not None else row.as_posix() if file else f"{i:0{width}d}"
+        name = row.as_posix() if file else row.id if isinstance(row, StoredText) else f"{i:0{width}d}"
+        id = name if ids is None else ids[i]
         if file or isinstance(row, SOURCES):
             found.append(as_source(row, id))
             continue

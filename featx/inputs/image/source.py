@@ -142,7 +142,13 @@ class StoredImage:
     def read(self) -> ImageContent:
         """Read the place."""
         data = read_place(self.place, self.id, ImageError, MAX_FILE_BYTES)
-        find_format(data, self.id, "")
+        try:
+            find_format(data, self.id, "")
+        except ImageError:
+            # A table may name any address: no message quotes what is no image.
+            if data and self.place.is_remote:
+                raise ImageError(self.id, "not an image; what it holds is not shown") from None
+            raise
         return ImageContent(digest_bytes(data), self.id, data, "")
 
     def stat_key(self) -> StatKey | None:

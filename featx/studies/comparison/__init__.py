@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
+from featx.clusters import opens_cluster
 from featx.data.tasks import Task
 from featx.energy import Meter
 from featx.errors import InputError, UnknownName
@@ -17,7 +18,7 @@ from featx.studies.checkpoints import Checkpoints
 from featx.studies.comparison.anomaly import AnomalyComparison, compare_detectors
 from featx.studies.comparison.classes import compare_classes
 from featx.studies.comparison.domains import DomainComparison, compare_domains
-from featx.studies.comparison.evaluate import CHECKPOINT_FILE, TaskOptions, foresee
+from featx.studies.comparison.evaluate import CHECKPOINT_FILE, TaskOptions, compute_ahead, foresee
 from featx.studies.comparison.numbers import compare_numbers
 from featx.studies.comparison.result import Comparison, RegressionComparison
 from featx.studies.comparison.scored_images import ScoredImages, find_anomalies
@@ -50,6 +51,7 @@ __all__ = [
 
 @checked()
 @removes_unused_folder
+@opens_cluster
 def compare(
     data: Any,
     labels: Any = None,
@@ -124,6 +126,9 @@ def compare(
         also computes the large products of the probes; with ``"auto"`` they are computed on the CPU. What
         `checks` finds is kept beside the cache, so that the next study of the same data finds it again.
         Without the checks, copies of a picture, text or clip count as different ones, and the result says so.
+        With `on`, embeddings are extracted and methods are fitted on the cluster; its machines need the same
+        versions of the packages and, for fine-tuning, the inputs and weights under the same names. The
+        checks and the summary stay here, and no energy is measured.
 
     Returns
     -------
@@ -145,7 +150,8 @@ def compare(
     started = time.perf_counter()
     network, run = Network.of(options), Run.of(options)
     reading = Reading.of({**options, "target": target})
-    meter = Meter()
+    # The counters here know nothing of other machines.
+    meter = Meter() if run.on is None else Meter.off()
     modes = _baseline_modes(baseline)
     probes = choose_probes("classifiers", classifiers)
     numeric_probes = choose_probes("regressors", regressors, task="numbers")
@@ -210,6 +216,7 @@ def compare(
         kept_checks=KeptChecks.beside(run.cache),
         classifiers=probes,
         regressors=numeric_probes,
+        cluster=run.on,
     )
     results: dict[str, Comparison | RegressionComparison] = {}
     kinds = {task.kind for task in study.tasks.values()}
@@ -238,7 +245,9 @@ def compare(
         its_options = replace(its_options, modes=modes)
         compare_task = compare_classes if one.task.kind == "classes" else compare_numbers
         with foresee(one, its_options) as progress:
-            results[name] = compare_task(one, replace(its_options, progress=progress))
+            its_options = replace(its_options, progress=progress)
+            compute_ahead(one, its_options)
+            results[name] = compare_task(one, its_options)
         results[name].warnings += unused
         if its_options.setups:
             results[name].baseline = {"modes": list(modes), "left_out": left_out}

@@ -10,6 +10,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from featx.clusters import opens_cluster
 from featx.data import Dataset
 from featx.data.features import Features, check_rows
 from featx.data.splits import Split
@@ -35,6 +36,7 @@ class AnomalyComparison(Reported, AnomalyResult):
 
 
 @checked()
+@opens_cluster
 def compare_detectors(
     data: Any,
     test: Any = None,
@@ -144,7 +146,7 @@ def compare_detectors(
             )
             for problem in problems
         ]
-        outcomes = list(run_cells(cells, verbose=run.verbose))
+        outcomes = list(run_cells(cells, verbose=run.verbose, cluster=run.on))
         results.append(_score_detector(detector, problems, outcomes, held, units.take(tested), n_boot, seed))
     return AnomalyComparison(
         dataset={

@@ -9,6 +9,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from featx.clusters import opens_cluster
 from featx.data.features import Features, check_rows
 from featx.data.splits import Split
 from featx.data.tasks import names_of
@@ -33,6 +34,7 @@ class DomainComparison(Reported, DomainResult):
 
 
 @checked(source="data", target="data")
+@opens_cluster
 def compare_domains(
     source: Any,
     target: Any,
@@ -134,7 +136,7 @@ def compare_domains(
     together = [found.take(rows) for found, rows in zip(units, local, strict=True)]
     y, methods, right = tables[0].y, [], []
     truth = y[tested]
-    for outcome in run_cells(cells, verbose=run.verbose):
+    for outcome in run_cells(cells, verbose=run.verbose, cluster=run.on):
         outcome.fit, method, answers = None, outcome.method, outcome.answers
         if method.kind == "source":
             at_home = score_answers(

@@ -120,11 +120,16 @@ def advise_on_ensemble(content: dict[str, Any]) -> str:
     )
 
 
+def cells_of(member: Member) -> list[Cell]:
+    """Return the cells of a member's out-of-fold probabilities, and of its test probabilities."""
+    return [replace(member.cell, keep="held_out"), replace(member.cell, keep="probabilities")]
+
+
 def _probabilities(member: Member, checkpoints: Checkpoints) -> tuple[Any, np.ndarray]:
     """Return a member's out-of-fold probabilities (or None), and its test probabilities."""
-    held = replace(member.cell, keep="held_out")
+    held, tested = cells_of(member)
     found, fit = fetch_record(held, checkpoints)
-    tests, _ = fetch_record(replace(held, keep="probabilities", fit=held.fit or fit), checkpoints)
+    tests, _ = fetch_record(replace(tested, fit=held.fit or fit), checkpoints)
     return found["found"], np.asarray(tests["probabilities"])
 
 

@@ -6,18 +6,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from featx.clusters import Cluster
 from featx.data.splits import Split
 from featx.energy import Meter
 from featx.metrics import Interval
 from featx.options import OPTIONS
 from featx.results import MethodResult, Repeats, describe_environment
 from featx.studies.checkpoints import Checkpoints
-from featx.studies.comparison.ensemble import Ensemble, Member
+from featx.studies.comparison.ensemble import Ensemble, Member, cells_of
 from featx.studies.comparison.study_data import StudyData
 from featx.studies.comparison.tuning import forecast_of, tuned_cells
 from featx.studies.evaluation import Cell, FineTuning, Method, Outcome, TuningSetup, probe_method, run_cells
 from featx.studies.evaluation.cells import Keep
 from featx.studies.evaluation.cost import Size
+from featx.studies.evaluation.on_cluster import compute_on
+from featx.studies.evaluation.running import compute_missing, is_kept
 from featx.studies.evaluation.time_left import StudyProgress
 from featx.studies.kept_checks import KeptChecks
 from featx.terminal import tell
@@ -50,6 +53,7 @@ class TaskOptions:
     kept_checks: KeptChecks = field(default_factory=KeptChecks)
     setups: dict[str, TuningSetup] = field(default_factory=dict)  # by backbone, of what may be fine-tuned
     progress: StudyProgress | None = None
+    cluster: Cluster | None = None  # where the methods are fitted; None: here
 
     @property
     def all_seeds(self) -> range:
@@ -75,7 +79,6 @@ def evaluate_methods(
     `tuned_backbone` is fine-tuned (default: the one whose probes do best). It is given for all splits but the
     first, because a fine-tuned mode on another backbone would be another method.
     """
-    numbers = data.task.classes is None
     split = data.split(options.test_size, seed, options.all_seeds)
     outcomes: list[Outcome] = []
     members: dict[str, Member] = {}
@@ -88,14 +91,9 @@ def evaluate_methods(
             yield cell, outcome
 
     for cell, outcome in run(_cells(data, _probes(data, options), split, seed)):
-        # A fitted probe may be large: only the best of each backbone is kept in memory.
-        fit, outcome.fit = outcome.fit, None
-        backbone = outcome.method.backbone if outcome.method.kind == "probe" else None
-        best = members.get(backbone or "")
-        if backbone is not None and (best is None or outcome.cv_score > best.outcome.cv_score):
-            members[backbone] = Member(outcome, replace(cell, fit=fit))
+        _keep_best(members, cell, outcome)
     ensemble = None
-    if options.ensemble and len(members) > 1 and not numbers:
+    if _has_ensemble(members, data, options):
         if options.verbose:
             tell(f"weighting {len(members)} backbones")
         ensemble = Ensemble(members, options.checkpoints)
@@ -106,6 +104,53 @@ def evaluate_methods(
         for _, outcome in run(_cells(data, tuning, split, seed)):
             outcome.fit = None
     return SplitOutcomes(split, outcomes, tuned, ensemble)
+
+
+def compute_ahead(data: StudyData, options: TaskOptions) -> None:
+    """Compute all methods on all splits on the cluster, if there is one: `evaluate_methods` finds them then.
+
+    First the references and probes of all splits, at once; then, as these decide, the members of the
+    ensembles and the network to fine-tune.
+    """
+    cluster, checkpoints, progress = options.cluster, options.checkpoints, options.progress
+    if cluster is None:
+        return
+    methods = _probes(data, options)
+    splits = {seed: data.split(options.test_size, seed, options.all_seeds) for seed in options.all_seeds}
+    probes = {seed: _cells(data, methods, split, seed) for seed, split in splits.items()}
+    compute_missing(cluster, [cell for cells in probes.values() for cell in cells], checkpoints, progress)
+    best: list[dict[str, Member]] = []
+    for cells in probes.values():
+        best.append({})
+        for cell, outcome in zip(cells, run_cells(cells, checkpoints, progress=progress), strict=True):
+            _keep_best(best[-1], cell, outcome)
+    groups = []
+    if options.setups:
+        setup = options.setups[_choose_tuned(data, best[0])]
+        tuning = [FineTuning.of(mode, setup) for mode in options.modes]
+        groups += [[cell] for seed, split in splits.items() for cell in _cells(data, tuning, split, seed)]
+    for members in best:
+        if _has_ensemble(members, data, options):
+            groups += [cells_of(member) for member in members.values()]
+    missing = [[cell for cell in group if not is_kept(cell, checkpoints)] for group in groups]
+    for _ in compute_on(cluster, [group for group in missing if group], checkpoints, progress):
+        pass
+
+
+def _keep_best(members: dict[str, Member], cell: Cell, outcome: Outcome) -> None:
+    """Make a probe the member of its backbone, if it is the best one up to now.
+
+    A fitted probe may be large: only that of the member is kept in memory.
+    """
+    fit, outcome.fit = outcome.fit, None
+    backbone = outcome.method.backbone if outcome.method.kind == "probe" else None
+    best = members.get(backbone or "")
+    if backbone is not None and (best is None or outcome.cv_score > best.outcome.cv_score):
+        members[backbone] = Member(outcome, replace(cell, fit=fit))
+
+
+def _has_ensemble(members: Mapping[str, Member], data: StudyData, options: TaskOptions) -> bool:
+    return options.ensemble and len(members) > 1 and data.task.classes is not None
 
 
 def _choose_tuned(data: StudyData, members: Mapping[str, Member]) -> str:
@@ -126,8 +171,14 @@ def foresee(data: StudyData, options: TaskOptions) -> StudyProgress:
             # Which of several backbones is fine-tuned is not known yet: only a cell that was found is.
             cells += [cell] if found else []
             more += [] if found else [Size.of(cell)]
-    forecast = forecast_of(data, options.setups)
-    return StudyProgress(cells, options.checkpoints, more=more, enabled=options.verbose, forecast=forecast)
+    return StudyProgress(
+        cells,
+        options.checkpoints,
+        more=more,
+        cluster=options.cluster,
+        enabled=options.verbose,
+        forecast=forecast_of(data, options.setups),
+    )
 
 
 def _probes(data: StudyData, options: TaskOptions) -> list[Method]:

@@ -143,12 +143,12 @@ def measure_group_effect(
     for outcome in outcomes:
         rows = replace(data.rows_of(outcome.method), groups=None)
         cells = [Cell(outcome.method, rows, drawn, options.seed) for drawn in draws]
-        again = list(run_cells(cells, options.checkpoints))
+        again = list(run_cells(cells, options.checkpoints, cluster=options.cluster))
         further = [
             Cell(outcome.method, data.rows_of(outcome.method), split, seed)
             for split, seed in zip(splits[1:], seeds[1:], strict=True)
         ]
-        answers = [outcome, *run_cells(further, options.checkpoints)]
+        answers = [outcome, *run_cells(further, options.checkpoints, cluster=options.cluster)]
         right_apart = np.concatenate([one.labels for one in answers]) == y[left_out]
         by_group = proportion_interval(right_apart, units=of[left_out])
         tested = np.concatenate([drawn.test for drawn in draws])

@@ -10,6 +10,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from featx.analysis.neighbours import nearest
+from featx.clusters import opens_cluster
 from featx.data import Dataset
 from featx.data.features import Features, check_rows
 from featx.inputs.samples import Sample
@@ -47,6 +48,7 @@ class ScoredImages(Reported, ScoresResult):
 
 
 @checked(normal="data", images="data")
+@opens_cluster
 def find_anomalies(
     normal: Any,
     images: Any,

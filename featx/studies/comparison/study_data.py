@@ -214,7 +214,8 @@ def load_study_data(
         # The probes use the device, too.
         network_run = replace(run, device=DEFAULT_RUN.device)
         require_no_network(network, network_run, **({"backbones": backbones} if backbones else {}))
-        products_on(run.device)  # refuse a device that is not there
+        if run.on is None:
+            products_on(run.device)  # refuse a device that is not there
         try:
             features = features.select(reading.label, reading.target)
         except InputError as error:

@@ -42,6 +42,7 @@ def tuning_setups(data: StudyData, options: TaskOptions, costs: dict[str, Any]) 
             data.dataset.inputs,
             options.device,
             options.epochs,
+            cluster=options.cluster,
             costs=known,
             _digests=digests,
         )

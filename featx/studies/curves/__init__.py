@@ -10,6 +10,7 @@ from typing import Any, Unpack
 
 import numpy as np
 
+from featx.clusters import opens_cluster
 from featx.data.splits import Split
 from featx.data.tasks import Task
 from featx.errors import InputError, UnknownName
@@ -79,6 +80,7 @@ class LearningCurve(Reported, CurveResult):
 
 @checked(seeds="draws")
 @removes_unused_folder
+@opens_cluster
 def learning_curve(
     data: Any,
     labels: Any = None,
@@ -143,7 +145,8 @@ def learning_curve(
     **options
         Options of the network, of reading and of the run, as in `featx.extract`; `device` as in
         `featx.compare`. Embeddings are extracted
-        once for all cells; `n_jobs` cells are computed at a time, which does not change the numbers.
+        once for all cells; `n_jobs` cells are computed at a time, which does not change the numbers. With
+        `on`, extraction and cells run on the cluster, as in `featx.compare`.
 
     Returns
     -------
@@ -199,7 +202,7 @@ def learning_curve(
             f"from a features file: {MISSING[study.kind]} and no fine-tuned baseline without the "
             f"{study.kind}s"
         )
-    methods = _methods(study, names, modes, device=run.device, epochs=epochs, augment=augment)
+    methods = _methods(study, names, modes, run=run, epochs=epochs, augment=augment)
     drawn = [
         draw(y, split.train, len(classes), number=i, seed=seed, groups=first.groups) for i in range(n_draws)
     ]
@@ -208,7 +211,9 @@ def learning_curve(
         Cell(method, study.rows_of(method), Split(d.rows(level), split.test), d.seed, "small_answers")
         for method, level, d in grid
     ]
-    outcomes = run_cells_in_parallel(cells, checkpoints, n_jobs=run.n_jobs, verbose=run.verbose)
+    outcomes = run_cells_in_parallel(
+        cells, checkpoints, n_jobs=run.n_jobs, verbose=run.verbose, cluster=run.on
+    )
     copies = find_copies_among(first.embeddings, study.fingerprints, run) if run.checks else None
     units = find_units(first.groups, copies, len(y))
     pool = measure_pool(y, drawn, found, units.of, len(classes))
@@ -281,7 +286,7 @@ def _methods(
     names: Sequence[str],
     modes: Sequence[str],
     *,
-    device: str,
+    run: Run,
     epochs: int | None,
     augment: bool,
 ) -> list[Method]:
@@ -290,7 +295,8 @@ def _methods(
     if modes:
         assert data.dataset is not None  # checked by `_check_task`
         net = next(iter(data.nets.values()))
-        setup = TuningSetup(net, data.dataset.inputs, device, epochs, augment, NO_VALIDATION)
+        inputs = data.dataset.inputs
+        setup = TuningSetup(net, inputs, run.device, epochs, augment, NO_VALIDATION, cluster=run.on)
         found += [FineTuning.of(mode, setup) for mode in modes]
     return found
 

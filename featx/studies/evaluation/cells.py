@@ -57,6 +57,13 @@ class LabelledRows:
     kind: str = "image"  # the kind of input, for notes
     _of_thread: threading.local = field(default_factory=threading.local, init=False, repr=False)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Where it is unpickled, nothing is shared yet; keys, and so digests, are made by the sender.
+        return {name: value for name, value in vars(self).items() if name not in ("_of_thread", "_digests")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _of_thread=threading.local())
+
     @property
     def task(self) -> TaskName:
         """What is predicted: ``"classes"`` or ``"numbers"``."""
@@ -101,6 +108,10 @@ class LabelledRows:
         while len(latest) > _SPLITS_SHARED:
             latest.pop(next(iter(latest)))
         return found
+
+    def forget(self) -> None:
+        """Forget what methods in this thread have shared."""
+        self._of_thread.__dict__.clear()
 
     def groups_of(self, rows: np.ndarray) -> np.ndarray | None:
         """Return the groups of some rows; None where there are no groups."""

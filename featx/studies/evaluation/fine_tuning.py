@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featx.clusters import Cluster, Task
 from featx.data.splits import validation_part
 from featx.errors import InputError
 from featx.results import curves_from_history
@@ -35,6 +37,8 @@ class TuningSetup:
     augment: bool | None = None
     #: If a class has at most this many inputs, none is held out for validation, and all epochs run.
     trained_whole: int = 0
+    #: Where the trainings run; None: here.
+    cluster: Cluster | None = None
     #: Seconds for an input by mode, where they were measured (`measured_costs`).
     costs: dict[str, Costs] = field(default_factory=dict)
     #: The trainings that run now.
@@ -45,10 +49,34 @@ class TuningSetup:
         if self.augment and self.kind == "text":
             raise InputError("augment is for images and clips, not for texts; leave it out")
 
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"cluster": None, "running": {}, "_digests": {}}
+
     @property
     def kind(self) -> str:
         """The kind of input of the network."""
         return getattr(self.net, "kind", "image")
+
+    @cached_property
+    def arithmetic(self) -> tuple[str, str]:
+        """The kind of device on which the trainings run, and the format of their numbers."""
+        return choose_arithmetic_for(self.device) if self.cluster is None else self._ask(_choose_there, None)
+
+    def check_arithmetic(self) -> None:
+        """Refuse a training, on a worker, that would differ from what its key says."""
+        if (here := choose_arithmetic_for(self.device)) != self.arithmetic:
+            there = self.arithmetic
+            raise InputError(
+                f"on: one worker of the cluster trains in {here[1]} on {here[0]}, and another in "
+                f"{there[1]} on {there[0]}; use like machines, or name the device: cpu"
+            )
+
+    def _ask(self, work: Callable[[Any, Any], Any], argument: Any) -> Any:
+        """Return what `work` finds out about the trainings on a worker."""
+        assert self.cluster is not None
+        task = Task(work.__name__, argument, gpus=1.0)
+        ((_, found),) = list(self.cluster.run(work, [task], self))
+        return found
 
     def recipe(self, mode: str, n_train: int) -> Any:
         """Return the default recipe for this number of inputs, with the epochs and augmentation asked for."""
@@ -60,13 +88,13 @@ class TuningSetup:
         return recipe if self.augment is None else replace(recipe, augment=self.augment, lr_search=())
 
     def measured_costs(self, recipe: Recipe, n_classes: int, threads: int | None = None) -> Costs:
-        """Return the seconds for an input in a training with `recipe` on this machine, measured once."""
-        from featx.methods.finetune.measuring import measure_costs
-
+        """Return the seconds for an input in a training with `recipe`, measured once, here or on a worker."""
         if recipe.mode not in self.costs:
-            found = measure_costs(
-                self.net, self.images, max(2, n_classes), recipe, device=self.device, threads=threads
-            )
+            n = max(2, n_classes)
+            if self.cluster is None:
+                found = _measure(self, (recipe, n, threads))
+            else:
+                found = self._ask(_measure, (recipe, n, threads or self.cluster.cores_each))
             self.costs[recipe.mode] = found
         return self.costs[recipe.mode]
 
@@ -79,6 +107,25 @@ class TuningSetup:
         for i in set(rows.tolist()) - self._digests.keys():
             self._digests[i] = self.images[i].read().digest
         return hashlib.blake2b(b"".join(self._digests[i] for i in rows.tolist()), digest_size=16).hexdigest()
+
+
+def choose_arithmetic_for(device: str) -> tuple[str, str]:
+    """Return the kind of device, and the format of numbers, of a training in this process."""
+    from featx.methods.finetune.precision import choose_arithmetic
+
+    found = choose_arithmetic(device)
+    return found.device.type, found.precision
+
+
+def _choose_there(setup: TuningSetup, _: None) -> tuple[str, str]:
+    return choose_arithmetic_for(setup.device)
+
+
+def _measure(setup: TuningSetup, about: tuple[Recipe, int, int | None]) -> Costs:
+    from featx.methods.finetune.measuring import measure_costs
+
+    recipe, n_classes, threads = about
+    return measure_costs(setup.net, setup.images, n_classes, recipe, device=setup.device, threads=threads)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,10 +162,9 @@ class FineTuning(Method):
 
     def define(self, cell: Cell) -> Any:
         from featx.methods.finetune import default_recipe
-        from featx.methods.finetune.precision import choose_arithmetic
 
         setup, (fit, val) = self.setup, self._parts(cell)
-        recipe, arithmetic = setup.recipe(self.mode, len(fit)), choose_arithmetic(setup.device)
+        recipe = setup.recipe(self.mode, len(fit))
         trained = np.union1d(fit, val) if recipe.refit else fit
         return {
             "recipe": recipe.to_dict(),
@@ -126,7 +172,7 @@ class FineTuning(Method):
             "validation": cell.rows.digest(val),
             "backbone": dict(setup.net.identity),
             "preprocessing": setup.net.preprocessing.to_dict(),
-            "arithmetic": [arithmetic.device.type, arithmetic.precision],
+            "arithmetic": list(setup.arithmetic),
             # Random crops show more of an image than its embedding does; its position seeds them.
             "images": [setup.digest(trained), trained.tolist()] if recipe.augment else None,
         }

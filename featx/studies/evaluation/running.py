@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from featx.clusters import Cluster
 from featx.energy import Meter
 from featx.errors import InputError
 from featx.studies.checkpoints import Checkpoints
@@ -16,6 +17,7 @@ from featx.studies.evaluation.cells import Cell
 from featx.studies.evaluation.cost import Size, reference_seconds
 from featx.studies.evaluation.fine_tuning import FineTuning
 from featx.studies.evaluation.methods import Fit
+from featx.studies.evaluation.on_cluster import compute_on, threads_of
 from featx.studies.evaluation.outcomes import Outcome
 from featx.studies.evaluation.time_left import StudyProgress
 from featx.studies.evaluation.tuning_forecast import TuningForecast
@@ -33,20 +35,43 @@ def run_cells(
     n_jobs: int | None = None,
     verbose: bool = False,
     progress: StudyProgress | None = None,
+    cluster: Cluster | None = None,
 ) -> Iterator[Outcome]:
     """Run cells one after another, each on all cores (or `n_jobs`), and yield each outcome when it is ready.
 
     Without `checkpoints` all are computed and none is kept. `meter` measures the energy of each fit;
-    `verbose` shows the progress of these cells; or `progress` that of a study of which they are a part.
+    `verbose` shows the progress of these cells; or `progress` that of a study of which they are a part. On a
+    `cluster` all run at once before the first is yielded, without `meter`, and no outcome has its fit.
     """
     if progress is None:
-        with StudyProgress(cells, checkpoints or Checkpoints(), enabled=verbose) as progress:
-            yield from run_cells(cells, checkpoints, meter=meter, n_jobs=n_jobs, progress=progress)
+        kept = Checkpoints() if checkpoints is None else checkpoints
+        with StudyProgress(cells, kept, enabled=verbose, cluster=cluster) as progress:
+            yield from run_cells(
+                cells, checkpoints, meter=meter, n_jobs=n_jobs, progress=progress, cluster=cluster
+            )
         return
+    if cluster is not None:
+        checkpoints = Checkpoints() if checkpoints is None else checkpoints
+        compute_missing(cluster, cells, checkpoints, progress)
     for cell in cells:
         record, fit = fetch_record(cell, checkpoints, meter=meter, n_jobs=n_jobs, progress=progress)
         made = None if checkpoints is None else checkpoints.made(cell.key)
         yield Outcome.of(cell.method, record, cell.rows.n_classes, earlier_run=made, fit=fit)
+
+
+def compute_missing(
+    cluster: Cluster, cells: Sequence[Cell], checkpoints: Checkpoints, progress: StudyProgress | None = None
+) -> None:
+    """Compute on a cluster the cells that are not in the checkpoints, and keep their records there."""
+    # Two cells with one key are the same work.
+    missing = {cell.key: cell for cell in cells if not is_kept(cell, checkpoints)}
+    for _ in compute_on(cluster, _in_groups(list(missing.values()), cluster.cores), checkpoints, progress):
+        pass
+
+
+def is_kept(cell: Cell, checkpoints: Checkpoints) -> bool:
+    """Whether a valid record of the cell is in the checkpoints."""
+    return checkpoints.get(cell.key, cell.is_valid, cell.most_bytes) is not None
 
 
 def fetch_record(
@@ -67,16 +92,24 @@ def fetch_record(
 
 
 def run_cells_in_parallel(
-    cells: Sequence[Cell], checkpoints: Checkpoints, *, n_jobs: int | None = None, verbose: bool = False
+    cells: Sequence[Cell],
+    checkpoints: Checkpoints,
+    *,
+    n_jobs: int | None = None,
+    verbose: bool = False,
+    cluster: Cluster | None = None,
 ) -> list[Outcome]:
     """Run many small cells in threads, `n_jobs` at a time (default: one for each core), in their order.
 
     Each cell computes on one thread, so that the numbers do not depend on `n_jobs`; `verbose` shows progress.
-    The cells of a split run one after another in one thread, where they share the work on its rows.
+    The cells of a split run one after another in one thread, where they share the work on its rows. Or they
+    run on a `cluster`, in the same way.
     """
-    jobs = _jobs(n_jobs)
+    jobs = _jobs(n_jobs) if cluster is None else cluster.cores
     forecast = _forecast(cells) if verbose else None
-    with StudyProgress(cells, checkpoints, at_once=jobs, enabled=verbose, forecast=forecast) as progress:
+    with StudyProgress(
+        cells, checkpoints, at_once=jobs, cluster=cluster, enabled=verbose, forecast=forecast
+    ) as progress:
         records = {cell.key: checkpoints.get(cell.key, cell.is_valid, cell.most_bytes) for cell in cells}
         # Two levels with the same images are one cell.
         missing = {cell.key: cell for cell in cells if records[cell.key] is None}
@@ -85,9 +118,14 @@ def run_cells_in_parallel(
             with limit_threads(1), progress.computing(cell):
                 return checkpoints.add(cell.key, cell.run(n_jobs=1)[0])
 
-        with _one_thread_each(list(missing.values())):
-            for cell, record in _compute(_in_groups(list(missing.values()), jobs), work, jobs):
-                records[cell.key] = record
+        groups = _in_groups(list(missing.values()), jobs)
+        if cluster is not None:
+            records |= {
+                c.key: found for c, found in compute_on(cluster, groups, checkpoints, progress, threads=1)
+            }
+        else:
+            with threads_of(list(missing.values())):
+                records |= {c.key: found for c, found in _compute(groups, work, jobs)}
     return [
         Outcome.of(c.method, records[c.key], c.rows.n_classes, earlier_run=checkpoints.made(c.key))
         for c in cells
@@ -108,8 +146,8 @@ def _in_groups(cells: Sequence[Cell], jobs: int) -> list[list[Cell]]:
     """
     groups: dict[Any, list[Cell]] = {}
     for cell in cells:
-        # A cell that trains a network shares nothing and takes long.
-        alone = cell.key if _trains_network(cell) else None
+        # A cell of fine-tuning shares nothing; if it trains the network it takes long.
+        alone = cell.key if isinstance(cell.method, FineTuning) else None
         groups.setdefault((id(cell.rows), cell.split.train.tobytes(), cell.seed, alone), []).append(cell)
     found = list(groups.values())
     if len(found) < 2 * jobs:
@@ -179,23 +217,6 @@ def _next(done: SimpleQueue[Any]) -> Any:
             return done.get(timeout=_LOOK)
         except Empty:
             continue
-
-
-@contextmanager
-def _one_thread_each(cells: Sequence[Cell]) -> Iterator[None]:
-    """Limit all cells to one thread of BLAS and, where a network is trained, of torch."""
-    with limit_threads(1):
-        if not any(isinstance(cell.method, FineTuning) for cell in cells):
-            yield
-            return
-        import torch
-
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
 
 
 def _jobs(n_jobs: int | None) -> int:

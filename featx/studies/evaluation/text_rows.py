@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -77,6 +77,14 @@ class _Texts:
         self._digests: np.ndarray | None = None
         self._characters = 0.0
         self._counts: TermCounts | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The texts are counted once, by the sender, and nobody else has to be able to read them.
+        counts = self.counts
+        return {"_digests": self.digests, "_characters": self.characters, "_counts": counts}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _sources=(), _kept=None, _lock=threading.Lock())
 
     @property
     def digests(self) -> np.ndarray:

@@ -18,6 +18,7 @@ from featx.studies.evaluation.cost import Size, estimate_seconds
 from featx.terminal import tell
 
 if TYPE_CHECKING:
+    from featx.clusters import Cluster
     from featx.studies.evaluation.tuning_forecast import TuningForecast
 
 #: One cell runs its folds on several cores, with this share of the speed that they would have together.
@@ -27,7 +28,7 @@ LONG_TUNING = 1800.0
 #: Estimated seconds of a method from which its time corrects the estimates of others.
 _TELLING = 1.0
 #: Cores that one cell can use: it has this many folds.
-_MOST_CORES = 5
+MOST_CORES = 5
 
 
 class StudyProgress:
@@ -46,6 +47,8 @@ class StudyProgress:
         Cells that will be known later.
     at_once : int, default=1
         Cells that run at a time, each on one core; 1: one at a time, on all cores.
+    cluster : Cluster, optional
+        Where the cells run, each on one core; how many at a time changes as workers come and go.
     enabled : bool, default=True
         Whether anything is shown.
     forecast : TuningForecast, optional
@@ -59,6 +62,7 @@ class StudyProgress:
         *,
         more: Sequence[Size] = (),
         at_once: int = 1,
+        cluster: Cluster | None = None,
         enabled: bool = True,
         forecast: TuningForecast | None = None,
     ):
@@ -69,7 +73,8 @@ class StudyProgress:
         self._missing = Counter(Size.of(c) for c, kept in zip(cells, found, strict=True) if not kept)
         self._missing.update(more)
         self._enabled = enabled and self._missing.total() > 0
-        self._pace = _Pace(at_once, forecast)
+        self._pace = _Pace(at_once, forecast, cluster)
+        self._cluster = cluster
         self._computed = 0
         self._running: dict[int, tuple[Cell, Size, float]] = {}
         self._begun: set[str] = set()  # modes of fine-tuning
@@ -122,11 +127,22 @@ class StudyProgress:
             raise
         with self._lock:
             del self._running[me]
-            self._computed += 1
-            if self._missing[size] > 0:
-                self._missing[size] -= 1
-            if self._enabled:
-                self._pace.learn(size, time.perf_counter() - began)
+            self._finish(size, time.perf_counter() - began)
+
+    def computed(self, cell: Cell, seconds: float) -> None:
+        """Note that a cell was computed elsewhere, in so many seconds; it is in the checkpoints."""
+        if cell.keep in ("probabilities", "held_out"):
+            return  # a part of the ensemble, which is not counted
+        size = Size.of(cell)
+        with self._lock:
+            self._finish(size, seconds)
+
+    def _finish(self, size: Size, seconds: float) -> None:
+        self._computed += 1
+        if self._missing[size] > 0:
+            self._missing[size] -= 1
+        if self._enabled:
+            self._pace.learn(size, seconds)
 
     def __enter__(self) -> StudyProgress:
         line = self.announce() if self._enabled else None
@@ -168,6 +184,8 @@ class StudyProgress:
                 else:
                     left += count * seconds
             doing = self._latest
+            if self._cluster is not None and not self._running:
+                doing = f"on {self._cluster.description}"
             for cell, size, began in self._running.values():
                 whole, passed = self._pace.expected(size) or 0.0, (now - began) / self._pace.at_once
                 followed = cell.method.followed(cell)
@@ -192,15 +210,25 @@ class StudyProgress:
 class _Pace:
     """Estimates of the seconds that cells add to a study, corrected by those that have run."""
 
-    def __init__(self, at_once: int, forecast: TuningForecast | None = None):
+    def __init__(self, at_once: int, forecast: TuningForecast | None = None, cluster: Cluster | None = None):
         from featx.machine import cores
 
-        self.at_once, self._forecast = at_once, forecast
-        self._cores = 1.0 if at_once > 1 else max(1.0, _SHARE * min(cores(), _MOST_CORES))
+        self._at_once, self._forecast, self._cluster = at_once, forecast, cluster
+        alone = at_once == 1 and cluster is None
+        self._cores = max(1.0, _SHARE * min(cores(), MOST_CORES)) if alone else 1.0
         self.spent = 0.0  # by the cells that have run, in seconds of the study
         self._measured: dict[str, float] = defaultdict(float)
         self._estimated: dict[str, float] = defaultdict(float)
         self._known: dict[Size, float] = {}
+
+    @property
+    def at_once(self) -> int:
+        """The cells that run at a time now."""
+        return self._at_once if self._cluster is None else max(1, self._cluster.cores)
+
+    def _at_once_of(self, size: Size) -> int:
+        """The cells of this size that run at a time now: one of fine-tuning has a worker of a cluster."""
+        return max(1, self._cluster.slots) if self._cluster is not None and size.fine_tuned else self.at_once
 
     def expected(self, size: Size) -> float | None:
         """Return the seconds that a cell adds to the study; None for fine-tuning that is not known."""
@@ -209,13 +237,13 @@ class _Pace:
             if self._forecast is None:
                 return None
             ratio = 1.0  # what was measured is the training itself, and not probes
-        return self._estimate(size) * ratio / self.at_once
+        return self._estimate(size) * ratio / self._at_once_of(size)
 
     def learn(self, size: Size, seconds: float) -> None:
         """Note the seconds that a cell took."""
         self._measured[size.method] += seconds
         self._estimated[size.method] += self._estimate(size)
-        self.spent += seconds / self.at_once
+        self.spent += seconds / self._at_once_of(size)
 
     def _estimate(self, size: Size) -> float:
         if size not in self._known:

@@ -16,6 +16,7 @@ from typing import Any
 from featx.durable import read_regular
 from featx.errors import FeatxError, InputError, OutputError, as_one_error, reason_of
 from featx.options import checked
+from featx.places import is_url, shown
 from featx.results import describe_environment, write_atomically
 from featx.results.next_command import option_words
 from featx.results.output_paths import DATA_KEYS, Study, output_folder, resolve_source
@@ -100,6 +101,7 @@ class Experiment:
         command: str | None = None,
         force: bool = False,
         trust_code: bool = False,
+        on: Any = None,
     ) -> tuple[Any, Path | None]:
         """Run the experiment, or resume it: finished work in its folder is not done again.
 
@@ -114,6 +116,9 @@ class Experiment:
         trust_code : bool, default=False
             Consent to run the Python code that a backbone comes with. An experiment file cannot give it: the
             file may be somebody else's.
+        on : str or Executor, optional
+            The cluster to compute on, as in `featx.compare`. An experiment file cannot give it either: where
+            it runs is for whoever runs it to choose, and does not change what is found.
 
         Returns
         -------
@@ -131,6 +136,7 @@ class Experiment:
         """
         given = {self.study.data[key]: value for key, value in self.data.items()} | self.arguments
         given |= {"verbose": verbose} | ({"trust_code": True} if trust_code else {})
+        given |= {} if on is None else {"on": on}
         if self.output is None:
             result = self.study.function(**given)
             self._name(result, command)
@@ -307,6 +313,8 @@ def _in_use(cache: str) -> bool:
 
 def _absolute(name: str, base: Path) -> str:
     """Return what exists, or looks like a path, as an absolute path; any other name as it is."""
+    if is_url(name):
+        return name
     path = _path(name, base)
     looks_like_path = "/" in name or os.sep in name or Path(name).suffix.lower() in _SUFFIXES
     return path if looks_like_path or os.path.exists(path) else name
@@ -328,7 +336,7 @@ def _in_real_folder(path: str) -> str:
 def _relative(name: str, folder: str) -> str:
     """Return an absolute path as one relative to `folder` if it lies near; any other name as it is."""
     if not os.path.isabs(name):
-        return name
+        return shown(name) if is_url(name) else name
     path = _in_real_folder(name)
     if os.path.splitdrive(path)[0] != os.path.splitdrive(folder)[0]:
         return name

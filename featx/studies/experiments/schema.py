@@ -108,6 +108,11 @@ def check_content(content: Mapping[str, Any], place: str) -> None:
             raise InputError(f"{place}: {table} must be a table, [{table}], got {_show(keys)}")
         # Unknown keys come before missing ones: a mistyped key is both.
         for key in keys:
+            if key == "on":
+                raise InputError(
+                    f"{place}: [{table}] on: whoever runs an experiment chooses the cluster; leave it out, "
+                    "and give --on to featx run"
+                )
             if key not in TABLES[table]:
                 raise InputError(f"{place}: [{table}] {UnknownName('key', key, TABLES[table])}")
     for key in _OWN["experiment"]:

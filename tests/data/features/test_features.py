@@ -266,8 +266,8 @@ def test_a_device_is_not_replaced():
 def test_a_disk_that_fills_up_at_any_write_keeps_the_old_file(path, monkeypatch):
     made(splits=None).save(path)
     before = path.read_bytes()
-    real = writing_module._Sink
-    monkeypatch.setattr(writing_module, "_reserve", lambda *_args: None)
+    real = writing_module.Sink
+    monkeypatch.setattr(writing_module, "reserve", lambda *_args: None)
     messages = set()
     for allowed in range(60):
 
@@ -280,7 +280,7 @@ def test_a_disk_that_fills_up_at_any_write_keeps_the_old_file(path, monkeypatch)
                 self.left -= 1
                 return super().write(data)
 
-        monkeypatch.setattr(writing_module, "_Sink", Full)
+        monkeypatch.setattr(writing_module, "Sink", Full)
         try:
             made().save(path)
         except OutputError as error:
@@ -303,8 +303,8 @@ from featx.errors import OutputError
 from featx.data.features import Features, writing
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 features = Features(np.zeros((1000, 100), "f4"), [str(i) for i in range(1000)])
-for reserve in (writing._reserve, lambda *_: None):
-    writing._reserve = reserve
+for reserve in (writing.reserve, lambda *_: None):
+    writing.reserve = reserve
     try:
         features.save(sys.argv[1])
     except OutputError as error:

@@ -144,7 +144,7 @@ def test_parquet_is_the_same_frame(tmp_path):
     pd.testing.assert_frame_equal(pd.read_parquet(file), found.to_frame(), check_dtype=False)
     assert pd.read_parquet(file)["x0"].dtype == np.float16
     assert json.loads(parquet.read_schema(file).metadata[b"featx_space"]) == SPACE
-    with pytest.raises(OutputError, match="cannot be written"):
+    with pytest.raises(OutputError, match="cannot write"):
         found.to_parquet(tmp_path / "none" / "p.parquet")
     assert [path.name for path in tmp_path.iterdir()] == ["p.parquet"]
 

@@ -99,7 +99,7 @@ def test_messages_are_about_clips(tmp_path):
     with pytest.raises(AudioError, match=r"b/2.wav"):
         dataset.inputs[1].read()
     fill(tmp_path / "packed", "clips.zip", "x.wav")
-    assert "archive (unpack it to have its clips read)" in str(
+    assert "archive (give it by itself to have its clips read)" in str(
         read_folder(tmp_path / "packed").reading.left_out
     )
     with pytest.raises(DatasetError, match=r"no images .*, no audio, and no texts \(.txt\)"):

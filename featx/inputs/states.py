@@ -1,0 +1,36 @@
+"""The present states of many sources, by which a cache knows them; remote ones are asked for together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from featx.inputs import Source
+from featx.places import StatKey
+
+# Sources that are looked at; all of a dataset are mostly of one store.
+_LOOKED_AT = 200
+
+
+def is_remote(source: Source) -> bool:
+    """Whether reading a source waits for a network."""
+    place: Any = getattr(source, "place", None)
+    return place is not None and place.is_remote
+
+
+def any_remote(sources: Sequence[Source], positions: Sequence[int]) -> bool:
+    """Whether one of some sources, spread over those at `positions`, is remote."""
+    return any(is_remote(sources[i]) for i in positions[:: max(1, len(positions) // _LOOKED_AT)])
+
+
+def stat_keys(sources: Sequence[Source], knows: Callable[[str], bool]) -> list[StatKey | None]:
+    """Return the stat key of each source; of remote ones, all requests are under way at once.
+
+    `knows` says whether the cache has entries of names with a prefix (`featx.cache.StatCache.knows`).
+    """
+    files = [place for source in sources if getattr(place := getattr(source, "place", None), "url", None)]
+    if files:
+        from featx.places.remote import refresh_states
+
+        refresh_states(files, knows)  # type: ignore[arg-type]
+    return [source.stat_key() for source in sources]

@@ -1,0 +1,18 @@
+"""Objects behind URLs, read through fsspec: whole or in ranges, with retries, of one state each."""
+
+from __future__ import annotations
+
+from featx.places.remote.opening import open_store
+from featx.places.remote.remote_file import RemoteFile
+from featx.places.remote.retries import Retries
+from featx.places.remote.states import refresh_states
+from featx.places.remote.store import Entry, State
+
+__all__ = [
+    "Entry",
+    "RemoteFile",
+    "Retries",
+    "State",
+    "open_store",
+    "refresh_states",
+]

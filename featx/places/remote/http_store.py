@@ -1,0 +1,232 @@
+"""Objects of HTTP servers: checked against their ETag, length and range, and listed by the links of pages."""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import functools
+import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from html.parser import HTMLParser
+from typing import Any
+from urllib.parse import unquote, urljoin
+
+from featx.places.place import PlaceError
+from featx.places.remote import store
+from featx.places.remote.retries import Passing
+from featx.places.remote.store import (
+    Changed,
+    Entry,
+    Fetched,
+    State,
+    Store,
+    TooLarge,
+    explain_connection,
+    explain_status,
+)
+from featx.places.urls import protocol_of, split
+
+# A file that changes again within this time keeps its Last-Modified, which has whole seconds.
+_RACY = 2.0
+_MOST_OF_PAGE = 64 * 2**20
+_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_NO_LISTING = (
+    "gives no listing of files; give a .zip or .tar archive, a table (.csv, .jsonl, .parquet) with the URLs, "
+    "or a list of URLs in Python"
+)
+
+
+class HttpStore(Store):
+    """Objects of HTTP servers, over the pooled connections of one session of aiohttp."""
+
+    @asynccontextmanager
+    async def _request(self, method: str, url: str, **headers: str) -> AsyncIterator[Any]:
+        import aiohttp
+
+        session = await self.fs.set_session()
+        # Compressed in transit, neither length nor range would be that of the object.
+        sent = {"Accept-Encoding": "identity", **self.fs.kwargs.get("headers", {}), **headers}
+        limits = aiohttp.ClientTimeout(None, sock_connect=store.CONNECT, sock_read=store.STALLED)
+        options = {"timeout": limits, **self.fs.kwargs, "headers": sent}
+        async with session.request(method, self.fs.encode_url(url), **options) as answer:
+            yield answer
+
+    async def _fetch(
+        self, url: str, start: int | None, length: int | None, at_most: int, expected: State | None
+    ) -> Fetched:
+        headers = {}
+        if start is not None and length is not None:
+            if length == 0:
+                return Fetched(b"", expected or State(), False)
+            headers["Range"] = f"bytes={start}-{start + length - 1}"
+        async with self._request("GET", url, **headers) as answer:
+            if answer.status == 416:
+                raise PlaceError("ends early: it is cut off, or was changed")
+            if answer.status not in (200, 206):
+                raise explain_status(answer.status, answer.headers.get("Retry-After"))
+            state, due = _state_of(answer), _length_of(answer)
+            is_whole = answer.status == 200
+            if not is_whole:
+                given = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+                if start is None or given is None or int(given[1]) != start:
+                    raise PlaceError("cannot be read (the server answers another range)")
+            if expected is not None and not expected.agrees(state):
+                raise Changed
+            if is_whole and start is not None and due > at_most:
+                raise PlaceError(f"the server gives no ranges of it, and it has {due:,} bytes: download it")
+            if due > at_most:
+                raise TooLarge(due, at_most)
+            data = await _body(answer, at_most)
+        if 0 <= due != len(data):
+            raise Passing(f"{len(data):,} of {due:,} bytes came")
+        if is_whole and state.size < 0:
+            state = state._replace(size=len(data))
+        return Fetched(data, state, is_whole)
+
+    async def _look(self, url: str) -> State:
+        async with self._request("HEAD", url) as answer:
+            if answer.status == 200 and (state := _state_of(answer)).size >= 0:
+                return state
+            if answer.status not in (200, 403, 405, 501):
+                raise explain_status(answer.status, answer.headers.get("Retry-After"))
+        # Servers that sign URLs allow GET only, and some answer HEAD without a length.
+        async with self._request("GET", url, Range="bytes=0-0") as answer:
+            if answer.status not in (200, 206):
+                raise explain_status(answer.status, answer.headers.get("Retry-After"))
+            return _state_of(answer)
+
+    async def _is_folder(self, url: str) -> bool:
+        if url.endswith("/"):
+            return True
+        async with self._request("GET", url) as answer:
+            if answer.status != 200:
+                raise explain_status(answer.status, answer.headers.get("Retry-After"))
+            return _is_page(answer)
+
+    async def _list(self, url: str) -> list[Entry]:
+        """List the files below a page by its links, and those of the pages below it."""
+        root = url if url.endswith("/") else url + "/"
+        found: dict[str, Entry] = {}
+        seen, waiting = {root}, [root]
+        running: set[asyncio.Task[set[str]]] = set()
+        try:
+            while waiting or running:
+                while waiting and len(running) < store.AT_ONCE:
+                    page = waiting.pop()
+                    running.add(asyncio.create_task(self._patiently(functools.partial(self._links, page))))
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    for link in task.result() - seen:
+                        if not link.startswith(root):
+                            continue
+                        seen.add(link)
+                        if link.endswith("/"):
+                            waiting.append(link)
+                        else:
+                            found[link] = Entry(link, unquote(link[len(root) :]), State())
+        finally:
+            for task in running:
+                task.cancel()
+        if not found:
+            raise PlaceError(_NO_LISTING)
+        return sorted(found.values(), key=lambda entry: entry.path)
+
+    async def _links(self, page: str) -> set[str]:
+        """Return the links of a page that lead below it; the user, password and query of its URL stay."""
+        async with self._request("GET", page) as answer:
+            if answer.status in (404, 410):
+                raise PlaceError(f"no such object, or no listing of a folder ({answer.status})")
+            if answer.status in (401, 403):
+                raise explain_status(answer.status)
+            if answer.status != 200:
+                raise explain_status(answer.status, answer.headers.get("Retry-After"))
+            if not _is_page(answer):
+                raise PlaceError(_NO_LISTING)
+            text = (await _body(answer, _MOST_OF_PAGE)).decode("utf-8", "replace")
+        parser = _Links()
+        parser.feed(text)
+        base = page.partition("?")[0]
+        found = set()
+        for href in parser.links:
+            link = urljoin(base, href.strip())
+            parts = split(link)
+            if parts.query or parts.fragment or protocol_of(link) not in ("http", "https"):
+                continue
+            # Pages may name themselves without the user and password of the URL.
+            host = split(base).netloc
+            if parts.netloc == host.rpartition("@")[2]:
+                link = f"{parts.scheme}://{host}{parts.path}"
+            if link.startswith(base) and link != base:
+                found.add(link)
+        return found
+
+    def explain(self, error: Exception) -> PlaceError | Passing:
+        """Return the failure that an error of aiohttp means."""
+        name = type(error).__name__
+        if name in ("InvalidURL", "NonHttpUrlClientError", "InvalidUrlClientError"):
+            return PlaceError("is no valid URL")
+        if name == "TooManyRedirects":
+            return PlaceError("cannot be read (it is redirected again and again)")
+        if isinstance(error, ValueError) and "contain" in str(error):
+            return PlaceError("is no valid URL")
+        return explain_connection(error) or super().explain(error)
+
+
+class _Links(HTMLParser):
+    """The targets of the links of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag == "a":
+            self.links += [value for name, value in attrs if name == "href" and value]
+
+
+async def _body(answer: Any, at_most: int) -> bytes:
+    """Return the bytes of an answer, which may have any length, up to a limit."""
+    parts, size = [], 0
+    async for part in answer.content.iter_any():
+        size += len(part)
+        if size > at_most:
+            raise TooLarge(-1, at_most)
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _is_page(answer: Any) -> bool:
+    return answer.headers.get("Content-Type", "").partition(";")[0].strip().lower() in (
+        "text/html",
+        "application/xhtml+xml",
+    )
+
+
+def _length_of(answer: Any) -> int:
+    """Return the bytes of the answer's body; -1 if it does not say."""
+    length = answer.headers.get("Content-Length", "")
+    return int(length) if length.isdigit() and "Content-Encoding" not in answer.headers else -1
+
+
+def _state_of(answer: Any) -> State:
+    """Return the state of the whole object, as the answer to a request for it or for a part of it says."""
+    headers = answer.headers
+    size = _length_of(answer) if answer.status == 200 else -1
+    if answer.status == 206 and (given := _RANGE.fullmatch(headers.get("Content-Range", ""))):
+        size = int(given[3]) if given[3] != "*" else -1
+    etag = headers.get("ETag", "")
+    if etag.startswith("W/"):  # the same meaning, not the same bytes
+        etag = ""
+    changed, now = (_time_of(headers.get(name)) for name in ("Last-Modified", "Date"))
+    if changed is None or changed > (time.time() if now is None else now) - _RACY:
+        changed = 0
+    return State(size, etag, int(changed * 10**9))
+
+
+def _time_of(text: str | None) -> float | None:
+    try:
+        return email.utils.parsedate_to_datetime(text).timestamp() if text else None
+    except ValueError:
+        return None

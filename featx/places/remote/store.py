@@ -1,0 +1,279 @@
+"""What all remote stores have in common: read, look at, and list objects, with retries and named failures."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+from featx.places.place import PlaceError
+from featx.places.remote.event_loop import run_here, wait_for
+from featx.places.remote.retries import Passing, Retries
+
+_T = TypeVar("_T")
+
+#: Seconds without a byte after which a request is given up, and tried again; and those to connect.
+STALLED = 30.0
+CONNECT = 15.0
+#: Requests under way at a time where many are made at once.
+AT_ONCE = 64
+#: Threads for those of a file system that is not asynchronous.
+THREADS = 16
+#: Answers that may be another one a little later.
+PASSING = frozenset([408, 425, 429, 500, 502, 503, 504])
+
+#: Of each protocol and its options; a new store takes new retries.
+RETRIES = Retries()
+
+
+class State(NamedTuple):
+    """What names a version of an object: its size in bytes (-1: unknown), ETag, and time of change in ns.
+
+    Without an ETag and a time, versions cannot be told apart.
+    """
+
+    size: int = -1
+    etag: str = ""
+    changed: int = 0
+
+    @property
+    def is_known(self) -> bool:
+        """Whether another version would have another state."""
+        return self.size >= 0 and bool(self.etag or self.changed)
+
+    def agrees(self, other: State) -> bool:
+        """Whether both may be of one version, as far as each says."""
+        if self.size != other.size and self.size >= 0 and other.size >= 0:
+            return False
+        if self.etag and other.etag:
+            return self.etag == other.etag
+        # Listings of S3 have milliseconds, its answers whole seconds.
+        return not self.changed or not other.changed or self.changed // 10**9 == other.changed // 10**9
+
+
+class Fetched(NamedTuple):
+    """Bytes of an object, and the state that came with them."""
+
+    data: bytes
+    state: State
+    is_whole: bool  # also where a range was asked for
+
+
+class Changed(PlaceError):
+    """The object has another state than the one that was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__("was changed since it was listed; run again")
+
+
+class TooLarge(PlaceError):
+    """The object has more bytes than may be read."""
+
+    def __init__(self, size: int, at_most: int) -> None:
+        has = f"{size:,}" if size >= 0 else "more"
+        super().__init__(f"has {has} bytes, expected at most {at_most:,}")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An object of a listing: its URL, with what it needs to be read, and its path below the root."""
+
+    url: str
+    path: str
+    state: State
+
+
+class Store:
+    """Reads objects of one protocol with one set of options, through a file system of fsspec.
+
+    The methods that begin with an underscore are coroutines of each kind of store; they raise `Passing`,
+    `PlaceError` or what their library raises.
+    """
+
+    is_remote = True
+
+    def __init__(self, filesystem: Any, retries: Retries | None = None) -> None:
+        self.fs = filesystem
+        self._retries = retries
+
+    @property
+    def retries(self) -> Retries:
+        """How requests are repeated."""
+        return RETRIES if self._retries is None else self._retries
+
+    def fetch(
+        self, url: str, start: int | None, length: int | None, at_most: int, expected: State | None
+    ) -> Fetched:
+        """Return the bytes of an object, or those of a range; `PlaceError` after several tries.
+
+        With `expected`, `Changed` where the object has another state now.
+        """
+        return self._again(lambda: self._fetch(url, start, length, at_most, expected))
+
+    def look(self, url: str) -> State:
+        """Return the state of an object now, without its bytes."""
+        return self._again(lambda: self._look(url))
+
+    def look_at_all(self, urls: Sequence[str]) -> list[State | None]:
+        """Return the states of several objects, many requests at a time; None where one fails."""
+        found: list[State | None] = [None] * len(urls)
+        numbers: Iterator[int] = iter(range(len(urls)))
+
+        async def look() -> list[State | None]:
+            async def work() -> None:
+                for i in numbers:
+                    try:
+                        found[i] = await self._look(urls[i])
+                    except Exception:  # it is named when the object is read
+                        continue
+
+            await asyncio.gather(*(work() for _ in range(min(AT_ONCE, len(urls)))))
+            return found
+
+        if self.fs.async_impl:
+            return wait_for(look())
+
+        def look_here(url: str) -> State | None:
+            try:
+                return run_here(self._look(url))
+            except Exception:  # it is named when the object is read
+                return None
+
+        with ThreadPoolExecutor(min(THREADS, max(1, len(urls)))) as threads:
+            return list(threads.map(look_here, urls))
+
+    def list_all(self, url: str) -> list[Entry]:
+        """Return all objects at and below a URL."""
+        return self._again(lambda: self._list(url))
+
+    def is_folder(self, url: str) -> bool:
+        """Whether there is something below the URL, and no object at it."""
+        return self._again(lambda: self._is_folder(url))
+
+    def _again(self, make: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        def attempt() -> _T:
+            try:
+                return wait_for(make()) if self.fs.async_impl else run_here(make())
+            except (PlaceError, Passing):
+                raise
+            except Exception as error:
+                # Not chained: messages of libraries quote whole URLs.
+                raise self.explain(error) from None
+
+        return self.retries.run(attempt)
+
+    async def _patiently(self, make: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
+        """Return the result of one request of many, which is tried again by itself."""
+        for number in range(1, self.retries.tries):
+            try:
+                return await make()
+            except (PlaceError, Passing) as error:
+                failure = error
+            except Exception as error:
+                failure = self.explain(error)
+            if isinstance(failure, PlaceError):
+                raise failure from None
+            pause = self.retries.pause(number, failure.after)
+            await asyncio.sleep(0 if self.retries.sleep else pause)
+        return await make()
+
+    def explain(self, error: Exception) -> PlaceError | Passing:
+        """Return the failure that an error of a library means."""
+        return explain_connection(error) or PlaceError(f"cannot be read ({type(error).__name__})")
+
+    async def _fetch(
+        self, url: str, start: int | None, length: int | None, at_most: int, expected: State | None
+    ) -> Fetched:
+        raise NotImplementedError
+
+    async def _look(self, url: str) -> State:
+        raise NotImplementedError
+
+    async def _list(self, url: str) -> list[Entry]:
+        raise NotImplementedError
+
+    async def _is_folder(self, url: str) -> bool:
+        raise NotImplementedError
+
+
+def explain_connection(error: BaseException) -> PlaceError | Passing | None:
+    """Return the failure that an error of a connection means; None for any other error."""
+    chain: list[BaseException] = []
+    while error is not None and error not in chain and len(chain) < 8:
+        chain.append(error)
+        error = getattr(error, "os_error", None) or error.__cause__ or error.__context__  # type: ignore[assignment]
+    for one in chain:
+        if isinstance(one, socket.gaierror):
+            if one.errno == socket.EAI_AGAIN:
+                return Passing("its host name cannot be resolved now")
+            return PlaceError("cannot be reached (no such host; is the name right, is there a network?)")
+    for one in chain:
+        name = type(one).__name__
+        if "Certificate" in name:
+            return PlaceError("cannot be read (the server's certificate is not trusted)")
+        if getattr(one, "errno", None) == errno.ECONNREFUSED:
+            return Passing("connection refused: no server listens at this host and port")
+        if isinstance(one, (asyncio.TimeoutError, TimeoutError)) or "Timeout" in name:
+            return Passing("no answer in time")
+        if isinstance(one, (ConnectionError, EOFError)) or name in (
+            "ClientPayloadError",
+            "IncompleteReadError",
+            "ResponseStreamingError",
+            "ServerDisconnectedError",
+            "ClientOSError",
+            "ConnectionClosedError",
+            "EndpointConnectionError",
+            "HTTPClientError",
+            "ProxyConnectionError",
+            "ClientConnectorError",
+            "ClientResponseError",
+            "BadStatusLine",
+            "BadHttpMessage",
+        ):
+            return Passing("the connection was dropped")
+    return None
+
+
+def explain_status(status: int, retry_after: str | None = None) -> PlaceError | Passing:
+    """Return the failure that the status of an answer means."""
+    if status in PASSING:
+        return Passing(
+            f"the server answers {status} {_WORDS.get(status, '')}".rstrip(), _seconds(retry_after)
+        )
+    if status in (404, 410):
+        return PlaceError(f"no such object ({status})")
+    if status == 401:
+        return PlaceError("needs credentials (401)")
+    if status == 403:
+        return PlaceError("access denied (403: no permission, or credentials that have expired)")
+    return PlaceError(f"cannot be read (the server answers {status})")
+
+
+_WORDS = {
+    429: "too many requests",
+    500: "internal error",
+    502: "bad gateway",
+    503: "unavailable",
+    504: "gateway timeout",
+}
+
+
+def _seconds(text: str | None) -> float | None:
+    """Return the seconds of a ``Retry-After``: a number, or a date; None for anything else."""
+    import email.utils
+    import time
+
+    if not text:
+        return None
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    except ValueError:
+        return None

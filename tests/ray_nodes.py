@@ -1,0 +1,37 @@
+"""Nodes of Ray on the loopback address, for tests and benchmarks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+
+_NODE = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
+
+
+def start_nodes(count, cpus=1):
+    """Start a head without CPUs and `count` nodes; connect this process to them."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import ray
+        from ray.cluster_utils import Cluster
+
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **_NODE})
+        for _ in range(count):
+            add_node(cluster, cpus)
+        ray.init(cluster.address, log_to_driver=False, logging_level=logging.ERROR)
+    return cluster
+
+
+def add_node(cluster, cpus=1):
+    """Start one more node."""
+    return cluster.add_node(num_cpus=cpus, **_NODE)
+
+
+def stop_nodes(cluster):
+    """Disconnect, and end all nodes."""
+    import ray
+
+    ray.shutdown()
+    cluster.shutdown()
