@@ -70,10 +70,9 @@ def _files_of_state(folder: Path) -> list[Path]:
     if state.get("_indices_data_files") or state.get("_indices_files"):
         raise DatasetError(f"{folder}: it was saved with a table of indices; save it after flatten_indices()")
     listed = state.get("_data_files")
-    names = (
-        [one.get("filename") for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
-    )
-    if not names or not all(isinstance(name, str) and name == os.path.basename(name) for name in names):
+    files = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    names = [str(one.get("filename")) for one in files]
+    if not names or not all(name == os.path.basename(name) for name in names):
         raise DatasetError(f"{folder / _STATE}: expected a list of data files")
     missing = next((name for name in names if not (folder / name).is_file()), None)
     if missing is not None:
