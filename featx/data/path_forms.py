@@ -144,12 +144,14 @@ def _split_tables(given: GivenPath) -> Dataset | None:
 
 
 def _hub_folder(given: GivenPath) -> Dataset | None:
-    if not given.path.is_dir() or not find_hub_files(given.path):
-        return None
-    if not has_card(given.path) and holds_media(given.path):
+    if not given.path.is_dir() or not (find_hub_files(given.path) or has_card(given.path)):
         return None
     hub = find_hub(given.path)
-    return None if hub is None else read_saved(hub, str(given.path), given.name, **given.reading)
+    # A card may show pictures; a table beside images may describe them.
+    certain = hub is not None and has_card(given.path) and any(hub.splits)
+    if hub is None or (not certain and holds_media(given.path)):
+        return None
+    return read_saved(hub, str(given.path), given.name, **given.reading)
 
 
 def _archive_folder(given: GivenPath) -> Dataset | None:

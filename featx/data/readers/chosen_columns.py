@@ -49,7 +49,8 @@ class ChosenColumns:
         column = "" if stored is not None else find_text_column(place, names, text, asked)
         where = table_positions(place, names, [*asked, *([column] if column else [])])
         if stored is not None:
-            where = {key: at for key, at in where.items() if not stored.replaces(key) or key in asked}
+            kept = {key for key in where if not stored.replaces(key) or key in asked} - {stored.name}
+            where = {key: at for key, at in where.items() if key in kept}
         if not asked and "label" not in where and (found := _label(place, schema.names, declared)):
             where["label"] = schema.names.index(found)
         return cls(place, stored, column, names, where, declared, schema.names)

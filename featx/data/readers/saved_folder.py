@@ -179,12 +179,15 @@ def _files_of_config(folder: Path, listed: Any, below: Any) -> SavedFiles | None
         about = entry if isinstance(entry, dict) else {"path": entry}
         paths = about.get("path")
         for path in paths if isinstance(paths, list) else [paths]:
-            if not isinstance(path, str) or not is_column_file(path):
+            if not isinstance(path, str) or not (is_pattern(path) or is_column_file(path)):
                 return None  # images, or tables of another kind
             if os.path.isabs(path) or ".." in Path(path).parts:
                 raise DatasetError(f"{folder / _CARD}: {path} lies outside of the folder")
             given = folder / str(below or "") / path
             found = find_column_files(str(given)) if is_pattern(path) else [given]
+            found = list(filter(is_column_file, found))
+            if not found:
+                return None
             files += found
             split = about.get("split")
             named = (split_in_name(str(split)) or str(split)) if split else None
