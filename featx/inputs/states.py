@@ -30,6 +30,7 @@ def stat_keys(sources: Sequence[Source], knows: Callable[[str], bool]) -> list[S
 
     `knows` says whether the cache has entries of names with a prefix (`featx.cache.StatCache.knows`).
     """
+    sources = list(sources)  # compact ones are made each time that they are asked for
     files = [place for source in sources if getattr(place := getattr(source, "place", None), "url", None)]
     if files:
         from featx.places.remote import refresh_states
