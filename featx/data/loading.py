@@ -74,9 +74,7 @@ def load_dataset(
         A folder of images, audio or ``.txt`` files (see `read_folder`), a table (`read_table`), a folder of
         tables called ``train``, ``val`` (or ``dev``) and ``test`` (`read_split_tables`; if it holds images or
         audio, only with `text`, `label`, `target` or `group`), one such file, or, where no such file exists,
-        a name in `NAMES`; a URL of any of these (``https://``, ``s3://``, ``gs://`` and others of fsspec, see
-        `featx.data.readers.remote.read_remote`), or a list of URLs; paths, images,
-        clips or texts in memory (`from_arrays`; samples in an array:
+        a name in `NAMES`; paths, images, clips or texts in memory (`from_arrays`; samples in an array:
         `featx.data.clips`); a data frame (`read_frame`); rows that are
         dicts (`read_records`); a map-style torch Dataset (`from_torch`); or a Dataset, which is returned with
         the chosen tasks.
