@@ -348,6 +348,45 @@ def test_no_memory_is_nothing_known_and_leaves_the_database(stats, monkeypatch):
     assert stats.lookup([key(0)]) == [digest_bytes(b"0")]
 
 
+WITHOUT_LOCKS = """
+import random, sqlite3, sys, time
+from types import SimpleNamespace
+from featx.cache import StatCache, digest_bytes, stat_cache
+connect = sqlite3.connect
+unlocked = {"connect": lambda place, **options: connect(f"{place}&vfs=unix-none", **options)}
+stat_cache.sqlite3 = SimpleNamespace(**vars(sqlite3) | unlocked)
+stats, draw, hits = StatCache(sys.argv[1]), random.Random(sys.argv[2]), 0
+for _ in range(int(sys.argv[3])):
+    numbers = draw.sample(range(2000), 100)
+    keys = [(f"/photos/{i}.jpg", i, 5, 5) for i in numbers]
+    digests = [digest_bytes(b"%d" % i) for i in numbers]
+    stats.store(zip(keys, digests, strict=True))
+    found = stats.lookup(keys)
+    assert all(one in (None, right) for one, right in zip(found, digests, strict=True))
+    hits += sum(one is not None for one in found)
+print(hits)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the unlocked file system of SQLite is for Unix")
+def test_without_locks_writers_damage_it_and_no_answer_is_wrong(stats):
+    stats.path.parent.mkdir()
+    command = [sys.executable, "-c", WITHOUT_LOCKS, str(stats.path.parent)]
+    writers = [
+        subprocess.Popen([*command, str(k), "30"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for k in range(2)
+    ]
+    said = [writer.communicate(timeout=120) for writer in writers]
+    assert [error for _, error in said] == [""] * 2
+    assert sum(int(hits) for hits, _ in said) > 0
+    keys = [(f"/photos/{i}.jpg", i, 5, 5) for i in range(2000)]
+    found = stats.lookup(keys)
+    assert all(one in (None, digest_bytes(b"%d" % i)) for i, one in enumerate(found))
+    stats.store([(keys[0], digest_bytes(b"0"))])
+    stats.store([(keys[0], digest_bytes(b"0"))])
+    assert stats.lookup(keys[:1]) == [digest_bytes(b"0")]
+
+
 URL = "https://host/photos/"
 
 

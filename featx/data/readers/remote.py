@@ -75,8 +75,7 @@ def read_remote(
         raise DatasetError(f"{place}: a file of features is read from a disk only; download it")
     if is_table(url):
         _refuse_division(split_by, place)
-        file = _opened(url)
-        return read_table(RemoteTable(place, parent_of(url), file), labelled=labelled, **divided, **columns)
+        return read_table(remote_table(url), labelled=labelled, **divided, **columns)
     if suffix in _ARCHIVES and not path.endswith("/"):
         return read_remote_archives([url], labelled=labelled, **divided, **columns)
     if not path.endswith("/") and _kind_of_name(path):
@@ -169,6 +168,11 @@ def _refuse_columns(columns: dict[str, Any], place: str) -> None:
             f"{place}: {' and '.join(asked)} chooses a column of a table, and this is no table "
             f"({', '.join(SUFFIXES)})"
         )
+
+
+def remote_table(url: str) -> RemoteTable:
+    """Return the table behind a URL; `DatasetError` where it cannot be reached."""
+    return RemoteTable(shown(url), parent_of(url), _opened(url))
 
 
 def is_table(url: str) -> bool:
