@@ -271,7 +271,10 @@ def _trusted(key: StatKey | None, entry: tuple[Any, ...]) -> bytes | None:
     """Return the digest of an entry if it is undamaged and the file unchanged."""
     name, size, mtime, ctime, digest, checksum = entry
     assert key is not None
-    if (size, mtime, ctime) != key[1:] or not isinstance(digest, bytes) or len(digest) != DIGEST_SIZE:
+    # The last number of a URL is the day on which it was stored.
+    if (size, mtime, ctime) != key[1:] and not (_is_url(name) and (size, mtime) == key[1:3]):
+        return None
+    if not isinstance(digest, bytes) or len(digest) != DIGEST_SIZE:
         return None
     return digest if checksum == _checksum(name, (size, mtime, ctime), digest) else None
 

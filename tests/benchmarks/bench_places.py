@@ -29,6 +29,8 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from remote_places import in_memory, in_s3, on_http
+
 Place = Callable[[Path, Path], "contextlib.AbstractContextManager[str]"]
 UNITS = ("list", "read", "extract")
 
@@ -97,6 +99,9 @@ PLACES: dict[str, Place] = {
     "zip-deflated": in_zip(zipfile.ZIP_DEFLATED),
     "tar": in_tar,
     "shards": in_shards,
+    "http": on_http,
+    "memory": in_memory,
+    "s3": in_s3,
 }
 
 
