@@ -17,6 +17,7 @@ class PicklingCluster:
     description = "a cluster of tests"
 
     def __init__(self, slots=2, *, cores_each=None, ends_with=None, at=0):
+        self.gpus = 0
         self.slots, self.cores_each, self.ends_with, self.at = slots, cores_each, ends_with, at
         self.tasks, self.sent = [], []
 

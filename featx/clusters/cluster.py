@@ -45,6 +45,10 @@ class Cluster(Protocol):
         """How many tasks of one core run at a time now, at least 1."""
 
     @property
+    def gpus(self) -> int:
+        """The GPUs that tasks have now, as far as is known."""
+
+    @property
     def cores_each(self) -> int | None:
         """The cores that a task without a number of cores may use; None for all that its process may."""
 

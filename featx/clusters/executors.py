@@ -45,6 +45,11 @@ class ExecutorCluster:
         return self.slots
 
     @property
+    def gpus(self) -> int:
+        """0: an executor does not say."""
+        return 0
+
+    @property
     def cores_each(self) -> int:
         """A share of this machine's cores for each worker on it; 1 on other machines."""
         from featx.machine import cores

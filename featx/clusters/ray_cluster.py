@@ -129,6 +129,11 @@ class RayCluster:
         return max(1, sum(worker.cpus for worker in self._workers))
 
     @property
+    def gpus(self) -> int:
+        """The GPUs of all actors."""
+        return sum(worker.gpus for worker in self._workers)
+
+    @property
     def cores_each(self) -> None:
         """None: a process of Ray knows its cores."""
         return None
@@ -137,9 +142,8 @@ class RayCluster:
     def description(self) -> str:
         """The numbers of nodes, and of GPUs or CPUs."""
         nodes = count_of(len({worker.node for worker in self._workers}), "node")
-        gpus = sum(worker.gpus for worker in self._workers)
-        cpus = sum(worker.cpus for worker in self._workers)
-        return f"Ray, {nodes}, {count_of(gpus, 'GPU') if gpus else count_of(cpus, 'CPU')}"
+        power = count_of(self.gpus, "GPU") if self.gpus else count_of(self.cores, "CPU")
+        return f"Ray, {nodes}, {power}"
 
     def run(
         self, work: Callable[[Any, Any], Any], tasks: Iterable[Task], shared: Any = None

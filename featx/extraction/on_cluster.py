@@ -9,6 +9,7 @@ that batches are those of one process.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from array import array
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from featx.extraction.parity_check import machine_of
 from featx.extraction.profile import Profile
 from featx.extraction.ranges import Job, Mark, RangeResult, ReadInput, compute_range
 from featx.inputs import Source
+from featx.kinds import count_of
 from featx.terminal import tell
 
 #: Seconds that a range should take.
@@ -101,8 +103,17 @@ class ClusterPipeline:
 
     def run(self, todo: np.ndarray) -> Generator[Chunk]:
         """Yield chunks as workers return them, in any order of ranges."""
+        import torch
+
         engines = [member.checked.engine for member in self._members if member.checked is not None]
         self._profile.engine["cluster"] = self._cluster.description
+        if self._cluster.gpus and engines[0].device == "cpu" and not torch.cuda.is_available():
+            warnings.warn(
+                f"the workers have {count_of(self._cluster.gpus, 'GPU')}, but compute on CPUs: this process, "
+                "which chooses the engine, has no GPU; start featx on a node with one",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         mark = Mark.write(self._members[0].store.path / "tmp")
         job = Job(
             embedders=[member.embedder for member in self._members],
