@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
-#: What differs between two runs of the same study, besides times.
+#: What differs between two runs of the same study, besides times; advice names some of them.
 OF_A_RUN = {"created", "joules", "environment", "extraction", "forward_passes", "earlier_run", "hygiene"}
+OF_A_RUN |= {"advice"}
 
 
 def saved(result, folder):

@@ -101,10 +101,10 @@ def test_a_comparison_with_everything_is_the_one_alone(photos, cache, tmp_path, 
 
 
 def test_probes_of_all_splits_and_backbones_run_together(photos, cache):
+    options = TWO | {"classifiers": "ridge", "baseline": "none", "checks": False, "cache": cache}
+    compare(photos, **options)  # extracts what the cache does not have
     cluster = PicklingCluster()
-    compare(
-        photos, **TWO, classifiers="ridge", baseline="none", seeds=3, checks=False, cache=cache, on=cluster
-    )
+    compare(photos, **options, seeds=3, on=cluster)
     # All methods; the members of the ensembles; and what the split by group changed.
     probes, members, _ = cluster.sent
     cells = [part for task in cluster.tasks for part in task.argument]
