@@ -137,7 +137,7 @@ def _check_columns(table: Table, labelled: bool, asked: list[str]) -> list[str]:
             f"{hint and '; '}{hint}"
         )
     for column in asked:
-        if column not in table.columns:
+        if column not in table.columns and column != table.stored_column:
             raise DatasetError(f"{table.place}: {UnknownName('column', column, table.found)}")
         own = column.lower() in COLUMNS and column.lower() != LABEL
         if own or column in (table.text, table.audio, table.stored_column):
