@@ -42,9 +42,8 @@ def encoded(text: str) -> bytes:
 def text_crc(texts: Sequence[bytes] | StringColumn) -> np.uint32:
     """Return the CRC-32 of texts and their lengths: HDF5's own checksums do not cover text."""
     if isinstance(texts, StringColumn):
-        return np.uint32(
-            zlib.crc32(memoryview(texts.data), zlib.crc32(texts.lengths.astype("<u8").tobytes()))
-        )
+        crc = zlib.crc32(texts.lengths.astype("<u8").tobytes())
+        return np.uint32(zlib.crc32(texts.data.data, crc))
     crc = zlib.crc32(np.array([len(text) for text in texts], dtype="<u8").tobytes())
     return np.uint32(zlib.crc32(b"".join(texts), crc))
 
