@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, overload
 
 import numpy as np
@@ -28,6 +28,8 @@ class StringColumn(Sequence[str]):
 
     def __init__(self, data: np.ndarray, ends: np.ndarray) -> None:
         self._data, self._ends = data, ends
+        self._repeated: int | None = None
+        self._checked = False
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> StringColumn:
@@ -80,6 +82,11 @@ class StringColumn(Sequence[str]):
         return int(self._ends[-1] - self._ends[0]) + self._ends.nbytes
 
     @property
+    def data(self) -> np.ndarray:
+        """All texts, one behind the other, (n_bytes,) uint8."""
+        return self._data[self._ends[0] : self._ends[-1]]
+
+    @property
     def lengths(self) -> np.ndarray:
         """The bytes of each text, (n,) int64."""
         return np.diff(self._ends)
@@ -126,8 +133,7 @@ class StringColumn(Sequence[str]):
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, StringColumn):
-            mine, theirs = (column._data[column._ends[0] : column._ends[-1]] for column in (self, other))
-            return np.array_equal(self.lengths, other.lengths) and np.array_equal(mine, theirs)
+            return np.array_equal(self.lengths, other.lengths) and np.array_equal(self.data, other.data)
         if not isinstance(other, list):
             return NotImplemented
         return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
@@ -149,8 +155,7 @@ class StringColumn(Sequence[str]):
         return f"[{', '.join(map(repr, self[:3]))}, ..., {self[-1]!r}] ({len(self):,} texts)"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        first, last = int(self._ends[0]), int(self._ends[-1])
-        return StringColumn, (self._data[first:last], self._ends - first)  # of a slice, its own bytes only
+        return StringColumn, (self.data, self._ends - self._ends[0])  # of a slice, its own bytes only
 
     def holds(self, byte: bytes) -> bool:
         """Whether a text contains a byte."""
@@ -165,12 +170,18 @@ class StringColumn(Sequence[str]):
 
         Texts are compared where their hashes are equal: 16 bytes a text, and no set of strings.
         """
-        hashes = np.fromiter(map(hash, self), np.int64, len(self))
-        order = np.argsort(hashes, kind="stable")
-        sorted_hashes = hashes[order]
+        if not self._checked:
+            self._repeated, self._checked = self._find_repeated(), True
+        return self._repeated
+
+    def _find_repeated(self) -> int | None:
+        texts = chain.from_iterable(self.encoded())
+        hashes = np.fromiter(map(hash, texts), np.int64, len(self))
+        sorted_hashes = np.sort(hashes)
         same = np.flatnonzero(sorted_hashes[1:] == sorted_hashes[:-1])
         if not len(same):
             return None
+        order = np.argsort(hashes, kind="stable")
         alike: dict[int, list[int]] = {}
         for at in same.tolist():
             alike.setdefault(int(sorted_hashes[at]), [int(order[at])]).append(int(order[at + 1]))

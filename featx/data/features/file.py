@@ -236,7 +236,8 @@ def _load_parquet(path: Path, in_memory: bool | None) -> Features:
         stamp = file_stamp(path)
         parts, rows = read_parts(path), StoredRows(path, stamp=stamp)
         whole = rows.nbytes <= IN_MEMORY if in_memory is None else in_memory
-        return Features(np.asarray(rows) if whole else rows, **parts)
+        embeddings: Any = np.asarray(rows) if whole else rows
+        return Features(embeddings, **parts)
 
 
 def _fields(parts: FileParts, name: str) -> dict[str, Any]:

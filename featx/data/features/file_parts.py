@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from featx.data.features.features import Failure
-from featx.data.features.writing import MANY, column_crc, encoded, text_crc
+from featx.data.features.writing import MANY, encoded, text_crc
 from featx.data.string_column import StringColumn
 from featx.data.tasks import LABEL, Task
 from featx.errors import FeaturesError, InputError
@@ -139,7 +139,7 @@ class FileParts:
         if n >= MANY:
             column = StringColumn.of_bytes(self._text_blocks(dataset))
             if "crc32" in dataset.attrs:
-                self._check_crc(dataset, column_crc(column.lengths, column.encoded()))
+                self._check_crc(dataset, text_crc(column))
             return column
         texts = self._texts(dataset)
         self._check_texts(dataset, texts)

@@ -39,19 +39,13 @@ def encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
 
-def text_crc(texts: Sequence[bytes]) -> np.uint32:
+def text_crc(texts: Sequence[bytes] | StringColumn) -> np.uint32:
     """Return the CRC-32 of texts and their lengths: HDF5's own checksums do not cover text."""
-    return column_crc(np.fromiter(map(len, texts), np.int64, len(texts)), [texts])
-
-
-def column_crc(
-    lengths: np.ndarray, blocks: Iterator[Sequence[bytes]] | Sequence[Sequence[bytes]]
-) -> np.uint32:
-    """Return the `text_crc` of texts that come in blocks, with the `lengths` of all."""
-    crc = zlib.crc32(lengths.astype("<u8").tobytes())
-    for block in blocks:
-        crc = zlib.crc32(b"".join(block), crc)
-    return np.uint32(crc)
+    if isinstance(texts, StringColumn):
+        crc = zlib.crc32(texts.lengths.astype("<u8").tobytes())
+        return np.uint32(zlib.crc32(texts.data.data, crc))
+    crc = zlib.crc32(np.array([len(text) for text in texts], dtype="<u8").tobytes())
+    return np.uint32(zlib.crc32(b"".join(texts), crc))
 
 
 class Hdf5Rows:
@@ -193,7 +187,7 @@ def _write_strings(out: h5py.File, name: str, values: Sequence[str]) -> None:
     for block in column.encoded(MANY):
         dataset[at : at + len(block)] = np.array(block, dtype=form if fixed else object)
         at += len(block)
-    dataset.attrs["crc32"] = column_crc(lengths, column.encoded())
+    dataset.attrs["crc32"] = text_crc(column)
 
 
 def _write_classes(dataset: h5py.Dataset, classes: Sequence[str]) -> None:
