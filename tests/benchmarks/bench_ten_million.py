@@ -155,8 +155,8 @@ def main() -> None:
         print(
             f"{n:>10,} inputs: {per['seconds'] * 1e6:6.1f} us an input; known {n / again['known']:9,.0f}/s, "
             f"resumed {n / again['seconds']:9,.0f}/s; memory {per['memory']:6.0f} B (again "
-            f"{again['memory'] / n:5.0f} B, traced {again['traced'] / n:5.0f} B); cache {per['cache']:5.0f} B "
-            f"in {first['shards']} shards; file {per['file']:4.0f} B; computed {first['computed']:,} and "
+            f"{again['memory'] / n:5.0f} B, traced {again['traced'] / n:5.0f} B); "
+            f"cache {per['cache']:5.0f} B in {first['shards']} shards; file {per['file']:4.0f} B; computed {first['computed']:,} and "
             f"{again['computed']:,}",
             flush=True,
         )
