@@ -4,9 +4,9 @@
 tiny images (8 x 8 pixels, made when they are read) with a network of one layer into a features file, each
 number in a process of its own, and then again with all rows in the cache. Printed are, for each number:
 microseconds an input of the whole run, inputs a second of the second run up to the first row that is read
-("known", in CPU seconds) and in all ("resumed"), bytes an input by which the largest resident memory exceeds that of a run of
-1,000, and bytes an input of the cache and of the file. ``--trace`` adds the peak of Python's own memory in
-the second run.
+("known", in CPU seconds) and in all ("resumed"), bytes an input by which the largest resident memory exceeds
+that of a run of 1,000, and bytes an input of the cache and of the file. ``--trace`` adds the peak of Python's
+own memory in the second run.
 
 Keys of the stat cache are made up, so that no file is asked for; a ``stat`` of a local file takes 1 to 2
 microseconds more. ``--in-memory`` returns the rows as an array instead.
