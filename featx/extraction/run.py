@@ -354,14 +354,11 @@ class _Run:
         try:
             for chunk in chunks:
                 commits.add(chunk)
-                positions, digests = [], []
+                read = {item.position: item.digest for item in chunk.items if item.digest and not item.error}
+                self.digests.put(list(read), list(read.values()))
                 for item in chunk.items:
                     if item.error is not None:
                         self._refuse(item.position, item.error)
-                    elif item.digest is not None:
-                        positions.append(item.position)
-                        digests.append(item.digest)
-                self.digests.put(positions, digests)
                 progress.update(len(chunk.items))
         finally:
             try:
