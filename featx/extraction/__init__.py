@@ -264,6 +264,7 @@ def extract_features(
             output, dataset, lambda take: embed_dataset(dataset, embedder, run, part, take), require_rows
         )
         features = load_features(output, in_memory=False)
+        features.failures = rows.failures  # a table has no place for them
     add_earlier(rows, earlier)
     features.run = {
         "forward_passes": rows.forward_passes,

@@ -278,6 +278,12 @@ class _Run:
                     self.cache.stat_cache.store(
                         [(item.key, item.digest) for item in seen if item.key and item.digest]
                     )
+                known = {
+                    i: item.digest
+                    for i, item in zip(part, seen, strict=True)
+                    if item.digest and i not in missing
+                }
+                self.digests.put(list(known), list(known.values()))
                 for at, (i, item) in enumerate(zip(part, seen, strict=True)):
                     if item.error is None and i in missing:
                         try:
@@ -288,8 +294,6 @@ class _Run:
                         self._refuse(i, item.error)
                     elif i in missing:
                         return todo[start + at :]
-                    else:
-                        self.digests.put([i], [item.digest])
         return todo[:0]
 
     def _lacking(self, positions: np.ndarray) -> np.ndarray:
@@ -354,14 +358,11 @@ class _Run:
         try:
             for chunk in chunks:
                 commits.add(chunk)
-                positions, digests = [], []
+                read = {item.position: item.digest for item in chunk.items if item.digest and not item.error}
+                self.digests.put(list(read), list(read.values()))
                 for item in chunk.items:
                     if item.error is not None:
                         self._refuse(item.position, item.error)
-                    elif item.digest is not None:
-                        positions.append(item.position)
-                        digests.append(item.digest)
-                self.digests.put(positions, digests)
                 progress.update(len(chunk.items))
         finally:
             try:

@@ -22,7 +22,9 @@ def is_remote(source: Source) -> bool:
 
 def any_remote(sources: Sequence[Source], positions: Sequence[int] | np.ndarray) -> bool:
     """Whether one of some sources, spread over those at `positions`, is remote."""
-    return any(is_remote(sources[i]) for i in positions[:: max(1, len(positions) // _LOOKED_AT)])
+    some = [sources[i] for i in positions[:: -(-len(positions) // _LOOKED_AT) or 1]]
+    places: list[Any] = [getattr(source, "place", None) for source in some]
+    return any(place.is_remote for place in places if place is not None)
 
 
 def stat_keys(sources: Sequence[Source], knows: Callable[[str], bool]) -> list[StatKey | None]:
@@ -31,7 +33,8 @@ def stat_keys(sources: Sequence[Source], knows: Callable[[str], bool]) -> list[S
     `knows` says whether the cache has entries of names with a prefix (`featx.cache.StatCache.knows`).
     """
     sources = list(sources)  # compact ones are made each time that they are asked for
-    files = [place for source in sources if getattr(place := getattr(source, "place", None), "url", None)]
+    places = [place for source in sources if (place := getattr(source, "place", None)) is not None]
+    files = [place for place in places if getattr(place, "url", None)]
     if files:
         from featx.places.remote import refresh_states
 

@@ -4,9 +4,9 @@
 tiny images (8 x 8 pixels, made when they are read) with a network of one layer into a features file, each
 number in a process of its own, and then again with all rows in the cache. Printed are, for each number:
 microseconds an input of the whole run, inputs a second of the second run up to the first row that is read
-("known") and in all ("resumed"), bytes an input by which the largest resident memory exceeds that of a run of
-1,000, and bytes an input of the cache and of the file. ``--trace`` adds the peak of Python's own memory in
-the second run.
+("known", in CPU seconds) and in all ("resumed"), bytes an input by which the largest resident memory exceeds
+that of a run of 1,000, and bytes an input of the cache and of the file. ``--trace`` adds the peak of Python's
+own memory in the second run.
 
 Keys of the stat cache are made up, so that no file is asked for; a ``stat`` of a local file takes 1 to 2
 microseconds more. ``--in-memory`` returns the rows as an array instead.
@@ -88,7 +88,7 @@ def run(n: int, folder: Path, in_memory: bool, trace: bool) -> dict[str, float]:
     read = _Run._read
 
     def note(self: Any, positions: np.ndarray) -> None:
-        known.append(time.perf_counter())
+        known.append(time.process_time())
         read(self, positions)
 
     _Run._read = note  # type: ignore[method-assign]
@@ -111,7 +111,7 @@ def run(n: int, folder: Path, in_memory: bool, trace: bool) -> dict[str, float]:
     known.clear()
     if trace:
         tracemalloc.start()
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     features = extract(dataset, **options)
     seconds = time.perf_counter() - began
     traced = tracemalloc.get_traced_memory()[1] if trace else 0
@@ -119,7 +119,7 @@ def run(n: int, folder: Path, in_memory: bool, trace: bool) -> dict[str, float]:
         "n": n,
         "computed": (features.run or {})["computed"],
         "seconds": seconds,
-        "known": known[0] - began,
+        "known": known[0] - cpu,
         "memory": peak() - before,
         "traced": traced,
         "cache": size_of(folder / "cache"),
@@ -155,9 +155,9 @@ def main() -> None:
         print(
             f"{n:>10,} inputs: {per['seconds'] * 1e6:6.1f} us an input; known {n / again['known']:9,.0f}/s, "
             f"resumed {n / again['seconds']:9,.0f}/s; memory {per['memory']:6.0f} B (again "
-            f"{again['memory'] / n:5.0f} B, traced {again['traced'] / n:5.0f} B); cache {per['cache']:5.0f} B "
-            f"in {first['shards']} shards; file {per['file']:4.0f} B; computed {first['computed']:,} and "
-            f"{again['computed']:,}",
+            f"{again['memory'] / n:5.0f} B, traced {again['traced'] / n:5.0f} B); "
+            f"cache {per['cache']:5.0f} B in {first['shards']} shards; file {per['file']:4.0f} B; computed "
+            f"{first['computed']:,} and {again['computed']:,}",
             flush=True,
         )
 
