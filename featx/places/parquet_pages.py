@@ -87,6 +87,9 @@ def unpack(header: PageHeader, packed: bytes, codec: int, levels: int) -> Page:
             data = data[4 + length :]
     there = None if defined is None else defined == levels
     count = header.count if there is None else int(there.sum())
+    starts: np.ndarray | None
+    stops: np.ndarray | None
+    index: np.ndarray | None
     if header.encoding == _PLAIN or header.type == DICTIONARY:
         starts, stops = _plain(data, count)
         index = np.arange(count) if there is not None and count < header.count else None

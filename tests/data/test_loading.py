@@ -202,6 +202,7 @@ def test_datasets_import_neither_torch_nor_sklearn_nor_matplotlib():
 
 def test_what_is_no_data_is_told_apart_and_archives_in_a_folder_are_left_out(tmp_path, folder):
     archive = shutil.make_archive(str(tmp_path / "photos"), "zip", folder)
+    assert load_dataset(archive).classes == load_dataset(folder).classes
     shutil.copy(archive, tmp_path / "letter.docx")
     with pytest.raises(DatasetError, match=r"letter\.docx: a zip archive; unzip it; expected a folder"):
         load_dataset(tmp_path / "letter.docx")

@@ -14,9 +14,11 @@ import numpy as np
 from featx.data.dataset import Dataset
 from featx.data.labels import encode_labels, list_per_input, merge_classes, parse_groups, parse_splits
 from featx.data.readers.clips import clip_of, clips_in, is_sampled, make_clip_sources
-from featx.data.readers.images import fetch_image, list_rows, make_sources
+from featx.data.readers.images import IMAGE_KEYS, fetch_image, list_rows, make_sources
+from featx.data.readers.known_columns import AUDIO_KEYS
+from featx.data.readers.label_keys import refuse_labels_in
 from featx.data.readers.naming import name_of_object
-from featx.data.readers.texts import make_text_sources, texts_in
+from featx.data.readers.texts import TEXT_KEYS, make_text_sources, texts_in
 from featx.data.tasks import LABEL, check_not_empty, make_task, make_tasks
 from featx.errors import DatasetError
 from featx.inputs import Source
@@ -81,6 +83,7 @@ def from_arrays(
     n = len(listed)
     if n == 0:
         raise DatasetError(f"{name}: no {kind or 'image'}s")
+    refuse_labels_in(listed, name, (*AUDIO_KEYS, *IMAGE_KEYS, *TEXT_KEYS))
     listed, make = _inputs_in(listed, kind)
     if ids is None:
         names = _ids(listed, of_texts=make is make_text_sources)

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from featx.data.compact_inputs import compact
 from featx.data.dataset import Dataset, check_evaluated_classes
 from featx.data.labels import class_name, is_missing
 from featx.data.read_report import ReadReport, skip_hint
@@ -76,7 +77,7 @@ def join_columns(
     tasks = _tasks(table, wanted.labels, wanted.targets) if asked else _labels(table, labelled)
     dataset = Dataset(
         name,
-        inputs,  # type: ignore[arg-type]
+        compact(inputs),
         splits=division.splits,
         groups=division.groups,
         reading=reading,
@@ -137,7 +138,7 @@ def _check_columns(table: Table, labelled: bool, asked: list[str]) -> list[str]:
             f"{hint and '; '}{hint}"
         )
     for column in asked:
-        if column not in table.columns:
+        if column not in table.columns and column != table.stored_column:
             raise DatasetError(f"{table.place}: {UnknownName('column', column, table.found)}")
         own = column.lower() in COLUMNS and column.lower() != LABEL
         if own or column in (table.text, table.audio, table.stored_column):

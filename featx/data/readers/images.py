@@ -17,6 +17,7 @@ import numpy as np
 from featx.data.dataset import Dataset
 from featx.data.labels import is_missing
 from featx.data.readers.folder_listing import PathFinder
+from featx.data.readers.label_keys import refuse_labels_in
 from featx.data.readers.urls import stored_at
 from featx.errors import DatasetError, ImageError
 from featx.inputs import Source
@@ -56,6 +57,7 @@ def images_of(X: Any) -> list[Source]:
     if not rows:
         raise DatasetError(f"{where}: no images: 0 rows (shape=(0,)) while a minimum of 1 is required.")
     if all(isinstance(row, Mapping) for row in rows):
+        refuse_labels_in(rows, where, IMAGE_KEYS)
         rows = [_image_in(row, f"{where}, row {i}") for i, row in enumerate(rows)]
     return make_sources(rows, where)
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from featx.data.dataset import Dataset
 from featx.data.readers.clips import clips_in, make_clip_sources
-from featx.data.readers.images import images_of, list_rows, take_column
+from featx.data.readers.images import IMAGE_KEYS, images_of, list_rows, take_column
 from featx.data.readers.known_columns import AUDIO_KEYS
+from featx.data.readers.label_keys import refuse_labels_in
 from featx.data.readers.texts import TEXT_KEYS, make_text_sources, text_in, texts_in
 from featx.errors import DatasetError
 from featx.inputs import Source
@@ -44,6 +45,7 @@ def inputs_of(X: Any, kind: str | None = None) -> list[Source]:
     rows = list_rows(column, where, kind or "input")
     if kind and not rows:
         raise DatasetError(f"{where}: no {kind}s: 0 rows (shape=(0,)) while a minimum of 1 is required.")
+    refuse_labels_in(rows, where, (*AUDIO_KEYS, *IMAGE_KEYS, *TEXT_KEYS))
     sounds = clips_in([_clip(row) for row in rows], kind)
     if sounds is not None:
         return make_clip_sources(sounds, where)

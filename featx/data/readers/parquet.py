@@ -5,20 +5,17 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from featx.data.labels import same_form
+from featx.data.readers.chosen_columns import ChosenColumns
 from featx.data.readers.column_inputs import ColumnInputs
-from featx.data.readers.declared import declared_in_schema, name_of_class
-from featx.data.readers.known_columns import LABEL_KEYS, table_positions
-from featx.data.readers.stored_columns import StoredColumn, find_stored_column, kind_of_stored
+from featx.data.readers.stored_columns import StoredColumn, kind_of_stored
 from featx.data.readers.tabular import Table
-from featx.data.readers.text_column import find_text_column
 from featx.errors import DatasetError, MissingExtra, as_one_error
 from featx.places import LocalRanges, ParquetColumn, PlaceError, RangeReader
 
@@ -33,13 +30,16 @@ _OF_BYTES = ("string", "large_string", "string_view", "binary", "large_binary", 
 _BUFFER = 2**20
 
 
-def read_parquet(file: Path | RangeReader, text: str | None, asked: list[str]) -> Table:
+def read_parquet(
+    file: Path | RangeReader, text: str | None, asked: list[str], title: str | None = None
+) -> Table:
     """Read the columns that are needed; `text` and `asked` as for `find_text_column`.
 
-    Images and clips whose bytes are in the file are not read: see `featx.places.ParquetColumn`.
+    Images and clips whose bytes are in the file are not read: see `featx.places.ParquetColumn`. Ids of their
+    rows begin with `title`; default: the file's name.
     """
     name = str(file) if isinstance(file, Path) else file.name
-    title = os.path.basename(name)
+    title = title or os.path.basename(name)
     try:
         from pyarrow import parquet
     except ImportError as error:
@@ -48,48 +48,33 @@ def read_parquet(file: Path | RangeReader, text: str | None, asked: list[str]) -
     state = reader.stat_key()
     with _errors(name), _opened(file) as data, parquet.ParquetFile(data, **_settings(file)) as opened:
         schema = opened.schema_arrow
-        declared = declared_in_schema(schema.metadata)
-        stored = find_stored_column(name, schema, declared, text, asked)
+        chosen = ChosenColumns.of(name, schema, text, asked)
         _check_growth(name, reader.size, opened.metadata)
-        columns_of_inputs = None if stored is None else _locate(reader, stored, state)
-        names = [same_form(column) for column in schema.names]
-        column = "" if stored is not None else find_text_column(name, names, text, asked)
-        where = table_positions(name, names, [*asked, *([column] if column else [])])
-        if stored is not None:
-            where = {key: at for key, at in where.items() if not stored.replaces(key) or key in asked}
-            if not asked and "label" not in where and (found := _label(name, schema.names, declared)):
-                where["label"] = schema.names.index(found)
-        wanted = list(dict.fromkeys(schema.names[position] for position in where.values()))
-        paths = None
-        if stored is not None and columns_of_inputs is None:  # no row has bytes, and each has a path
-            paths, wanted = stored.name, [*wanted, ".".join(stored.files or ())]
-        texts = [one for one in wanted if one in schema.names and str(schema.field(one).type) in _OF_BYTES]
+        stored = chosen.stored
+        cells = None if stored is None else _locate(reader, stored, state)
+        wanted = list(dict.fromkeys(schema.names[position] for position in chosen.positions.values()))
+        texts = [one for one in wanted if str(schema.field(one).type) in _OF_BYTES]
+        paths = [".".join(stored.files or ())] if stored is not None and cells is None else []
         settings = {"read_dictionary": texts, **_settings(file)}  # keeps repeated values once
         with _opened(file) as again, parquet.ParquetFile(again, **settings) as small:
-            found_columns = small.read(columns=wanted)
-        for one in (one for one in wanted if one in schema.names):
-            _check_texts(name, reader.size, one, found_columns.column(one))
+            data_read = small.read(columns=[*wanted, *paths])
+        for one in wanted:
+            _check_texts(name, reader.size, one, data_read.column(one))
         columns = {
-            key: found_columns.column(schema.names[position]).to_pylist() for key, position in where.items()
+            key: data_read.column(schema.names[position]).to_pylist()
+            for key, position in chosen.positions.items()
         }
         rows = list(range(1, opened.metadata.num_rows + 1))
-    orders = {}
-    for key, position in where.items():
-        about = declared.get(schema.names[position])
-        if about is not None and about.type == "ClassLabel" and about.names:
-            orders[key] = about.names
-            columns[key] = [name_of_class(value, about.names) for value in columns[key]]
-            if key == "label" and all(value is None for value in columns[key]):
-                del columns[key]  # a test set without public labels
+        orders = chosen.name_classes(columns)
     folder = os.path.dirname(name) if isinstance(file, Path) else ""
     all_columns = partial(_plain_columns, file)
-    table = Table(name, folder, rows, columns, names, all_columns, orders, text=column)
-    if paths is not None and stored is not None:
-        values = [None if one is None else one["path"] for one in found_columns.column(paths).to_pylist()]
+    table = Table(name, folder, rows, columns, chosen.names, all_columns, orders, text=chosen.text)
+    if stored is not None and cells is not None:
+        table.stored = ColumnInputs(stored.kind or kind_of_stored(stored, cells), [cells], [title])
+        table.stored_column = stored.name
+    elif stored is not None:  # no row has bytes, and each a path
+        values = [None if one is None else one["path"] for one in data_read.column(stored.name).to_pylist()]
         columns["audio" if stored.kind == "clip" else "image"] = values
-    elif stored is not None and columns_of_inputs is not None:
-        kind = stored.kind or kind_of_stored(stored, columns_of_inputs)
-        table.stored, table.stored_column = ColumnInputs(kind, [columns_of_inputs], [title]), stored.name
     return table
 
 
@@ -100,19 +85,6 @@ def _locate(reader: RangeReader, stored: StoredColumn, state: Any) -> ParquetCol
     if chunks and stored.files and not reader.is_remote and all(c.nulls == c.rows for c in chunks):
         return None
     return column
-
-
-def _label(place: str, names: Sequence[str], declared: Mapping[str, Any]) -> str | None:
-    """Return the column of labels that is not called label, of a table that says what its columns are."""
-    typed = [name for name in names if name in declared and declared[name].type == "ClassLabel"]
-    if len(typed) > 1:
-        named = ", ".join(map(repr, typed))
-        raise DatasetError(
-            f"{place}: several columns may be the label: {named}; choose with label={typed[0]!r} "
-            f"(--label {typed[0]})"
-        )
-    named = [name for key in LABEL_KEYS for name in names if declared and name.lower() == key]
-    return (typed or named or [None])[0]
 
 
 def _plain_columns(file: Path | RangeReader) -> dict[str, list[Any]]:

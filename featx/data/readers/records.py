@@ -10,9 +10,11 @@ from typing import Any
 from featx.data.dataset import Dataset, quote_names
 from featx.data.labels import is_missing
 from featx.data.readers.arrays import from_arrays
+from featx.data.readers.arrow_dataset import column_of, encoded_inputs, is_arrow_dataset, undecoded
 from featx.data.readers.clips import clip_of, clips_in
 from featx.data.readers.columns import label_candidates, make_dataset
 from featx.data.readers.declared import name_of_class
+from featx.data.readers.dict_rows import keys_of, nested_rows
 from featx.data.readers.images import IMAGE_KEYS, fetch_image, is_frame
 from featx.data.readers.known_columns import (
     AUDIO_KEYS,
@@ -24,7 +26,9 @@ from featx.data.readers.known_columns import (
     SHARED_KEYS,
     START_KEYS,
 )
+from featx.data.readers.label_keys import choose_label_key
 from featx.data.readers.naming import name_of_object
+from featx.data.readers.split_tables import join_tables, split_in_name
 from featx.data.readers.tabular import Table, Wanted
 from featx.data.readers.text_column import find_text_column, text_candidates
 from featx.data.readers.texts import TEXT_KEYS, texts_in
@@ -110,11 +114,14 @@ def read_records(
     Parameters
     ----------
     rows : sequence of dict, or a dataset of Hugging Face
-        The clip is the column that ``.features`` declares as Audio, else the first of `AUDIO_KEYS`. Without
-        one, the image is the column declared as Image, else the first of `IMAGE_KEYS`: anything that
-        `images_of` takes, or a dict of ``bytes`` and ``path``. Without one, the text is the first of
-        `TEXT_KEYS`, else the only column declared as strings. The label is the column declared as ClassLabel,
-        with its names, else the first of `LABEL_KEYS`; ``split`` and ``group`` as in a table.
+        Images and clips of a dataset of Hugging Face are taken as they are encoded, so that they have the
+        rows of the files that they were; what a transform returns is taken as it is. The clip is the column
+        that ``.features`` declares as Audio, else the first of `AUDIO_KEYS`. Without one, the image is the
+        column declared as Image, else the first of `IMAGE_KEYS`: anything that `images_of` takes, or a dict
+        of ``bytes`` and ``path``. Without one, the text is the first of `TEXT_KEYS`, else the only column
+        declared as strings. The label is the column declared as ClassLabel, with its names, else the key
+        that names labels: one of `LABEL_KEYS`, or a name such as ``fine_label``; ``split`` and ``group`` as
+        in a table.
     labels : array-like of shape (n,), optional
         Labels, if the rows have none.
     text : str, optional
@@ -127,18 +134,74 @@ def read_records(
     DatasetError
         If it is not clear which column is the input or the label; labels are never dropped silently.
     """
-    place = name_of_object(rows)
+    wanted = Wanted(label, target, group, split_by)
+    if labels is not None:  # label and target then choose among their columns
+        wanted = replace(wanted, label=None, target=None)
+    table = _table_of(rows, name_of_object(rows), wanted, text, given=labels is not None)
+    place = table.place
+    if labels is None:
+        return make_dataset(table, place, labelled=False, wanted=wanted, on_error=on_error)
+    if "label" in table.columns:
+        raise DatasetError(f"{place} brings its own labels; give either them or labels")
+    bare = make_dataset(table, place, labelled=False, wanted=wanted, on_error=on_error)
+    dataset = from_arrays(
+        bare.inputs,
+        labels,
+        splits=bare.splits,
+        groups=bare.groups,
+        name=place,
+        label=label,
+        target=target,
+    )
+    return replace(dataset, reading=bare.reading, group_name=bare.group_name, group_like=bare.group_like)
+
+
+def read_parts(
+    parts: Mapping[str, Any],
+    *,
+    text: str | None = None,
+    label: Any = None,
+    target: Any = None,
+    group: str | None = None,
+    split_by: str | None = None,
+    on_error: str = "raise",
+) -> Dataset:
+    """Read a dict of datasets, as `datasets.load_dataset` returns, as one dataset with their names as splits.
+
+    Parameters are those of `read_records`. `DatasetError` where a name is none of train, validation and test;
+    a single part has no split.
+    """
+    splits = [split_in_name(str(name)) for name in parts]
+    if None in splits and len(parts) > 1:
+        first = next(iter(parts))
+        raise DatasetError(
+            f"data: its parts are {quote_names(list(parts))}, and not train, validation and test; give one "
+            f"of its parts, as in data[{first!r}]"
+        )
+    wanted = Wanted(label, target, group, split_by)
+    named = [str(name) for name in parts]
+    tables = [
+        (split or "", name, _table_of(rows, name, wanted, text, given=False))
+        for split, name, rows in zip(splits, named, parts.values(), strict=True)
+    ]
+    place = name_of_object(next(iter(parts.values()))).removesuffix(f" ({named[0]})")
+    table = join_tables(place, tables, len(set(splits)) > 1)
+    if table.text:
+        table.names = [f"{name}:{row}" for _, name, part in tables for row in part.rows]
+    return make_dataset(table, place, labelled=False, wanted=wanted, on_error=on_error)
+
+
+def _table_of(rows: Any, place: str, wanted: Wanted, text: str | None, *, given: bool) -> Table:
+    """Return the columns of rows that are dicts; `given` if labels are given beside them."""
     n = len(rows)
     if n == 0:
         raise DatasetError(f"{place}: no rows")
-    first = rows[0]
     features = _features(rows)
+    in_arrow = is_arrow_dataset(rows)
+    rows = undecoded(rows) if in_arrow else nested_rows(rows)
+    first = rows[0]
     kinds = {name: type(kind).__name__ for name, kind in features.items()}
-    names = list(first)
-    # If labels are given, label and target choose among their columns.
-    wanted = Wanted(label, target, group, split_by)
-    if labels is not None:
-        wanted = replace(wanted, label=None, target=None)
+    names = keys_of(rows, first)
     asked = [*wanted.labels, *wanted.targets]
     asked_for = wanted.check(place)
     source, kind = ("", "text") if text is not None else _files_column(place, rows, first, kinds)
@@ -147,7 +210,8 @@ def read_records(
     if kind == "text" and place == "images":  # what data without a name is called
         place = "texts"
     columns: dict[str, list[Any]] = {str(source): _column(rows, source, n)} if kind == "text" else {}
-    if kind != "text":
+    stored = encoded_inputs(rows, source, kind, place) if in_arrow and kind != "text" else None
+    if kind != "text" and stored is None:
         columns["audio" if kind == "clip" else "image"] = _fetched(rows, source, n, kind)
     orders: dict[str, Sequence[str]] = {}
 
@@ -164,16 +228,19 @@ def read_records(
                 take(name, name)
     else:
         typed = [name for name in names if kinds.get(name) == "ClassLabel"]
-        found = _chosen(place, [name for name in names if name != source], typed, LABEL_KEYS, "label")
+        others = [name for name in names if name != source]
+        found = _chosen(place, others, typed, LABEL_KEYS, "label") if typed or given else None
+        if not typed and not given:
+            found = choose_label_key(place, others)
         if found is not None:
             take(found, "label")
             if all(is_missing(value) for value in columns["label"]):  # a test set without public labels
                 del columns["label"]
-        elif labels is None:
-            others = {
-                name: _column(rows, name, n) for name in names if name != source and _plain(first[name])
-            }
-            if hint := label_candidates(others):
+        elif not given:
+            some = rows if isinstance(rows, (list, tuple)) else [first]
+            sample = {name: row[name] for row in reversed(some) for name in row}
+            plain = {name: _column(rows, name, n) for name in others if _plain(sample.get(name))}
+            if hint := label_candidates(plain):
                 raise DatasetError(
                     f"{place}: which column is the label? found: {', '.join(map(str, names))}; {hint}; "
                     "or remove the other columns if there is no label"
@@ -184,21 +251,9 @@ def read_records(
             take(name, name)
     column = str(source) if kind == "text" else ""
     table = Table(place, "", list(range(n)), columns, list(map(str, names)), orders=orders, text=column)
-    if labels is None:
-        return make_dataset(table, place, labelled=False, wanted=wanted, on_error=on_error)
-    if "label" in columns:
-        raise DatasetError(f"{place} brings its own labels; give either them or labels")
-    bare = make_dataset(table, place, labelled=False, wanted=wanted, on_error=on_error)
-    dataset = from_arrays(
-        bare.inputs,
-        labels,
-        splits=bare.splits,
-        groups=bare.groups,
-        name=place,
-        label=label,
-        target=target,
-    )
-    return replace(dataset, reading=bare.reading, group_name=bare.group_name, group_like=bare.group_like)
+    if stored is not None:
+        table.stored, table.stored_column = stored, str(source)
+    return table
 
 
 def _files_column(
@@ -283,11 +338,14 @@ def _fetch_clip(rows: Any, i: int, key: Any, id: str) -> object:
 
 def _column(rows: Any, name: Any, n: int) -> list[Any]:
     """Return one column, if possible without decoding the images of its rows."""
+    if is_arrow_dataset(rows):
+        return column_of(rows, name)
     if hasattr(rows, "column_names"):
         return list(rows[name])
     missing = next((i for i in range(n) if name not in rows[i]), None)
     if missing is not None:
-        raise DatasetError(f"{type(rows).__name__}: row {missing} has no {name!r}, and row 0 has")
+        other = next((i for i in range(n) if name in rows[i]), 0)
+        raise DatasetError(f"{type(rows).__name__}: row {missing} has no {name!r}, and row {other} has")
     return [rows[i][name] for i in range(n)]
 
 

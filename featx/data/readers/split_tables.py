@@ -13,6 +13,7 @@ from typing import Any
 from featx.data.dataset import Dataset, quote_names
 from featx.data.labels import SPLITS, split_name
 from featx.data.read_report import LeftOut
+from featx.data.readers.column_inputs import join_inputs
 from featx.data.readers.columns import make_dataset
 from featx.data.readers.table import SUFFIXES, open_table
 from featx.data.readers.tabular import Table, Wanted
@@ -44,8 +45,13 @@ def find_split_tables(folder: str | os.PathLike[str]) -> dict[str, list[Path]]:
 def _split_of(name: str) -> str | None:
     """Return the split that the name of a table means; None for any other file."""
     stem, suffix = os.path.splitext(name)
+    return split_in_name(stem) if suffix.lower() in SUFFIXES else None
+
+
+def split_in_name(stem: str) -> str | None:
+    """Return the split that a name without its suffix means, such as train-00000-of-00005; None without."""
     match = _NAME.fullmatch(stem)
-    if suffix.lower() not in SUFFIXES or match is None:
+    if match is None:
         return None
     return "val" if match[1].lower() in _VALIDATION else split_name(match[1])
 
@@ -74,14 +80,14 @@ def read_split_tables(
     wanted = Wanted(label, target, group, split_by)
     asked = wanted.check(str(folder))
     parts = [
-        (split, file, open_table(file, text, asked, on_error))
+        (split, file.name, open_table(file, text, asked, on_error))
         for split, files in tables.items()
         for file in files
     ]
-    joined = _joined(str(folder), [part for part in parts if part[2].rows] or parts, len(tables) > 1)
+    joined = join_tables(str(folder), parts, len(tables) > 1)
     name = folder.name or folder.resolve().name
     dataset = make_dataset(joined, name, labelled=labelled, wanted=wanted, on_error=on_error)
-    used = [file.name for _, file, _ in parts]
+    used = [file for _, file, _ in parts]
     origin = f"the tables {quote_names(used)}"
     reading = replace(
         dataset.reading,
@@ -91,21 +97,32 @@ def read_split_tables(
     return replace(dataset, reading=reading)
 
 
-def _joined(place: str, parts: Sequence[tuple[str, Path, Table]], several: bool) -> Table:
-    """Return one table of all rows, with the column split if there are several splits."""
+def join_tables(place: str, parts: Sequence[tuple[str, str, Table]], several: bool) -> Table:
+    """Return one table of all rows of tables that have a split and a name, with a column split if `several`.
+
+    Tables without rows count for nothing, if any has rows.
+    """
+    parts = [part for part in parts if part[2].rows] or parts
     _, head, first = parts[0]
     known = dict.fromkeys(name for _, _, table in parts for name in table.columns if name != table.text)
     columns: dict[str, list[Any]] = {name: [] for name in (*known, *([first.text] if first.text else []))}
     splits: list[str] = []
     for split, file, table in parts:
         if bool(table.text) != bool(first.text):
-            lacking, other = (file, head) if first.text else (head, file)
+            lacking, other = (table, head) if first.text else (first, file)
             raise DatasetError(
-                f"{lacking}: no column of texts, which {other.name} has; text (--text) names one"
+                f"{lacking.place}: no column of texts, which {other} has; text (--text) names one"
+            )
+        if (table.stored is None) != (first.stored is None) or (
+            table.stored is not None and first.stored is not None and table.stored.kind != first.stored.kind
+        ):
+            raise DatasetError(
+                f"{table.place}: its inputs are not of the kind, or not stored in the way, of those in {head}"
             )
         if several and "split" in table.columns:
             raise DatasetError(
-                f"{file}: its name says that it is the split {split}, and it has a column split; remove one"
+                f"{table.place}: its name says that it is the split {split}, and it has a column split; "
+                "remove one"
             )
         splits += [split] * len(table.rows)
         for name, values in columns.items():
@@ -114,22 +131,35 @@ def _joined(place: str, parts: Sequence[tuple[str, Path, Table]], several: bool)
     return Table(
         place,
         first.folder,
-        [f"{row} of {file.name}" for _, file, table in parts for row in table.rows],
+        [f"{row} of {file}" for _, file, table in parts for row in table.rows],
         columns | ({"split": splits} if several else {}),
         list(dict.fromkeys(name for _, _, table in parts for name in table.found)),
         first.all_columns,
+        _orders([table for _, _, table in parts]),
         text=first.text,
         names=[name for _, _, table in parts for name in table.names],
         notes=_notes(parts),
+        stored=join_inputs(stored) if (stored := [t.stored for _, _, t in parts if t.stored]) else None,
+        stored_column=first.stored_column,
     )
 
 
-def _notes(parts: Sequence[tuple[str, Path, Table]]) -> list[str]:
+def _orders(tables: Sequence[Table]) -> dict[str, Sequence[str]]:
+    """Return the declared classes of each column; `DatasetError` where tables declare others."""
+    found: dict[str, Sequence[str]] = {}
+    for table in tables:
+        for name, order in table.orders.items():
+            if list(found.setdefault(name, order)) != list(order):
+                raise DatasetError(f"{table.place}: column {name} has other classes than {tables[0].place}")
+    return found
+
+
+def _notes(parts: Sequence[tuple[str, str, Table]]) -> list[str]:
     """Return the notes on the tables, once where they say the same of several."""
     files: dict[str, list[str]] = {}
     for _, file, table in parts:
         for note in table.notes:
-            files.setdefault(note.removeprefix(file.name), []).append(file.name)
+            files.setdefault(note.removeprefix(file), []).append(file)
     return [f"{', '.join(names)}{said}" for said, names in files.items()]
 
 

@@ -52,7 +52,7 @@ def find_stored_column(
     if text is not None:
         return None
     free = [field for field in schema if same_form(field.name) not in asked]
-    encoded = [field for field in free if _fields(field.type) is not None]
+    encoded = [field for field in schema if _fields(field.type) is not None]
     typed = [f for f in encoded if f.name in declared and declared[f.name].type in KINDS]
     plain = [field for field in free if str(field.type) in _BINARY]
     lower = [name.strip().lower() for name in schema.names]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from featx.data.dataset import Dataset
 from featx.data.labels import same_form
+from featx.data.readers.arrow import read_arrow
 from featx.data.readers.columns import make_dataset
 from featx.data.readers.known_columns import OPTIONAL, table_positions
 from featx.data.readers.parquet import read_parquet
@@ -154,20 +155,26 @@ def read_table(
     return make_dataset(table, file.stem, labelled=labelled, wanted=wanted, on_error=on_error)
 
 
-def open_table(file: Path | RemoteTable, text: str | None, asked: list[str], on_error: str) -> Table:
+def open_table(
+    file: Path | RemoteTable, text: str | None, asked: list[str], on_error: str, title: str | None = None
+) -> Table:
     """Read the columns of a table that are needed; `text` and `asked` as for `find_text_column`.
 
-    With ``on_error="skip"``, what is not UTF-8 in a text file becomes lone surrogates.
+    With ``on_error="skip"``, what is not UTF-8 in a text file becomes lone surrogates. What rows of texts,
+    and of encoded images and clips, are called begins with `title`; default: the file's name.
     """
     suffix = file.suffix.lower()
     if suffix == ".parquet":
-        table = read_parquet(file.reader if isinstance(file, RemoteTable) else file, text, asked)
+        reader = file.reader if isinstance(file, RemoteTable) else file
+        table = read_parquet(reader, text, asked, title or file.name)
         table.folder = str(file.parent)
+    elif suffix == ".arrow" and isinstance(file, Path):
+        table = read_arrow(file, text, asked, title)
     elif suffix in (".jsonl", ".json"):
         table = _read_json(file, text, asked, on_error)
     else:
         table = _read_csv(file, text, asked, on_error)
-    table.names = [f"{file.name}:{row}" for row in table.rows] if table.text else []
+    table.names = [f"{title or file.name}:{row}" for row in table.rows] if table.text else []
     return table
 
 

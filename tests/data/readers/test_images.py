@@ -332,7 +332,7 @@ def test_all_ways_in_take_the_same_rows(files):
 
 def test_rows_that_are_dicts_give_their_image(files):
     for key in ("image", "img", "path"):
-        assert same(images_of([{key: str(file), "label": 1} for file in files]))
+        assert same(images_of([{key: str(file), "width": 1} for file in files]))
     assert same(images_of([{"bytes": file.read_bytes(), "path": None} for file in files]))
     with pytest.raises(DatasetError, match="X, row 0: a dict without an image; found: label"):
         images_of([{"label": 1}])

@@ -242,9 +242,16 @@ def test_labels_of_several_columns_beside_the_rows():
     assert dataset.splits.tolist() == ["train"] * 4
 
 
-def test_several_datasets_by_split_are_refused_with_the_remedy():
-    with pytest.raises(DatasetError, match=r"got dict; give one of its parts, as in data\['train'\]"):
-        load_dataset({"train": hub(), "test": hub()})
+def test_several_datasets_have_their_names_as_splits():
+    dataset = load_dataset({"train": hub(), "validation": hub(labels=[1, 1, 0, 0])})
+    assert dataset.splits.tolist() == ["train"] * 4 + ["val"] * 4
+    assert (dataset.classes, dataset.labels.tolist()) == (("zebra", "ant"), [0, 1, 0, 1, 1, 1, 0, 0])
+    assert load_dataset({"train": hub()}).splits is None
+    assert same(dataset, [*BATCH, *BATCH])
+    with pytest.raises(DatasetError, match=r"parts are 'a', 'test', .* give one of its parts, .*data\['a'\]"):
+        load_dataset({"a": hub(), "test": hub()})
+    with pytest.raises(DatasetError, match="column label has other classes than train"):
+        load_dataset({"train": hub(), "test": hub(names=("ant", "zebra"))})
 
 
 # Dicts of other makers
