@@ -67,7 +67,7 @@ def raw_zip(
     Keys: name, data (as it stands in the archive), size, crc, method, flags, offset, made_by, attributes,
     local (False: it has no bytes of its own).
     """
-    body, directory, n = b"", b"", 0
+    body, directory, n = bytearray(), bytearray(), 0
     for member in members:
         name, data = member["name"], member.get("data", b"")
         size, method = member.get("size", len(data)), member.get("method", 0)
@@ -86,7 +86,7 @@ def raw_zip(
         n += 1
     start = len(body) + directory_shift
     last = struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, count or n, count or n, len(directory), start, 0)
-    return body + directory + end + last
+    return bytes(body + directory + end + last)
 
 
 def tar_header(

@@ -13,6 +13,7 @@ from featx.data import Dataset
 from featx.data.features import Failure, Features, check_rows
 from featx.data.label_table import LabelTable
 from featx.data.labels import class_name, encode
+from featx.data.readers.archived_files import path_of_source
 from featx.data.readers.segments import segment_in_name
 from featx.data.rows import has_rows, take_features
 from featx.data.tasks import Task, choose_tasks
@@ -100,8 +101,8 @@ class LabelPool:
         if isinstance(self.images, Features):
             id = self.images.ids[i]
             return os.path.join(self.folder, segment_in_name(id)[0] if kind == "clip" else id)
-        path = getattr(self.images.inputs[i], "path", None)
-        if isinstance(path, str):
+        path = path_of_source(self.images.inputs[i])
+        if path is not None:
             return path
         if kind != "text":
             raise InputError(f"{self.place}: a table of labels needs {kind}s in files")
@@ -129,7 +130,7 @@ class LabelPool:
         if self.images.kind != "text":
             return False
         if isinstance(self.images, Dataset):
-            return not all(isinstance(getattr(source, "path", None), str) for source in self.images.inputs)
+            return any(path_of_source(source) is None for source in self.images.inputs)
         if not all(is_text_file(id) for id in self.images.ids):
             raise InputError(
                 f"{self.place}: a table of labels holds the texts, and these are embeddings only; give the "

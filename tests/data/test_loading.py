@@ -200,12 +200,16 @@ def test_datasets_import_neither_torch_nor_sklearn_nor_matplotlib():
     assert out.stdout.strip() == "[]"
 
 
-def test_an_archive_is_read_by_itself_and_left_out_in_a_folder(tmp_path, folder):
+def test_what_is_no_data_is_told_apart_and_archives_in_a_folder_are_left_out(tmp_path, folder):
     archive = shutil.make_archive(str(tmp_path / "photos"), "zip", folder)
     assert load_dataset(archive).classes == load_dataset(folder).classes
+    shutil.copy(archive, tmp_path / "letter.docx")
+    with pytest.raises(DatasetError, match=r"letter\.docx: a zip archive; unzip it; expected a folder"):
+        load_dataset(tmp_path / "letter.docx")
     (tmp_path / "notes.log").write_text("secret")
     with pytest.raises(DatasetError, match=r"notes\.log: neither a table \(\.csv, .*\) nor an image"):
         load_dataset(tmp_path / "notes.log")
     (folder / "notes.log").unlink()
+    (folder / "letter.docx").unlink()
     (said,) = [line for line in study_notes(load_dataset(folder)) if line.startswith("left out")]
     assert said == "left out: 1 archive (give it by itself to have its images read): photos.zip"

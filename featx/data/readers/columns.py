@@ -14,6 +14,7 @@ from featx.data.compact_inputs import compact
 from featx.data.dataset import Dataset, check_evaluated_classes
 from featx.data.labels import class_name, is_missing
 from featx.data.read_report import ReadReport, skip_hint
+from featx.data.readers.archived_files import ArchivedFiles
 from featx.data.readers.clips import clips_in, find_audio_column, make_clip_sources
 from featx.data.readers.division import RECORDING, divide_rows
 from featx.data.readers.folder_listing import PathFinder
@@ -32,7 +33,7 @@ from featx.inputs.audio import FileClip, Segment, StoredClip
 from featx.inputs.image import FileImage, StoredImage
 from featx.inputs.text import FileText, StoredText, StringText, is_text_file
 from featx.kinds import with_article
-from featx.places import is_url, shown
+from featx.places import Place, is_url, shown
 from featx.places.urls import named as name_of
 from featx.terminal import shortened
 
@@ -209,7 +210,7 @@ def _files(table: Table, on_error: str) -> tuple[list[Any], list[SourceError]]:
     """Return the input of every row that has one, and the failures; drop the other rows from the table."""
     column = table.input_column
     kind = _kind_of_files(table)
-    finder = PathFinder()
+    finder, archived = PathFinder(), ArchivedFiles()
     ids = [f"row {row}" for row in table.rows]
     inputs = list(table.columns[column])
     segments = read_segments(table.columns if kind == "clip" else {}, len(inputs))
@@ -242,7 +243,10 @@ def _files(table: Table, on_error: str) -> tuple[list[Any], list[SourceError]]:
             if refused:
                 reasons[i] = refused
             elif not url and not os.path.isfile(path):
-                reasons[i] = f"no such file: {path}"
+                if (member := archived.find(path)) is not None:
+                    inputs[i] = _stored_source(kind, ids[i], member, segment)
+                else:
+                    reasons[i] = f"no such file: {path}"
         elif column == "path" and kind != "clip":
             raise table.error(column, i, f"expected text, got {value!r}")
     if reasons and on_error == "raise":
@@ -283,6 +287,12 @@ def _file_source(kind: str, id: str, path: str, segment: Segment, tree: str | No
     if kind == "clip":
         return FileClip(id, path, segment)
     return FileText(id, path) if kind == "text" else FileImage(id, path, tree=tree)
+
+
+def _stored_source(kind: str, id: str, place: Place, segment: Segment) -> Source:
+    if kind == "clip":
+        return StoredClip(id, place, segment)
+    return StoredText(id, place) if kind == "text" else StoredImage(id, place)
 
 
 def _missing_files(table: Table, column: str, reasons: Mapping[int, str]) -> DatasetError:
