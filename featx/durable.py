@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
+import hashlib
 import os
 import re
 import socket
@@ -21,6 +23,7 @@ from typing import BinaryIO, TypeVar
 
 __all__ = [
     "PART_NAME",
+    "boot_digits",
     "check_regular",
     "file_stamp",
     "fsync_folder",
@@ -257,6 +260,20 @@ def _part_name() -> str:
 def host_name() -> str:
     """Return the name of this machine, for file names."""
     return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:40]
+
+
+@functools.cache
+def boot_digits() -> str:
+    """Return 8 hex digits that tell this running machine from others, whatever their host names.
+
+    They are of the id that Linux gives each boot, so that all containers of a machine have the same; they see
+    one another's locks. Elsewhere they are of the network card and the host name.
+    """
+    try:
+        seed = Path("/proc/sys/kernel/random/boot_id").read_bytes()
+    except OSError:
+        seed = f"{uuid.getnode()} {socket.gethostname()}".encode()
+    return hashlib.blake2b(seed, digest_size=4).hexdigest()
 
 
 def _writer_lives(match: re.Match[str]) -> bool | None:

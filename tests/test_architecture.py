@@ -16,8 +16,9 @@ ROOT = Path(featx.__file__).parent
 # fmt: off
 ORDER = (
     "lazy", "errors", "durable", "forks", "machine", "threads", "energy", "terminal", "spreadsheet",
-    "kinds", "progress", "places", "options", "clusters", "vision", "cache", "metrics", "results", "inputs", "report",
-    "backbones", "data", "engines", "methods", "analysis", "extraction", "estimators", "studies", "cli", "__main__",
+    "kinds", "progress", "places", "options", "clusters", "vision", "cache", "metrics", "results",
+    "inputs", "report", "backbones", "data", "engines", "methods", "analysis", "extraction",
+    "estimators", "studies", "cli", "__main__",
 )
 # fmt: on
 MODULES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

@@ -15,7 +15,8 @@
 `shard` reads it, `checksums` guards its rows. One space: `space_store`, with `publisher` (writes), `reading`
 (reads many shards), `shard_index` (where each key is), `index_file` (the same on disk),
 `snapshot` (keeps the index in step with the disk), `quarantine` (damaged files), `compaction` (merges small
-ones). `cache` is the whole root, `maintenance` checks and cleans it, `stat_cache` recognises unchanged files.
+ones). `cache` is the whole root, `maintenance` checks and cleans it, `merging` brings other caches into it,
+`stat_cache` recognises unchanged files.
 """
 
 from featx.cache.cache import Cache
@@ -23,6 +24,7 @@ from featx.cache.claims import Claims
 from featx.cache.files import default_root
 from featx.cache.identity import DIGEST_SIZE, Space, digest_array, digest_bytes
 from featx.cache.maintenance import GarbageCollection, SpaceInfo, Verification
+from featx.cache.merging import Merging
 from featx.cache.space_store import SpaceStore
 from featx.cache.stat_cache import StatCache
 
@@ -31,6 +33,7 @@ __all__ = [
     "Cache",
     "Claims",
     "GarbageCollection",
+    "Merging",
     "Space",
     "SpaceInfo",
     "SpaceStore",

@@ -33,6 +33,7 @@ from featx.cache.maintenance import (
     survey,
     verify,
 )
+from featx.cache.merging import Merging, merge
 from featx.cache.space_store import SpaceStore
 from featx.cache.stat_cache import StatCache
 from featx.errors import CacheError
@@ -98,10 +99,45 @@ class Cache:
         with enough_memory(self.root):
             spaces = self.spaces()
             found = verify([self.space(space) for space in spaces], on_file=on_file)
-        for folder in self._folders():
-            if folder.name not in {space.id for space in spaces} and list_names(folder / "shards"):
-                found.damaged.append((folder, "no readable file in it names its space"))
+        for folder in self.unnamed():
+            found.damaged.append((folder, "no readable file in it names its space"))
         return found
+
+    def count_shards(self) -> int:
+        """Return the number of shards of all spaces; none is opened."""
+        return sum(len(list_names(folder / "shards", SHARD_NAME)) for folder in self._folders())
+
+    def unnamed(self) -> list[Path]:
+        """Return the folders with shards whose space no readable file names."""
+        known = {space.id for space in self.spaces()}
+        return [
+            folder
+            for folder in self._folders()
+            if folder.name not in known and list_names(folder / "shards", SHARD_NAME)
+        ]
+
+    def merge(
+        self, roots: Iterable[str | os.PathLike[str]], *, on_file: Callable[[int], None] | None = None
+    ) -> Merging:
+        """Copy into this cache what other ones have and it lacks: rows, scales of int8, notes, stat entries.
+
+        The others are only read, and both may be in use meanwhile. What was killed half-way is finished by
+        running it again. Of a damaged shard, the intact rows are taken, and `Merging.damaged` names it.
+
+        Parameters
+        ----------
+        roots : iterable of path-like
+            The folders of the other caches.
+        on_file : callable, optional
+            Called with 1 after each shard.
+
+        Raises
+        ------
+        CacheError
+            A root is no cache, comes twice, or is this cache; a file has a newer format; or this cache cannot
+            be written.
+        """
+        return merge(self, list(roots), on_file=on_file)
 
     def collect_garbage(
         self, *, max_bytes: int | None = None, older_than: float = YOUNG_SECONDS

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
+import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from featx.cache.encoding import encode_shard, shard_name
 from featx.cache.files import ADVICE, read_small_file
 from featx.cache.identity import Space
+from featx.cache.shard import DamagedShard
 from featx.durable import fsync_folder, make_folder, replacing, settled_stamp, sweep_parts
 from featx.errors import CacheError
 
@@ -20,6 +24,7 @@ __all__ = ["Publisher"]
 
 
 _ATTEMPTS = 16  # each one after the first means that the cache was cleared meanwhile
+_COPIED_BYTES = 2**20  # at a time
 
 
 class Publisher:
@@ -81,13 +86,29 @@ class Publisher:
         When this returns, it survives a power cut. `CacheError` if it cannot be written; nothing is left
         behind then.
         """
+        self._put(path, lambda file: file.write(content))
+
+    def copy(self, source: Path) -> tuple[Path, int]:
+        """Copy a shard of another cache; return its path here and its bytes.
+
+        Errors as from `put`; `DamagedShard` if its bytes do not have the SHA-256 in its name, and
+        `FileNotFoundError` if it is gone.
+        """
+        name = source.name.split(".")[0]
+        path = self.shards / f"{name}.h5"
+        with open(source, "rb", buffering=0) as content:
+            self._put(path, lambda file: _copy_checked(content, file, source, name))
+            return path, content.tell()
+
+    def _put(self, path: Path, write: Callable[[BinaryIO], Any]) -> None:
+        """Let ``write(file)`` write a file that appears at `path`; several times if the cache is cleared."""
         if not self._prepared:
             self.prepare()
         with self._writing():
             for attempt in range(_ATTEMPTS):
                 try:
                     with replacing(path, parts=self.parts, insist=True) as file:
-                        file.write(content)
+                        write(file)
                     break
                 except FileNotFoundError:  # the unfinished file was removed with everything else
                     if attempt == _ATTEMPTS - 1:
@@ -104,3 +125,23 @@ class Publisher:
             raise CacheError(
                 f"cannot write to the cache {self.root}: {error.strerror or error}; {ADVICE}"
             ) from error
+
+
+def _copy_checked(content: io.RawIOBase, file: BinaryIO, source: Path, name: str) -> None:
+    """Copy a whole file, and compare its SHA-256 with the one in its name."""
+    content.seek(0)
+    state = hashlib.sha256()
+    while block := _read_block(content, source):
+        state.update(block)
+        file.write(block)
+    if state.hexdigest()[:32] != name:
+        raise DamagedShard(source, f"its {content.tell()} bytes do not have the SHA-256 in its name")
+
+
+def _read_block(content: io.RawIOBase, source: Path) -> bytes:
+    try:
+        return content.read(_COPIED_BYTES) or b""
+    except OSError as error:  # of the other cache; others mean that this one cannot be written
+        if error.errno == errno.EIO:
+            raise DamagedShard(source, "the disk cannot read it (I/O error)") from error
+        raise CacheError(f"{source}: cannot be read: {error.strerror or error}") from error

@@ -26,6 +26,7 @@ __all__ = [
     "ABOUT",
     "CALIBRATION",
     "SIDECARS",
+    "copy_notes",
     "read_calibration",
     "read_cost",
     "read_note",
@@ -36,6 +37,8 @@ __all__ = [
 CALIBRATION = "calibration.bin"
 ABOUT = "about"
 _COST = "cost"
+_PARITY = "parity"
+_NOTES = (ABOUT, _COST, _PARITY, "calibration")
 
 #: The files that may be in a space's folder.
 SIDECARS = ("about.json", "cost.json", "parity.json", "calibration.json", CALIBRATION)
@@ -47,9 +50,12 @@ _MAX_CALIBRATION_BYTES = 2**26
 
 def write_note(folder: Path, name: str, note: dict[str, Any]) -> None:
     """Write ``<name>.json`` into a space's folder; do nothing where the folder cannot be written."""
+    content = json.dumps(note, sort_keys=True).encode()
+    if len(content) > _MAX_NOTE_BYTES:  # it could not be read
+        return
     try:
         with replacing(folder / f"{name}.json", parts=folder / "tmp") as file:
-            file.write(json.dumps(note, sort_keys=True).encode())
+            file.write(content)
     except OSError:
         pass
 
@@ -62,6 +68,15 @@ def read_note(folder: Path, name: str) -> dict[str, Any]:
     except (ValueError, RecursionError, MemoryError):
         return {}
     return note if isinstance(note, dict) else {}
+
+
+def copy_notes(source: Path, target: Path) -> None:
+    """Copy the notes of a space from another cache; what is noted here already stays."""
+    for name in _NOTES:
+        theirs, ours = read_note(source, name), read_note(target, name)
+        # The parity check has an entry for each engine and kind of machine.
+        if theirs.keys() - ours.keys() and (not ours or name == _PARITY):
+            write_note(target, name, theirs | ours)
 
 
 def read_calibration(folder: Path) -> bytes | None:

@@ -157,6 +157,14 @@ class SpaceStore:
         with self._lock, enough_memory(self.path):
             self._snapshot.add(path.name)
 
+    def copy(self, source: Path) -> int:
+        """Copy a shard of the same space from another cache; return its bytes. Errors as `Publisher.copy`."""
+        with enough_memory(self.path):
+            path, size = self.publisher.copy(source)
+        with self._lock, enough_memory(self.path):
+            self._snapshot.add(path.name)
+        return size
+
     def read(
         self, digests: Sequence[bytes] | np.ndarray, out: np.ndarray | None = None
     ) -> tuple[np.ndarray, np.ndarray]:

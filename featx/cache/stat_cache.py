@@ -22,6 +22,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,6 +41,7 @@ URL_DAYS = 90
 _RACY_NS = 2 * 10**9
 _DAY_NS = 24 * 3600 * 10**9
 _BUSY_SECONDS = 2.0
+_TAKEN = 10_000  # entries of another stat cache at a time
 _KEYS_PER_QUERY = 500  # SQLite takes at least 999 parameters
 _QUERY = "SELECT path, size, mtime_ns, ctime_ns, digest, checksum FROM entries_2 WHERE path IN ("
 _TABLE = (
@@ -155,6 +157,23 @@ class StatCache:
             if not self._attempt(insert) and not os.path.lexists(self.path):  # it was damaged
                 self._attempt(insert)
 
+    def take(self, other: StatCache) -> int:
+        """Add the intact entries of another stat cache about files that this one does not know.
+
+        Return their number. They help where both caches see the same files: on one machine, or on a shared
+        file system.
+        """
+        if not is_file(other.path):
+            return 0
+        added = 0
+        # Whatever is wrong with the other one, it is neither repaired nor removed.
+        with contextlib.suppress(Exception), other._connection(read_only=True) as connection:
+            most = other.path.stat().st_size // _SHORTEST  # damaged pages may make a table without an end
+            rows = connection.execute("SELECT * FROM entries_2 LIMIT ?", [most])
+            while part := rows.fetchmany(_TAKEN):
+                added += self._attempt(partial(_add, [row for row in part if _is_intact(*row)])) or 0
+        return added
+
     def prune(self) -> int:
         """Remove the entries of files that are gone, and old ones of URLs; return their number.
 
@@ -211,11 +230,12 @@ class StatCache:
         return done
 
     @contextlib.contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
+    def _connection(self, *, read_only: bool = False) -> Iterator[sqlite3.Connection]:
         for path in (self.path, *self._beside()):
             if os.path.lexists(path) and not is_file(path):  # opening a pipe would wait
                 raise OSError(f"{path} is no file")
-        connection = sqlite3.connect(self.path, timeout=0 if self._stalled else _BUSY_SECONDS)
+        place = f"{self.path.as_uri()}?mode={'ro' if read_only else 'rwc'}"
+        connection = sqlite3.connect(place, timeout=0 if self._stalled else _BUSY_SECONDS, uri=True)
         try:
             connection.text_factory = bytes  # damage makes texts of numbers, and they need not be UTF-8
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST)
@@ -258,6 +278,27 @@ def _trusted(key: StatKey | None, name: bytes, entry: tuple[Any, ...]) -> bytes 
     ):
         return None
     return digest if checksum == _checksum(name, numbers, digest) else None
+
+
+def _add(entries: Sequence[tuple[Any, ...]], connection: sqlite3.Connection) -> int:
+    """Insert entries about files that are not known yet; return their number."""
+    with connection:
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {_TABLE}")
+        before = connection.total_changes
+        connection.executemany("INSERT OR IGNORE INTO entries_2 VALUES (?, ?, ?, ?, ?, ?)", entries)
+        return connection.total_changes - before
+
+
+def _is_intact(name: Any, *entry: Any) -> bool:
+    """Whether an entry that was read in whole is one that was stored."""
+    *numbers, digest, checksum = entry
+    return (
+        isinstance(name, bytes)
+        and all(isinstance(number, int) for number in numbers)
+        and isinstance(digest, bytes)
+        and len(digest) == DIGEST_SIZE
+        and checksum == _checksum(name, numbers, digest)
+    )
 
 
 def _is_url(name: bytes) -> bool:

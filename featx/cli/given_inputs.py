@@ -13,20 +13,30 @@ from featx.errors import DatasetError
 from featx.terminal import printable, tell_always
 
 
-def image_paths(args: Namespace) -> tuple[list[str], list[Any]]:
-    """Return the image files, folders expanded, and the failures of listing them."""
+def image_paths(args: Namespace) -> tuple[list[Any], list[Any]]:
+    """Return the image files, folders expanded, the images in archives, and the failures of listing them."""
     from featx.data import SKIP_HINT, list_images
+    from featx.data.readers.shards import archives_in, expand_pattern, is_archive_name
+    from featx.estimators.model.inputs import read_inputs
+    from featx.inputs.image import as_source
 
     if "-" in args.images:
         raise DatasetError(
             "-: standard input is for texts and for paths of clips, and this model takes images; give files "
             "or folders"
         )
-    paths: list[str] = []
+    paths: list[Any] = []
     failures: list[Any] = []
+    several = len(args.images) > 1
     for item in args.images:
         path = Path(item)
-        if path.is_dir():
+        shards = expand_pattern(item) if not path.exists() else archives_in(path) if path.is_dir() else ()
+        if shards or (path.is_file() and is_archive_name(path)):
+            dataset = read_inputs(item, "image", None, args.on_error)
+            failures += dataset.reading.failures
+            _tell_left_out(item, dataset.reading.left_out, args)
+            paths += [as_source(one, f"{item}/{one.id}" if several else one.id) for one in dataset.inputs]
+        elif path.is_dir():
             listed = list_images(path, on_error=args.on_error)
             _tell_left_out(item, listed.left_out, args)
             if not listed.files:
@@ -37,7 +47,7 @@ def image_paths(args: Namespace) -> tuple[list[str], list[Any]]:
             paths.append(item)
         else:
             raise DatasetError(f"{item}: no such file or folder; {SKIP_HINT}")
-    return list(dict.fromkeys(paths)), failures
+    return list({one if isinstance(one, str) else one.id: one for one in paths}.values()), failures
 
 
 def texts(args: Namespace) -> tuple[list[Any], list[Any]]:
@@ -87,6 +97,7 @@ def _collect(
     the message about a file that is not there.
     """
     from featx.data import skip_hint
+    from featx.data.readers.shards import expand_pattern
     from featx.estimators.model.inputs import read_inputs
 
     sources: list[Any] = []
@@ -97,12 +108,13 @@ def _collect(
             sources += lines()
             continue
         path = Path(item)
-        if not path.exists() and args.on_error == "raise":
+        shards = None if path.exists() else expand_pattern(item)
+        if not path.exists() and not shards and args.on_error == "raise":
             raise DatasetError(f"{item}: no such file or folder{missing}; {skip_hint(kind)}")
         if path.suffix.lower() in suffixes and not path.is_dir():
             sources.append(as_source(path, item))
             continue
-        dataset = read_inputs(path, kind, args.text, args.on_error)
+        dataset = read_inputs(item if shards else path, kind, args.text, args.on_error)
         failures += dataset.reading.failures
         if path.is_dir():
             _tell_left_out(item, dataset.reading.left_out, args)

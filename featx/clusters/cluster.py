@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -21,12 +21,16 @@ class Task:
         The share of a GPU that it needs, where the cluster has any.
     cores : int or None
         The cores that it computes on; None for all that a worker has. Only Ray runs several in a worker.
+    halves : callable, optional
+        Returns smaller tasks that do the same work. They take its place when it has ended two workers, so
+        that an input which crashes a library is found.
     """
 
     key: Any
     argument: Any
     gpus: float = 0.0
     cores: int | None = None
+    halves: Callable[[], Sequence[Task]] | None = None
 
 
 class Cluster(Protocol):

@@ -48,10 +48,10 @@ class _Worker:
     tasks: list[Task] = field(default_factory=list)
 
     def has_room_for(self, task: Task) -> bool:
-        """Whether it has cores left for a task; one that has a GPU needs all."""
+        """Whether it has cores left for a task; one that needs the GPU takes all."""
         if not self.tasks:
             return True
-        if any(one.cores is None or one.gpus for one in (task, *self.tasks)):
+        if any(one.cores is None or (self.gpus and one.gpus) for one in (task, *self.tasks)):
             return False
         return sum(one.cores or 0 for one in (task, *self.tasks)) <= self.cpus
 
@@ -63,7 +63,7 @@ class _Work:
     tasks: Iterator[Task]
     drawn: deque[Task] = field(default_factory=deque)
     busy: dict[Any, tuple[_Worker, Task]] = field(default_factory=dict)
-    lost: Counter[int] = field(default_factory=Counter)  # times that a task was lost, by its id
+    lost: Counter[Task] = field(default_factory=Counter)  # times that a task has lost its worker
     all_drawn: bool = False
 
     @property
@@ -173,6 +173,7 @@ class RayCluster:
                     if outcome is None:
                         self._again(run, task, worker)
                     else:
+                        run.lost.pop(task, None)
                         yield task, outcome.result()
         except Exception:
             stop_now = False
@@ -198,14 +199,19 @@ class RayCluster:
 
     def _again(self, run: _Work, task: Task, worker: _Worker) -> None:
         """Let a lost task run again, or give it up."""
-        run.lost[id(task)] += 1
-        if run.lost[id(task)] >= _TRIES:
+        count = run.lost.pop(task, 0) + 1
+        if count > 1 and task.halves is not None:
+            parts = list(task.halves())
+            run.lost.update(dict.fromkeys(parts, 1))
+            run.drawn.extendleft(reversed(parts))
+            return
+        if count >= _TRIES:
             raise ClusterError(
-                f"on: the task {task.key} has ended {run.lost[id(task)]} workers: memory may have run out, "
+                f"on: the task {task.key} has ended {count} workers: memory may have run out, "
                 f"or a library crashes on one of its inputs; what was finished is kept ({self._reason})"
             )
         again = replace(task, cores=None)  # alone in its worker, so that it harms no other task
-        run.lost[id(again)] = run.lost.pop(id(task))
+        run.lost[again] = count
         run.drawn.appendleft(again)
         if self._verbose:
             tell(f"a worker on {worker.node} was lost; its task runs again")
@@ -362,7 +368,16 @@ def _connect(ray: Any, address: str) -> bool:
                     ray.init("local", include_dashboard=False, **options)
         except Exception as error:  # of several libraries
             raise InputError(f"on={address!r}: Ray cannot be reached ({_first_line(error)})") from error
+    _keep_output_clean()
     return True
+
+
+def _keep_output_clean() -> None:
+    """Keep Ray from printing about lost workers on standard output, which is for results."""
+    with contextlib.suppress(Exception):  # it is private, so it may go
+        from ray._private import worker
+
+        worker.print_to_stdstream = lambda data, ignore_prefix=False: None
 
 
 def _free_resources() -> dict[str, dict[str, float]] | None:

@@ -14,7 +14,8 @@ from featx.data.readers.archives import read_archives
 from featx.data.readers.clips import holds_audio
 from featx.data.readers.column_files import find_column_files, is_column_file, is_pattern, read_column_files
 from featx.data.readers.folder import read_folder
-from featx.data.readers.folder_listing import PathFinder, format_of_file, holds_media
+from featx.data.readers.folder_listing import PathFinder, format_of_file, list_images
+from featx.data.readers.listing import Listing, has_media
 from featx.data.readers.named import NAMES, canonical_name, named_dataset
 from featx.data.readers.remote import read_remote
 from featx.data.readers.saved_folder import (
@@ -79,6 +80,16 @@ class GivenPath:
         except (OSError, RuntimeError) as error:  # too long a name, no permission, no home folder
             raise DatasetError(f"{self.text}: cannot be read ({reason_of(error)})") from error
 
+    @cached_property
+    def listing(self) -> Listing | None:
+        """The images in a folder and below it, looked for once: there may be millions of files."""
+        return list_images(self.path, on_error="skip") if self.path.is_dir() else None
+
+    @property
+    def holds_media(self) -> bool:
+        """Whether it is a folder with images or clips in it or below it."""
+        return self.listing is not None and has_media(self.listing)
+
     @property
     def name(self) -> str:
         """The name of the folder."""
@@ -138,7 +149,7 @@ def _split_tables(given: GivenPath) -> Dataset | None:
     tables = find_split_tables(given.path) if given.path.is_dir() else {}
     if not tables or given.split_by == "folder":
         return None
-    if not given.asks_for_columns and holds_media(given.path):
+    if not given.asks_for_columns and given.holds_media:
         return None
     return read_split_tables(given.path, tables, **given.reading)
 
@@ -149,13 +160,13 @@ def _hub_folder(given: GivenPath) -> Dataset | None:
     hub = find_hub(given.path)
     # A card may show pictures; a table beside images may describe them.
     certain = hub is not None and has_card(given.path) and any(hub.splits)
-    if hub is None or (not certain and holds_media(given.path)):
+    if hub is None or (not certain and given.holds_media):
         return None
     return read_saved(hub, str(given.path), given.name, **given.reading)
 
 
 def _archive_folder(given: GivenPath) -> Dataset | None:
-    archives = archives_in(given.path) if given.path.is_dir() else []
+    archives = archives_in(given.path, given.listing) if given.path.is_dir() else []
     files = [os.path.join(given.path, *archive.split("/")) for archive in archives]
     return read_local_archives(files, given.path, **given.reading) if files else None
 
@@ -164,7 +175,7 @@ def _folder(given: GivenPath) -> Dataset | None:
     if not given.path.is_dir():
         return None
     given.refuse_columns()
-    return read_folder(given.path, **given.divided)
+    return read_folder(given.path, **given.divided, images=given.listing)
 
 
 def _archives(given: GivenPath) -> Dataset | None:

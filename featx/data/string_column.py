@@ -41,7 +41,7 @@ class StringColumn(Sequence[str]):
             if len(block) == _BLOCK:
                 _pack(block, blob, lengths)
         _pack(block, blob, lengths)
-        return cls._of_lengths(np.frombuffer(bytes(blob), np.uint8), np.frombuffer(lengths, np.int64))
+        return cls.of_lengths(np.frombuffer(bytes(blob), np.uint8), np.frombuffer(lengths, np.int64))
 
     @classmethod
     def of_array(cls, texts: np.ndarray) -> StringColumn:
@@ -62,10 +62,11 @@ class StringColumn(Sequence[str]):
                 lengths += sizes.tobytes()
             else:
                 _pack(list(block), blob, lengths)
-        return cls._of_lengths(np.frombuffer(bytes(blob), np.uint8), np.frombuffer(lengths, np.int64))
+        return cls.of_lengths(np.frombuffer(bytes(blob), np.uint8), np.frombuffer(lengths, np.int64))
 
     @classmethod
-    def _of_lengths(cls, data: np.ndarray, lengths: np.ndarray) -> StringColumn:
+    def of_lengths(cls, data: np.ndarray, lengths: np.ndarray) -> StringColumn:
+        """Return a column of texts that lie one behind the other, by their lengths in bytes."""
         ends = np.zeros(len(lengths) + 1, np.int64)
         np.cumsum(lengths, out=ends[1:])
         return cls(data, ends)

@@ -15,8 +15,12 @@ from featx.data.labels import SPLITS
 from featx.data.read_report import ReadReport
 from featx.data.readers.folder_layout import parse_split_name
 from featx.data.readers.folder_listing import format_of_file
+from featx.data.readers.listing import HEAD
 from featx.data.tasks import Task
-from featx.inputs.image import IMAGE_SUFFIXES, SUFFIXES, FileImage
+from featx.inputs.image import IMAGE_SUFFIXES, SUFFIXES, FileImage, StoredImage
+from featx.inputs.image.containers import sniff
+from featx.inputs.image.decode import MAX_FILE_BYTES
+from featx.places import PlaceError, read_start
 from featx.terminal import printable, tell
 
 # Classes that are named with their counts; of more, the largest and the smallest.
@@ -112,10 +116,14 @@ def suffix_notes(dataset: Dataset) -> list[str]:
     found: Counter[tuple[str, str]] = Counter()
     first = ""
     for image in dataset.inputs:
-        if not isinstance(image, FileImage):
+        if isinstance(image, FileImage):
+            name = image.path
+        elif isinstance(image, StoredImage) and not image.place.is_remote:
+            name = image.place.name
+        else:
             continue
-        suffix = PurePath(image.path).suffix.lower()
-        format = format_of_file(image.path) if suffix in IMAGE_SUFFIXES else None
+        suffix = PurePath(name).suffix.lower()
+        format = _format_of(image) if suffix in IMAGE_SUFFIXES else None
         if format is not None and suffix not in SUFFIXES.get(format, (suffix,)):
             found[format, suffix] += 1
             first = first or image.id
@@ -127,6 +135,16 @@ def suffix_notes(dataset: Dataset) -> list[str]:
         f"{n} file{'s' * (n > 1)} of another format than the suffix says, read as what the content is: "
         f"{kinds} (first: {first})"
     ]
+
+
+def _format_of(image: FileImage | StoredImage) -> str | None:
+    """Return the format that the first bytes of an image show, or None."""
+    if isinstance(image, FileImage):
+        return format_of_file(image.path)
+    try:
+        return sniff(read_start(image.place, HEAD, MAX_FILE_BYTES))
+    except PlaceError:
+        return None
 
 
 def announce(collection: Any, name: str | None = None) -> None:

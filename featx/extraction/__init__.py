@@ -6,20 +6,24 @@ An `embedder` turns an input into a row; a `run` finds which rows are missing an
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, Unpack
 
 from featx.data import Dataset, load_dataset, skip_hint, suffix_notes
-from featx.data.features import Failure, Features
+from featx.data.features import Failure, Features, check_target, load_features
 from featx.errors import DatasetError, SourceError
 from featx.extraction.cached import all_cached, find_cached_rows
+from featx.extraction.early import add_earlier, compute_while_listing
 from featx.extraction.embedder import Embedder, network_embedder
 from featx.extraction.embedder_run import Rows
 from featx.extraction.matching import backbone_arguments, matching_embedder, network_is_ready
+from featx.extraction.parts import Part, take_part
 from featx.extraction.pixel_reference import pixel_embedder
 from featx.extraction.profile import Profile, notes_on_inputs, profile_table
 from featx.extraction.reuse import forget_reused, loaded_already, reuse_backbone
-from featx.extraction.run import embed, embed_together
+from featx.extraction.run import Take, embed, embed_together
+from featx.extraction.to_file import write_rows
 from featx.kinds import count_of
 from featx.options import OPTIONS, ColumnOptions, Network, Reading, Run, backbone_for, checked, is_module
 from featx.terminal import printable, tell
@@ -50,7 +54,7 @@ __all__ = [
 ]
 
 
-@checked()
+@checked(output="resume")
 def extract(
     data: Any,
     labels: Any = None,
@@ -58,6 +62,8 @@ def extract(
     backbone: Any = "auto",
     dtype: str = "float32",
     target: str | Sequence[str] | None = None,
+    part: str | None = None,
+    output: str | os.PathLike[str] | None = None,
     **options: Unpack[ColumnOptions],
 ) -> Features:
     """Return the embeddings that a frozen, pretrained network gives for images, texts or clips.
@@ -85,6 +91,14 @@ def extract(
     target : str or sequence of str, optional
         Columns of numbers, as in `featx.load_dataset`; several columns, of classes or numbers, are several
         tasks.
+    part : str, optional
+        ``"k/n"``: compute only the k-th of n contiguous parts of the inputs (of those that `limit` leaves).
+        Each input is in exactly one part, on every machine, and sizes differ by one at most; a part may be
+        empty. Jobs on several machines can so fill one cache, or caches that `featx.cache.Cache.merge` joins.
+    output : path-like, optional
+        Write a features file (``.h5``, or ``.parquet``), whole or not at all, and return features whose rows
+        stay in it: memory does not grow with their number. Of a folder with 20,000 files and more, rows are
+        computed while it is still being listed.
     **options
         Options of the network, of reading and of the run.
 
@@ -124,10 +138,26 @@ def extract(
     """
     network, run = Network.of(options), Run.of({**options, "dtype": dtype})
     reading = Reading.of({**options, "target": target})
-    dataset = load_dataset(
-        data, labels, labelled=False, on_error=run.on_error, verbose=run.verbose, **vars(reading)
-    )
-    return extract_features(dataset, network_embedder(backbone_of(backbone, network, dataset.kind), run), run)
+    if output is not None:
+        check_target(output)
+
+    def load() -> Dataset:
+        return load_dataset(
+            data, labels, labelled=False, on_error=run.on_error, verbose=run.verbose, **vars(reading)
+        )
+
+    def embedder_of(kind: str) -> Embedder:
+        return network_embedder(backbone_of(backbone, network, kind), run)
+
+    whole, earlier = None, []
+    # A subset or a part is known only when all is listed, and a cluster is opened once.
+    if output is not None and part is None and reading.limit is None and run.on is None:
+        dataset, earlier = compute_while_listing(load, embedder_of, run)
+    else:
+        dataset = load()
+    if part is not None:
+        dataset, whole = take_part(dataset, part)
+    return extract_features(dataset, embedder_of(dataset.kind), run, whole, output=output, earlier=earlier)
 
 
 def backbone_of(backbone: Any, network: Network, kind: str = "image") -> Any:
@@ -155,18 +185,26 @@ def require_loaded_as_it_is(backbone: Any, network: Network) -> None:
             raise loaded_already(backbone, name)
 
 
-def embed_dataset(dataset: Dataset, embedder: Embedder, run: Run) -> Rows:
+def embed_dataset(
+    dataset: Dataset, embedder: Embedder, run: Run, part: Part | None = None, take: Take | None = None
+) -> Rows:
     """Return the rows of a dataset's inputs; `failures` includes those of reading the dataset.
 
     `SourceError` for the first input that cannot be read; it names the option that leaves such inputs out.
     """
-    return embed_dataset_together(dataset, [embedder], run)[0]
+    return embed_dataset_together(dataset, [embedder], run, part, take)[0]
 
 
-def embed_dataset_together(dataset: Dataset, embedders: Sequence[Embedder], run: Run) -> list[Rows]:
+def embed_dataset_together(
+    dataset: Dataset,
+    embedders: Sequence[Embedder],
+    run: Run,
+    part: Part | None = None,
+    take: Take | None = None,
+) -> list[Rows]:
     """Return the rows of a dataset's inputs by several embedders, all of the same inputs."""
     try:
-        found = embed_together(dataset.inputs, embedders, **run.embedding)
+        found = embed_together(dataset.inputs, embedders, part=part, take=take, **run.embedding)
     except SourceError as error:
         raise type(error)(error.id, f"{error.reason}; {skip_hint(dataset.kind)}") from error
     unlisted = [Failure(e.id, e.reason) for e in dataset.reading.failures]
@@ -181,34 +219,58 @@ def embed_dataset_together(dataset: Dataset, embedders: Sequence[Embedder], run:
     return found
 
 
-def extract_features(dataset: Dataset, embedder: Embedder, run: Run) -> Features:
-    """Return the rows of `dataset` in the space of `embedder`, with their ids, labels and splits."""
-    rows = embed_dataset(dataset, embedder, run)
-    if not len(rows.kept):
-        raise DatasetError(
-            f"{dataset.name}: none of its {count_of(len(dataset), dataset.kind)} could be read; the first: "
-            f"{rows.failures[0]}"
+def extract_features(
+    dataset: Dataset,
+    embedder: Embedder,
+    run: Run,
+    part: Part | None = None,
+    *,
+    output: str | os.PathLike[str] | None = None,
+    earlier: Sequence[Rows] = (),
+) -> Features:
+    """Return the rows of `dataset` in the space of `embedder`, with their ids, labels and splits.
+
+    With `output`, they are written to that file and stay there. `earlier` is what was computed before.
+    """
+
+    def require_rows(rows: Rows) -> None:
+        if part is None and not len(rows.kept):
+            raise DatasetError(
+                f"{dataset.name}: none of its {count_of(len(dataset), dataset.kind)} could be read; the first: "
+                f"{rows.failures[0]}"
+            )
+
+    if output is None:
+        rows = embed_dataset(dataset, embedder, run, part)
+        require_rows(rows)
+        kept = dataset if len(rows.kept) == len(dataset) else dataset.subset(rows.kept)
+        features = Features(
+            embeddings=rows.embeddings,
+            ids=kept.ids,
+            labels=kept.labels,
+            classes=kept.classes,
+            splits=kept.splits,
+            groups=kept.groups,
+            failures=rows.failures,
+            space=rows.embedder.space.fields,
+            about=rows.embedder.about,
+            targets=kept.targets,
+            label_name=kept.label_name,
         )
-    kept = dataset if len(rows.kept) == len(dataset) else dataset.subset(rows.kept)
-    return Features(
-        embeddings=rows.embeddings,
-        ids=list(kept.ids),
-        labels=kept.labels,
-        classes=kept.classes,
-        splits=kept.splits,
-        groups=kept.groups,
-        failures=rows.failures,
-        space=rows.embedder.space.fields,
-        about=rows.embedder.about,
-        run={
-            "forward_passes": rows.forward_passes,
-            "computed": rows.computed,
-            "seconds": rows.seconds,
-            "seconds_per_image": rows.seconds_per_image,
-            "mismatch": rows.mismatch,
-            "profile": rows.profile.to_dict(),
-            "parity": rows.parity,
-        },
-        targets=kept.targets,
-        label_name=kept.label_name,
-    )
+    else:
+        rows = write_rows(
+            output, dataset, lambda take: embed_dataset(dataset, embedder, run, part, take), require_rows
+        )
+        features = load_features(output, in_memory=False)
+    add_earlier(rows, earlier)
+    features.run = {
+        "forward_passes": rows.forward_passes,
+        "computed": rows.computed,
+        "seconds": rows.seconds,
+        "seconds_per_image": rows.seconds_per_image,
+        "mismatch": rows.mismatch,
+        "profile": rows.profile.to_dict(),
+        "parity": rows.parity,
+        **({} if part is None else {"part": {"k": part.k, "n": part.n, "of": len(part.whole)}}),
+    }
+    return features

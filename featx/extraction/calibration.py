@@ -67,7 +67,7 @@ def calibrate(cache: Cache, embedder: Embedder, sources: Sequence[Source]) -> Em
 
 
 def find_calibrated(
-    cache: Cache, embedder: Embedder, sources: Sequence[Source], digests: Sequence[bytes | None]
+    cache: Cache, embedder: Embedder, sources: Sequence[Source], digests: Sequence[bytes | None] | None
 ) -> Embedder | None:
     """Return `embedder` with the calibration of an earlier run that suits these inputs, or None.
 
@@ -79,7 +79,10 @@ def find_calibrated(
     found = list(_calibrated_embedders(cache, embedder))
     if not found:
         return None
-    sample = [digests[i] or identify(sources[i]).digest for i in range(min(len(sources), _SAMPLE))]
+    sample = [
+        (digests[i] if digests is not None else None) or identify(sources[i]).digest
+        for i in range(min(len(sources), _SAMPLE))
+    ]
     ranked = [(_count_rows(cache, calibrated, sample), count, calibrated) for count, calibrated in found]
     rows, count, calibrated = max(ranked, key=lambda entry: entry[:2])
     return calibrated if rows or count >= min(IMAGES, len(sources)) else None

@@ -30,7 +30,7 @@ class Digests(Sequence[bytes | None]):
         """Return the digests that the stat cache knows."""
         digests = cls(len(sources))
         for block in blocks(len(sources), BLOCK):
-            keys = stat_keys(sources[block], cache.stat_cache.knows)
+            keys = stat_keys(list(sources[block]), cache.stat_cache.knows)
             with uninterrupted():
                 found = cache.stat_cache.lookup(keys)
             known = [i for i, digest in enumerate(found, block.start) if digest is not None]

@@ -9,9 +9,12 @@ that batches are those of one process.
 from __future__ import annotations
 
 import contextlib
+from array import array
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from featx.cache import Cache
 from featx.clusters import Cluster, Task, open_cluster
@@ -49,8 +52,8 @@ class LazyCluster:
         if self._cluster is None:
             self._cluster = open_cluster(self._on, verbose=self._verbose)
             self._cluster.__enter__()
-        if self._verbose:
-            tell(f"extracting on {self._cluster.description}")
+            if self._verbose:
+                tell(f"extracting on {self._cluster.description}")
         return self._cluster
 
     def close(self) -> None:
@@ -70,7 +73,7 @@ class ClusterPipeline:
     ----------
     rest : list of Chunk
         Empty.
-    elsewhere : list of list of int
+    elsewhere : list of array of int
         For each member, positions of inputs whose rows another run, or another worker, computes.
     threads : int
         Of all workers together.
@@ -92,11 +95,11 @@ class ClusterPipeline:
         self._cores = cores or cluster.cores_each
         self.threads = cluster.cores
         self.rest: list[Chunk] = []
-        self.elsewhere: list[list[int]] = [[] for _ in members]
+        self.elsewhere = [array("q") for _ in members]
         self._rate: float | None = None  # inputs a second of one worker
         self._longest = 0
 
-    def run(self, todo: Sequence[int]) -> Generator[Chunk]:
+    def run(self, todo: np.ndarray) -> Generator[Chunk]:
         """Yield chunks as workers return them, in any order of ranges."""
         engines = [member.checked.engine for member in self._members if member.checked is not None]
         self._profile.engine["cluster"] = self._cluster.description
@@ -119,17 +122,17 @@ class ClusterPipeline:
             ) as results:
                 for task, result in results:
                     start, size = task.key.start, task.key.count
-                    yield from self._take(todo[start : start + size], result)
+                    yield from self._take(todo[start : start + size].tolist(), result)
         finally:
             with contextlib.suppress(OSError):
                 Path(mark.path).unlink()
 
-    def _tasks(self, todo: Sequence[int], batch: int, most: int) -> Iterator[Task]:
+    def _tasks(self, todo: np.ndarray, batch: int, most: int) -> Iterator[Task]:
         start = 0
         while start < len(todo):
             count = self._count(len(todo) - start, batch, most)
             sources, size = [], 0
-            for i in todo[start : start + count]:
+            for i in todo[start : start + count].tolist():
                 source = self._sources[i]
                 if not source.is_file:
                     source, nbytes = _read_now(source)
@@ -137,7 +140,7 @@ class ClusterPipeline:
                 sources.append(source)
                 if size >= _MOST_BYTES:
                     break
-            yield Task(_Range(start, len(sources), sources[0].id, sources[-1].id), sources)
+            yield _task(start, sources, batch)
             start += len(sources)
 
     def _count(self, left: int, batch: int, most: int) -> int:
@@ -156,14 +159,14 @@ class ClusterPipeline:
         if result.seconds > 0:
             self._rate = len(positions) / result.seconds
         for found, here in zip(result.elsewhere, self.elsewhere, strict=True):
-            here.extend(int(positions[at]) for at in found)
+            here.extend(positions[at] for at in found)
         for member, computed in zip(self._members, result.computed, strict=False):
             member.computed += computed
         self._profile.merge(result.profile)
         asked = False
         for chunk in result.chunks:
             for item in chunk.items:
-                item.position = int(positions[item.position])
+                item.position = positions[item.position]
                 if item.error is not None and item.digest is None and not asked:
                     asked = True
                     self._require_visible(item.position, item.error, result.host)
@@ -187,6 +190,18 @@ class _Range:
 
     def __str__(self) -> str:
         return " ... ".join(dict.fromkeys(self._ids))
+
+
+def _task(start: int, sources: Sequence[Source], batch: int) -> Task:
+    """Return the task of a range that begins at `start`; its halves are whole batches, too, if they can be."""
+    count = len(sources)
+    middle = count // 2 if count <= batch else batch * max(1, count // 2 // batch)
+
+    def halves() -> list[Task]:
+        return [_task(start, sources[:middle], batch), _task(start + middle, sources[middle:], batch)]
+
+    key = _Range(start, count, sources[0].id, sources[-1].id)
+    return Task(key, sources, halves=halves if count > 1 else None)
 
 
 def _read_now(source: Source) -> tuple[ReadInput, int]:

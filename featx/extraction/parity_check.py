@@ -29,6 +29,7 @@ from featx.errors import CacheError, EngineError
 from featx.extraction.calibration import find_calibrated, prepare_first
 from featx.extraction.chunks import identify
 from featx.extraction.embedder import Embedder
+from featx.extraction.parts import Part
 from featx.extraction.reuse import EngineKey, engine_key, take_engine
 from featx.inputs import Source
 from featx.machine import cpu_name
@@ -76,12 +77,12 @@ class CheckedEngine:
 
 
 def apply_decisions(
-    cache: Cache, embedder: Embedder, sources: Sequence[Source], digests: Sequence[bytes | None]
+    cache: Cache, embedder: Embedder, sources: Sequence[Source], digests: Sequence[bytes | None] | None
 ) -> Embedder:
     """Return `embedder`, or the fallback that stored decisions choose, with a warning; build nothing.
 
     In int8, it gets the calibration that the cache has for these inputs, if there is one. `digests` are None
-    where they are not known.
+    where they are not known; without them, the first inputs are read.
     """
     if embedder.needs_calibration:
         calibrated = find_calibrated(cache, embedder, sources, digests)
@@ -97,13 +98,21 @@ def apply_decisions(
 
 
 def check_engine(
-    cache: Cache, embedder: Embedder, sources: Sequence[Source], new: np.ndarray, threads: int | None
+    cache: Cache,
+    embedder: Embedder,
+    sources: Sequence[Source],
+    new: np.ndarray,
+    threads: int | None,
+    *,
+    part: Part | None = None,
 ) -> CheckedEngine:
     """Build an engine and check it, and fall back, with a warning, until one passes.
 
     `new` are the positions of the inputs to compute, `threads` the cores to use. A warning also says if these
-    inputs suffer from reduced precision more than the reference inputs.
+    inputs suffer from reduced precision more than the reference inputs. Where they are a `part` of a
+    collection, what is decided on inputs is decided on the first ones of the whole.
     """
+    whole = sources if part is None else part.whole
     building = comparing = 0.0
     asked, reasons = embedder, list[str]()
     while True:
@@ -117,9 +126,12 @@ def check_engine(
             began = time.perf_counter()
             decision: dict[str, Any] = {}
             if embedder.plan is not None and embedder.plan.engine != "eager":
-                decision = _decide(cache, embedder, engine, sources, new)
+                first = new if part is None else np.arange(len(whole))
+                decision = _decide(cache, embedder, engine, whole, first)
             if decision.get("passed", True):
-                finding = _compare_collection(cache, embedder, engine, sources, new) if decision else {}
+                finding: dict[str, Any] = {}
+                if decision:
+                    finding = _compare_collection(cache, embedder, engine, sources, new, whole)
                 comparing += time.perf_counter() - began
                 _say_fallback(asked, embedder, reasons)
                 return CheckedEngine(embedder, engine, finding or decision, building, comparing, key)
@@ -148,9 +160,9 @@ def require_parity(cache: Cache | None, embedder: Embedder, engine: Any, sources
     if embedder.plan is None or embedder.plan.engine == "eager":
         return
     if cache is not None:
-        decision = _decide(cache, embedder, engine, sources, range(len(sources)))
+        decision = _decide(cache, embedder, engine, sources, np.arange(len(sources)))
     else:
-        decision = _compare(embedder, engine, sources if embedder.calibration else None)
+        decision = _compare(embedder, engine, (lambda: sources) if embedder.calibration else None)
     if not decision.get("passed", True):
         raise EngineError(str(decision["reason"]))
 
@@ -197,18 +209,23 @@ def _decide(
 
 
 def _compare_collection(
-    cache: Cache, embedder: Embedder, engine: Any, sources: Sequence[Source], new: np.ndarray
+    cache: Cache,
+    embedder: Embedder,
+    engine: Any,
+    sources: Sequence[Source],
+    new: np.ndarray,
+    whole: Sequence[Source],
 ) -> dict[str, Any]:
     """Compare the rows of these inputs with plain fp32, with a warning if they differ too much.
 
-    Returns the finding, stored or made now; empty for few new inputs.
+    Returns the finding on the collection `whole`, stored or made now; empty for few new inputs.
     """
     if len(new) < _WORTH_COMPARING:
         return {}
     stored = _read_decision(cache, embedder, engine.version)
     collections = stored.get("collections")
     collections = dict(collections) if isinstance(collections, dict) else {}
-    name = _collection_name(sources)
+    name = _collection_name(whole)
     finding = collections.get(name)
     if isinstance(finding, dict) and isinstance(finding.get("passed"), bool):
         finding = _result_fields(finding) | {"inherited": True}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -107,8 +108,8 @@ class RangeResult:
     ----------
     chunks : list of Chunk
         With positions in the range; with rows where the worker does not see the cache.
-    elsewhere : list of sequence of int
-        For each embedder, positions in the range of inputs whose rows others compute.
+    elsewhere : list of array of int
+        For each embedder, positions of inputs whose rows others compute.
     computed : list of int
         For each embedder, the rows that were committed.
     profile : Profile
@@ -120,7 +121,7 @@ class RangeResult:
     """
 
     chunks: list[Chunk]
-    elsewhere: Sequence[Sequence[int]]
+    elsewhere: list[array[int]]
     computed: list[int]
     profile: Profile
     seconds: float

@@ -22,6 +22,7 @@ import numpy as np
 
 from featx.cache import Cache
 from featx.cache.sidecar import read_cost, write_cost
+from featx.data.compact_inputs import kinds_of
 from featx.data.features import Failure
 from featx.errors import CacheError, DataLossWarning, InputError, SourceError
 from featx.extraction.calibration import calibrate
@@ -33,6 +34,7 @@ from featx.extraction.embedder_run import EmbedderRun, Rows
 from featx.extraction.on_cluster import ClusterPipeline, LazyCluster
 from featx.extraction.other_runs import wait_for_others
 from featx.extraction.parity_check import apply_decisions, check_engine
+from featx.extraction.parts import Part
 from featx.extraction.pipeline import READERS, REMOTE_READERS, Pipeline
 from featx.extraction.profile import Profile, stage_times
 from featx.extraction.reuse import return_engine
@@ -77,13 +79,16 @@ def embed_together(
     n_jobs: int | None = None,
     verbose: bool = False,
     on: Any = None,
+    part: Part | None = None,
     take: Take | None = None,
+    read: bool = True,
 ) -> list[Rows]:
     """Return the rows of sources by several embedders, from the cache or through their networks.
 
     All rows are of the same inputs: those that could be read for every embedder. Embedders with the same
-    preparation share it, and one profile. Options as in `featx.extract`; `take` as for `embed`. When an error
-    or Ctrl-C ends the run, rows that are computed already are committed before the error propagates.
+    preparation share it, and one profile. Options as in `featx.extract`; `part` is what `sources` are of a
+    collection, `take` as for `embed`; without `read`, rows are only computed, and the results have none. When
+    an error or Ctrl-C ends the run, rows computed already are committed before the error propagates.
     """
     check_options(cache=cache, on_error=on_error, n_jobs=n_jobs, verbose=verbose)
     n_jobs = None if n_jobs == -1 else n_jobs  # all cores, as in scikit-learn
@@ -102,9 +107,9 @@ def embed_together(
     found: dict[int, EmbedderRun] = {}
     try:
         for numbers in groups.values():
-            run = _Run(sources, root, digests, failed, on_error, n_jobs, verbose, cluster)
+            run = _Run(sources, root, digests, failed, on_error, n_jobs, verbose, part, cluster)
             try:
-                members = run.complete([embedders[i] for i in numbers], take)
+                members = run.complete([embedders[i] for i in numbers], take, read)
             finally:
                 run.close()
             found.update(zip(numbers, members, strict=True))
@@ -119,7 +124,7 @@ def embed_together(
 def _require_kind(sources: Sequence[Source], embedder: Embedder) -> None:
     """Refuse inputs that the network does not take."""
     kind = embedder.preparation.kind
-    other = next((source.kind for source in sources if source.kind != kind), None)
+    other = next((other for other in sorted(kinds_of(sources)) if other != kind), None)
     if other is not None:
         network = getattr(embedder.backbone, "name", "this network")
         hint = (
@@ -153,10 +158,12 @@ class _Run:
         on_error: str,
         n_jobs: int | None,
         verbose: bool,
+        part: Part | None,
         cluster: LazyCluster,
     ) -> None:
         self.sources, self.cache, self.digests, self.failed = sources, cache, digests, failed
         self.on_error, self.n_jobs, self.verbose = on_error, n_jobs, verbose
+        self.part, self.whole = part, sources if part is None else part.whole
         self.cluster = cluster
         self.profile = Profile()
         self.members: list[EmbedderRun] = []
@@ -166,13 +173,16 @@ class _Run:
         for member in self.members:
             member.store.claims.close()
 
-    def complete(self, embedders: Sequence[Embedder], take: Take | None = None) -> list[EmbedderRun]:
+    def complete(
+        self, embedders: Sequence[Embedder], take: Take | None = None, read: bool = True
+    ) -> list[EmbedderRun]:
         """Read all rows of all embedders, and compute those that are not in the cache."""
         self.preparation = embedders[0].preparation
         self.profile.stages = stage_times(self.preparation.stages)
         self.profile.kind = self.preparation.kind
         for asked in embedders:
-            decided = apply_decisions(self.cache, asked, self.sources, self.digests)
+            known = self.digests if self.part is None else None
+            decided = apply_decisions(self.cache, asked, self.whole, known)
             self.members.append(EmbedderRun(self.cache, decided))
         new = [not os.path.exists(member.store.path) for member in self.members]
         todo = self._plan()
@@ -180,10 +190,10 @@ class _Run:
             if len(todo) and is_new:
                 member.mismatch = _describe_mismatch(self.cache, member.embedder, self.verbose)
         self._compute(todo)
-        if take is None:
-            self._read(np.arange(len(self.sources)))
-        else:
+        if take is not None:
             self._hand_over(take)
+        elif read:
+            self._read(np.arange(len(self.sources)))
         for member in self.members:
             member.profile = self.profile
             # The mean of few rows is mostly the cost of starting; it replaces no other.
@@ -242,7 +252,9 @@ class _Run:
         for member in self.members:
             if member.embedder.needs_calibration:
                 began = time.perf_counter()
-                member.switch_to(calibrate(self.cache, member.embedder, self.sources))
+                if self.part is not None:
+                    self.part.require_first(self.preparation.kind)
+                member.switch_to(calibrate(self.cache, member.embedder, self.whole))
                 self.profile.building += time.perf_counter() - began
         todo = self._find_missing()
         if len(todo) and self._check_engines(todo):
@@ -291,7 +303,9 @@ class _Run:
             new = member.store.lacking(todo, self.digests)
             if not len(new):
                 continue
-            checked = check_engine(self.cache, member.embedder, self.sources, new, self.n_jobs)
+            checked = check_engine(
+                self.cache, member.embedder, self.sources, new, self.n_jobs, part=self.part
+            )
             member.checked = checked
             self.profile.building += checked.building
             self.profile.comparing += checked.comparing
@@ -396,7 +410,7 @@ def _union(positions: Sequence[np.ndarray]) -> np.ndarray:
 
 
 @contextlib.contextmanager
-def _readers(sources: Sequence[Source], todo: Sequence[int]) -> Iterator[Callable[..., Any]]:
+def _readers(sources: Sequence[Source], todo: np.ndarray) -> Iterator[Callable[..., Any]]:
     """Give a `map` that reads several inputs at a time; for one of them, starting threads does not pay."""
     if len(todo) <= 1:
         yield map

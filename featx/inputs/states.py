@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from featx.inputs import Source
 from featx.places import StatKey
 
@@ -18,7 +20,7 @@ def is_remote(source: Source) -> bool:
     return place is not None and place.is_remote
 
 
-def any_remote(sources: Sequence[Source], positions: Sequence[int]) -> bool:
+def any_remote(sources: Sequence[Source], positions: Sequence[int] | np.ndarray) -> bool:
     """Whether one of some sources, spread over those at `positions`, is remote."""
     return any(is_remote(sources[i]) for i in positions[:: max(1, len(positions) // _LOOKED_AT)])
 

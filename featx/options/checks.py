@@ -48,8 +48,8 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 MOST_SEED = 2**31 - 1
 #: What can be read as a collection of images.
 DATA = (
-    "a folder, a table (.csv, .tsv, .parquet or .jsonl), an image, audio or .txt file, a list or array of "
-    "images, clips or texts, or the name of a dataset"
+    "a folder, an archive (.zip or .tar) or a list of them, a table (.csv, .tsv, .parquet or .jsonl), an "
+    "image, audio or .txt file, a list or array of images, clips or texts, or the name of a dataset"
 )
 
 

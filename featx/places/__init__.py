@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from featx.places.local_ranges import LocalRanges
 from featx.places.parquet_column import ParquetCell, ParquetColumn
-from featx.places.place import Place, PlaceError, RangeReader, StatKey
+from featx.places.place import Place, PlaceError, RangeReader, StatKey, read_start
 from featx.places.span import Span, WholeFile
 from featx.places.stopping import stop_with
 from featx.places.urls import is_url, shown
@@ -25,6 +25,7 @@ __all__ = [
     "StatKey",
     "WholeFile",
     "is_url",
+    "read_start",
     "shown",
     "stop_with",
 ]

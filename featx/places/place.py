@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 #: What names the state of a file, or of a part of it: (path or URL, size in bytes, two times in ns). Behind
 #: the path of a part stand a null byte and the part's name; behind a URL, a null byte and its ETag.
@@ -66,3 +66,18 @@ class RangeReader(Protocol):
 
     def stat_key(self) -> StatKey | None:
         """Return what names its present state; None where that cannot be known."""
+
+
+def read_start(place: Place, most: int, at_most: int) -> bytes:
+    """Return the first bytes of a place, at most `most`.
+
+    Only these are read where it has a method of that name or is a file by itself; else all is, which may be
+    `at_most` bytes. `PlaceError` where they cannot be read.
+    """
+    own: Any = place
+    if hasattr(place, "read_start"):
+        start: bytes = own.read_start(most)
+        return start
+    if isinstance(place, RangeReader):
+        return place.read_range(0, min(most, place.size))
+    return place.read(at_most)[:most]

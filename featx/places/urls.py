@@ -15,7 +15,7 @@ KNOWN = ("http", "https", "s3", "gs", "az", "hf", "sftp", "memory", "file")
 
 # At least two letters: C://photos is a path of Windows. Before it may stand the file systems of a chain.
 _URL = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]+::)*[A-Za-z][A-Za-z0-9+.-]+://")
-_CHAIN = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+::|::[A-Za-z][A-Za-z0-9+.-]+(?:://|::|$)")
+_CHAIN = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+::|::[A-Za-z][A-Za-z0-9+.-]+(?:://|::)")
 # Parameters of a query that sign a request (S3, Google, CloudFront, Azure): they name no other object.
 _SIGNING = re.compile(
     r"x-(amz|goog)-.*|awsaccesskeyid|googleaccessid|signature|sig|expires|policy|key-pair-id"

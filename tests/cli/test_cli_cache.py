@@ -2,14 +2,15 @@ import io
 import json
 import sys
 
+import numpy as np
 import pytest
 from pictures import BACKBONE, QUICK
 
 from featx import extract
 from featx.cache import Cache, Space
 from featx.cli import main
-from featx.cli.commands.cache import _described
 from featx.cli.parser import build_parser
+from featx.cli.spaces import described
 
 
 @pytest.fixture
@@ -162,7 +163,7 @@ def test_the_size_of_a_text_is_its_most_tokens():
     for long in ("cut", "mean"):
         prepared = {"kind": "text", "tokenizer": "ab", "max_length": 256, "prefix": "", "long": long}
         space = Space({"backbone": {"architecture": "bert", "layer": "pooled"}, "preprocessing": prepared})
-        sizes.append(_described(space)[2])
+        sizes.append(described(space)[2])
     assert sizes == ["256 tokens", "256 tokens mean"]
 
 
@@ -171,6 +172,50 @@ def test_the_size_of_a_clip_is_its_windows():
     for window, hop, join in ((None, None, "mean"), (30.0, None, "mean"), (1.5, 0.5, "concat:3")):
         prepared = {"kind": "clip", "window": window, "hop": hop, "join": join}
         network = {"architecture": "fbank", "source": "kaldi", "weights": "none", "layer": "embedding"}
-        told.append(_described(Space({"backbone": network, "preprocessing": prepared})))
+        told.append(described(Space({"backbone": network, "preprocessing": prepared})))
     assert [cells[2] for cells in told] == ["whole clips", "30.0 s", "1.5 s every 0.5 s, concat:3"]
     assert told[0][0] == "kaldi:fbank"
+
+
+# merge
+
+
+def test_merged_caches_of_parts_are_the_whole(photos, tmp_path, capsys):
+    """Four jobs with a cache each; what they computed is then read, bit for bit, and nothing is computed."""
+    parts = [extract(photos, **QUICK, cache=tmp_path / f"c{k}", part=f"{k}/4") for k in (1, 2, 3, 4)]
+    roots = [tmp_path / f"c{k}" for k in (3, 1, 4, 2)]
+    status, out, err = run(capsys, "merge", *roots, "--cache", tmp_path / "all", "--quiet")
+    assert (status, err) == (0, "")
+    assert out.startswith(
+        f"{tmp_path / 'all'}: 4 caches merged, with 1 space: 24 rows new, 0 there already, "
+    )
+    whole = extract(photos, **QUICK, cache=tmp_path / "all")
+    assert whole.run["forward_passes"] == 0
+    assert np.array_equal(whole.embeddings, np.concatenate([part.embeddings for part in parts]))
+    status, out, _ = run(capsys, "merge", *roots, "--cache", tmp_path / "all", "--quiet")
+    assert "0 rows new, 24 there already, 0 B copied" in out
+
+
+def test_merge_names_what_is_damaged_and_spaces_that_differ_by_precision(cache, tmp_path, capsys):
+    first = cache.spaces()[0]
+    fields = first.fields | {"precision": "bf16"}
+    path = damage(cache)
+    cache.space(fields).publish([bytes(32)], np.zeros((1, 512), np.float32))
+    status, out, _ = run(capsys, "merge", cache.root, "--cache", tmp_path / "all", "-q")
+    assert status == 3
+    named, summary, note = out.splitlines()
+    assert named.startswith(f"damaged: {path}: its ")
+    assert named.endswith("rows taken")
+    assert "1 cache merged, with 3 spaces: " in summary
+    assert note.startswith(f"note: {BACKBONE} random")
+    assert "1 row in bf16" in note
+    assert "24 rows in fp32" in note or "23 rows in fp32" in note
+
+
+@pytest.mark.parametrize("root", ["photos", "none", "all"])
+def test_merge_refuses_what_is_no_other_cache(cache, photos, tmp_path, capsys, root):
+    (tmp_path / "all").mkdir()
+    status, out, err = run(capsys, "merge", cache.root, tmp_path / root, "--cache", tmp_path / "all", "-q")
+    assert (status, out) == (2, "")
+    assert err.startswith(f"featx: {tmp_path / root}")
+    assert err.count("\n") == 1

@@ -7,9 +7,11 @@ import signal
 import threading
 import time
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 from featx.errors import ImageError
+from featx.inputs.image import FileImage
 
 
 def add(shared, argument):
@@ -76,3 +78,27 @@ def linger(shared, argument):
     Path(shared, str(argument)).touch()
     time.sleep(argument)
     return argument
+
+
+@dataclass(frozen=True)
+class WatchedImage:
+    """An image file that notes each time it is read in a worker; `deadly` ones end the first such process, or all."""
+
+    id: str
+    path: str
+    notes: str
+    driver: int
+    deadly: bool | str = False
+    kind = "image"
+    is_file = True
+
+    def read(self):
+        if os.getpid() != self.driver:
+            first = not list(Path(self.notes).glob(f"{Path(self.path).stem}-*"))
+            Path(self.notes, f"{Path(self.path).stem}-{time.monotonic_ns()}").touch()
+            if self.deadly == "always" or (self.deadly and first):
+                os.kill(os.getpid(), signal.SIGKILL)
+        return FileImage(self.id, self.path).read()
+
+    def stat_key(self):
+        return FileImage(self.id, self.path).stat_key()

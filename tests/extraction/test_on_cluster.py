@@ -174,9 +174,7 @@ def test_a_worker_that_cannot_run_the_engine_is_refused(alone, monkeypatch, tmp_
     )
     with (
         ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool,
-        pytest.raises(
-            EngineError, match=r"on: the worker on \S+ cannot run torch fp32 on cpu, .*no such thing"
-        ),
+        pytest.raises(EngineError, match=r"on: the worker on \S+ cannot run torch fp32.*no such thing"),
     ):
         extract(alone[0], tmp_path / "cache", on=pool)
 

@@ -1,4 +1,4 @@
-"""``featx cache``: show, check, tidy and clear the embedding cache."""
+"""``featx cache``: show, check, tidy, merge and clear the embedding cache."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ import sys
 import time
 import warnings
 from argparse import ArgumentParser, Namespace
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from featx.cli import values
 from featx.cli.flags import add_flag, add_quiet
+from featx.cli.spaces import described
 from featx.errors import InputError
-from featx.kinds import kind_of
 
 if TYPE_CHECKING:
     from featx.cache import Cache, Space, SpaceInfo
 
-HELP = "show, check, tidy or clear the embedding cache"
+HELP = "show, check, tidy, merge or clear the embedding cache"
 
-#: Exit status of ``featx cache verify`` when something was damaged.
+#: Exit status of ``featx cache verify`` and ``merge`` when something was damaged.
 DAMAGED = 3
 
 
 def add(parser: ArgumentParser) -> None:
     """Add the actions and their arguments."""
-    parser.description = "Shows, checks, tidies or clears the embedding cache."
+    parser.description = "Shows, checks, tidies, merges or clears the embedding cache."
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     p = actions.add_parser("info", help="what is in it: spaces, rows, bytes, last use")
@@ -66,6 +66,18 @@ def add(parser: ArgumentParser) -> None:
     )
     add_flag(p, "cache", help="which (default: FEATX_CACHE or the user's cache folder)")
 
+    p = actions.add_parser(
+        "merge",
+        help="copy what other caches have and this one lacks",
+        description="Copies the rows that other caches have and this one lacks, such as those of jobs with a "
+        "cache each. The others are only read, and all may be in use; run again after a kill, it goes on. "
+        "Damaged files are named, and their intact rows are copied. Exit status: 0 when all is well, 3 when "
+        "something was damaged.",
+    )
+    p.add_argument("roots", nargs="+", metavar="ROOT", help="the folder of another cache")
+    add_flag(p, "cache", help="merge into this one (default: FEATX_CACHE or the user's cache folder)")
+    add_quiet(p)
+
     p = actions.add_parser("clear", help="remove everything, or some spaces; asks first")
     p.add_argument(
         "--space", nargs="+", metavar="ID", help="only these: the beginning of the id that info shows"
@@ -76,7 +88,7 @@ def add(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Run the action and return its exit status."""
-    actions = {"info": info, "verify": verify, "gc": gc, "clear": clear}
+    actions = {"info": info, "verify": verify, "gc": gc, "merge": merge, "clear": clear}
     return actions[args.action](args)
 
 
@@ -93,9 +105,9 @@ def info(args: Namespace) -> int:
     rows: list[tuple[str, ...]] = [
         ("backbone", "layer", "input", "precision", "dtype", "rows", "dim", "size", "last use", "space")
     ]
-    for i in sorted(infos, key=lambda i: _described(i.space)[0]):
+    for i in sorted(infos, key=lambda i: described(i.space)[0]):
         numbers = (f"{i.rows:,}", str(i.dim or "-"), _bytes(i.bytes))
-        rows.append((*_described(i.space), *numbers, _when(i.last_used), i.space.id[:12]))
+        rows.append((*described(i.space), *numbers, _when(i.last_used), i.space.id[:12]))
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     for row in rows:
         sides = ["rjust" if k in (5, 6, 7) else "ljust" for k in range(len(row))]
@@ -134,7 +146,7 @@ def gc(args: Namespace) -> int:
     cache = _opened(args)
     done = cache.collect_garbage(max_bytes=args.max_size, older_than=args.older_than)
     for space in done.removed_spaces:
-        print(f"removed: {' '.join(_described(space))} ({space.id[:12]}), the least recently used")
+        print(f"removed: {' '.join(described(space))} ({space.id[:12]}), the least recently used")
     parts = [f"{_bytes(done.bytes_before)} before, {_bytes(done.bytes_after)} after"]
     if done.merged:
         parts.append(f"{_many(done.merged, 'small file')} merged into {done.into}")
@@ -146,6 +158,41 @@ def gc(args: Namespace) -> int:
     if args.max_size is not None and done.bytes_after > args.max_size:
         print(f"still larger than {_bytes(args.max_size)}: the space used last stays; see featx cache clear")
     return 0
+
+
+def merge(args: Namespace) -> int:
+    """Copy the rows of other caches, and say what they had."""
+    from featx.cache import Cache
+    from featx.progress import Progress
+
+    cache, others = Cache(args.cache), [Cache(root) for root in args.roots]
+    total = sum(other.count_shards() for other in others)
+    with Progress(total, "merging", unit="files", enabled=not args.quiet) as progress:
+        done = cache.merge(args.roots, on_file=progress.update)
+    for path, reason in done.damaged:
+        print(f"damaged: {path}: {reason}")
+    print(
+        f"{cache.root}: {_many(len(others), 'cache')} merged, with {_many(len(done.rows), 'space')}: "
+        f"{_many(done.new, 'row')} new, {done.known:,} there already, {_bytes(done.bytes)} copied"
+    )
+    for alike in _alike_but_for_precision(list(done.rows)):
+        what = " ".join(cell for k, cell in enumerate(described(alike[0])) if k != 3)
+        rows = " and ".join(f"{_many(done.rows[one], 'row')} in {one.fields['precision']}" for one in alike)
+        print(
+            f"note: {what}: {rows}, which are different spaces; state --precision for all parts of one "
+            "collection"
+        )
+    return DAMAGED if done.damaged else 0
+
+
+def _alike_but_for_precision(spaces: Sequence[Space]) -> list[list[Space]]:
+    """Return the groups of spaces that differ in the precision only."""
+    groups: dict[Space, list[Space]] = {}
+    for space in spaces:
+        fields = space.fields
+        if fields.pop("precision", None) is not None:
+            groups.setdefault(type(space)(fields), []).append(space)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def clear(args: Namespace) -> int:
@@ -192,41 +239,6 @@ def _chosen(prefix: str, infos: list[SpaceInfo], root: str) -> SpaceInfo:
         number = "no space" if not chosen else f"{len(chosen)} spaces"
         raise InputError(f"{root}: {number} with an id that begins with {prefix!r}; see featx cache info")
     return chosen[0]
-
-
-def _described(space: Space) -> tuple[str, ...]:
-    """Return backbone, layer, size of the input, precision and dtype, for people.
-
-    The size of a text is the most tokens that the network takes, with ``mean`` where it is read in pieces;
-    that of a clip its windows.
-    """
-    from featx.data.features.description import printable
-
-    fields = space.flattened()
-    size: Any = fields.get("preprocessing.crop") or fields.get("preprocessing.resize")
-    if isinstance(size, list):
-        size = "x".join(map(str, size))
-    if kind_of(space.fields.get("preprocessing")) == "text":
-        size = f"{fields.get('preprocessing.max_length', '?')} tokens"
-        size += " mean" if fields.get("preprocessing.long") == "mean" else ""
-    elif kind_of(space.fields.get("preprocessing")) == "clip":
-        size = _windows(fields)
-    weights = fields.get("backbone.weights")
-    name = str(fields.get("backbone.architecture", "?")) + (f" {weights}" if weights else "")
-    if weights == "none":  # by the name that it is asked for with
-        name = f"{fields.get('backbone.source')}:{fields.get('backbone.architecture')}"
-    layer = str(fields.get("backbone.layer") or "-")
-    cells = (name, layer, size or "-", fields.get("precision", "-"), fields.get("dtype", "-"))
-    return tuple(printable(str(cell)) for cell in cells)
-
-
-def _windows(fields: Mapping[str, Any]) -> str:
-    """Return the windows of clips: ``30 s``, or ``1.5 s every 1 s, max``."""
-    window, hop, join = (fields.get(f"preprocessing.{name}") for name in ("window", "hop", "join"))
-    if window is None:
-        return "whole clips"
-    said = f"{window} s" + ("" if hop in (None, window) else f" every {hop} s")
-    return said if join in (None, "mean") else f"{said}, {join}"
 
 
 def _record(i: SpaceInfo) -> dict[str, Any]:

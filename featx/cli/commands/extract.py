@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING, Any
 
 import featx
 from featx.cli.flags import (
@@ -16,7 +17,12 @@ from featx.cli.flags import (
     keywords,
 )
 from featx.cli.output import list_failures, show_profile
+from featx.errors import InputError
+from featx.kinds import count_of
 from featx.terminal import say
+
+if TYPE_CHECKING:
+    from featx.data.features import Features
 
 HELP = "turn images, texts or clips into embeddings"
 
@@ -27,12 +33,14 @@ def add(parser: ArgumentParser) -> None:
         "Writes the embedding of each input, from the cache or the network, into one HDF5 file."
     )
     add_data(parser)
-    add_output(parser, "F.h5", "the HDF5 file to write")
+    help = "the HDF5 file to write; with --part it may be left out: then only the cache is filled"
+    add_output(parser, "F.h5", help, required=False)
     add_flag(parser, "backbone")
     add_columns(parser)
     add_network(parser)
     add_flag(parser, "dtype")
     add_run(parser)
+    add_flag(parser, "part")
     add_cluster(parser)
 
 
@@ -40,14 +48,41 @@ def run(args: Namespace) -> None:
     """Extract the embeddings and write them into one file."""
     from featx.results.output_paths import output_file
 
-    target = output_file(args.output, "features", force=args.force)
-    features = featx.extract(**keywords(args, featx.extract))
-    features.save(target)
+    if args.output is None and args.part is None:
+        raise InputError("-o F.h5 is missing: the file to write (only with --part it may be left out)")
+    target = None if args.output is None else output_file(args.output, "features", force=args.force)
+    features = featx.extract(**keywords(args, featx.extract) | {"output": target})
     run = features.run or {}
-    say(
-        f"{args.output}: {len(features)} embeddings of {features.dim} values "
-        f"({run.get('forward_passes', 0)} forward passes, {run['seconds']['total']:.1f} s)"
-    )
+    if args.part is not None:
+        for line in _about_part(args, features, run):
+            say(line)
+    if target is not None:
+        say(
+            f"{args.output}: {len(features)} embeddings of {features.dim} values "
+            f"({run.get('forward_passes', 0)} forward passes, {run['seconds']['total']:.1f} s)"
+        )
     list_failures(features.failures, features.kind)
     if args.profile:
         show_profile(run["profile"])
+
+
+def _about_part(args: Namespace, features: Features, run: dict[str, Any]) -> list[str]:
+    """Say what a part held, what was computed and where it is, in one space or several for all parts."""
+    from featx.cache import Cache, Space
+    from featx.cli.spaces import described
+
+    of = count_of(run["part"]["of"], features.kind)
+    if not len(features) and not features.failures:
+        return [f"part {args.part}: none of {of}, since there are fewer than parts; nothing to do"]
+    space = Space(features.space)
+    count = f"{len(features):,} of {of}, {run['computed']:,} computed"
+    lines = [
+        f"part {args.part}: {count}; cache: {Cache(args.cache).root}",
+        f"space {space.id[:12]}: {' '.join(described(space))}",
+    ]
+    if args.precision == "auto":
+        lines.append(
+            f"note: --precision auto was {space.fields.get('precision')} here; rows of another precision are "
+            "in another space, so where machines differ, state it for all parts"
+        )
+    return lines

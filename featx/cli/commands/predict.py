@@ -34,7 +34,7 @@ def add(parser: ArgumentParser) -> None:
         help="image files and folders of images; for a model of texts: .txt files and folders of them, "
         "tables with a column of texts, and - for standard input, one text a line; for a model of clips: "
         "audio files, folders of them, tables with a column of paths (start and end: of segments), and - for "
-        "paths on standard input",
+        "paths on standard input; for each, .zip and .tar archives of them",
     )
     add_flag(parser, "text")
     group = parser.add_argument_group("windows of recordings, for a model of clips")

@@ -25,7 +25,7 @@ from featx.data.readers.text_column import holds_texts, refuse_numbers, text_can
 from featx.data.readers.texts import make_text_sources, problem_of
 from featx.data.readers.urls import stored_at, url_of_cell
 from featx.data.tasks import LABEL, Task, check_not_empty, make_task
-from featx.errors import DatasetError, SourceError, TextError, UnknownName
+from featx.errors import DatasetError, InputError, SourceError, TextError, UnknownName
 from featx.inputs import Source
 from featx.inputs.audio import FileClip, Segment, StoredClip
 from featx.inputs.image import FileImage, StoredImage
@@ -233,7 +233,11 @@ def _files(table: Table, on_error: str) -> tuple[list[Any], list[SourceError]]:
             if i not in reasons and seen.setdefault((path, segment), i) != i:
                 row = table.rows[seen[path, segment]]
                 raise table.error(column, i, f"{ids[i]} is already in row {row}; remove one of them")
-            inputs[i] = _file_source(kind, ids[i], path, segment, tree)
+            if not refused:
+                try:
+                    inputs[i] = _file_source(kind, ids[i], path, segment, tree)
+                except InputError as error:  # a URL that nothing reads
+                    refused = str(error)
             if refused:
                 reasons[i] = refused
             elif not url and not os.path.isfile(path):

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+from featx.data.compact_inputs import CompactInputs, FileBelow
 from featx.data.dataset import Dataset
 from featx.data.readers.folder_listing import PathFinder, list_inputs
 from featx.data.readers.listing import Listing
 from featx.data.readers.tree import make_dataset_of, no_group_folders
+from featx.data.string_column import StringColumn
 from featx.errors import DatasetError
-from featx.inputs import Source
-from featx.inputs.audio import FileClip
-from featx.inputs.image import FileImage
-from featx.inputs.text import FileText
 
 
 def read_folder(
@@ -22,6 +21,8 @@ def read_folder(
     labelled: bool = True,
     split_by: str | None = None,
     on_error: str = "raise",
+    images: Listing | None = None,
+    found: Callable[[CompactInputs], None] | None = None,
 ) -> Dataset:
     """Read a folder of images, of audio files, or of ``.txt`` files with a text each.
 
@@ -41,6 +42,11 @@ def read_folder(
     on_error : {"raise", "skip"}, default="raise"
         Whether to stop at a folder that cannot be listed and at a pipe or device named like an input, or to
         list it in `Dataset.reading`. An input that cannot be opened is an error when it is read.
+    images : Listing, optional
+        What `list_images` returned with ``on_error="skip"``, so that the folder is not listed again.
+    found : callable, optional
+        Called with some thousand inputs at a time while a large folder is listed (`list_inputs`), in another
+        order than that of the dataset. The folder may still be refused.
 
     Returns
     -------
@@ -74,15 +80,32 @@ def read_folder(
         raise DatasetError(f"{root}: not a folder")
     if split_by == "group":
         raise no_group_folders(str(root))
-    listed = list_inputs(root, on_error=on_error)
+    inputs_of = inputs_below(root)
 
-    def make_inputs(listed: Listing) -> list[Source]:
-        home = os.path.realpath(root)
-        files = [("/".join(parts), os.path.join(root, *parts)) for parts in listed.files]
-        if listed.kind == "image":
-            return [FileImage(id, place, tree=home) for id, place in files]
-        of_kind = FileText if listed.kind == "text" else FileClip
-        return [of_kind(id, place) for id, place in files]
+    def tell(kind: str, ids: StringColumn) -> None:
+        assert found is not None
+        found(inputs_of(kind, ids))
+
+    listed = list_inputs(root, on_error=on_error, images=images, found=None if found is None else tell)
+
+    def make_inputs(listed: Listing) -> CompactInputs:
+        return inputs_of(listed.kind, listed.files.ids)
 
     name = root.name or root.resolve().name
-    return make_dataset_of(str(root), name, listed, make_inputs, labelled=labelled, split_by=split_by)
+    return make_dataset_of(
+        str(root),
+        name,
+        listed,
+        make_inputs,
+        labelled=labelled,
+        split_by=split_by,
+        inside="in this folder (or below it)",
+    )
+
+
+def inputs_below(root: Path) -> Callable[[str, StringColumn], CompactInputs]:
+    """Return what makes inputs of their kind and their paths below a folder."""
+    home = os.path.realpath(root)
+    return lambda kind, ids: CompactInputs(
+        kind, ids, FileBelow(kind, str(root), home if kind == "image" else None)
+    )

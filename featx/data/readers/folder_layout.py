@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from featx.data.dataset import quote_names
 from featx.data.labels import SPLIT_WORDS, class_name, same_form, split_name
-from featx.data.readers.listing import Parts
+from featx.data.readers.listed_files import ListedFiles, Parts
 from featx.errors import DatasetError
 from featx.options import check_options
 
@@ -27,9 +27,9 @@ _STORE = re.compile(rf"{_FILLER}|raw|originals?|jpe?gs?|png|frames|crops|flac|mp
 
 @dataclass
 class Layout:
-    """The class, split and group of each input; None if the folders do not tell."""
+    """The class, split and group of the inputs in each of `ListedFiles.folders`; None if they do not tell."""
 
-    classes: list[str | None] | None  # None for an input in unlabelled/, and for one beside the class folders
+    classes: list[str | None] | None  # None for inputs in unlabelled/, and for those beside the class folders
     splits: list[str] | None = None
     groups: list[str] | None = None
     origin: str = ""  # the folders that are splits or groups, for the summary
@@ -38,26 +38,27 @@ class Layout:
 
 def read_layout(
     place: str,
-    found: Sequence[Parts],
+    files: ListedFiles,
     folders: Iterable[Parts],
     split_by: str | None,
     kind: str = "image",
 ) -> Layout:
-    """Return what the folders above the inputs `found` mean; without `split_by`, splits are found by name.
+    """Return what the folders above the inputs `files` mean; without `split_by`, splits are found by name.
 
     `folders` are all folders, also those without inputs. `DatasetError`, naming `place`, if the classes could
     be either of two levels, or if other folders or inputs lie beside the splits or groups.
     """
     check_options(split_by=split_by)
     folders = set(folders)
-    top = sorted({parts[0] for parts in found if len(parts) > 1 and not is_unlabelled(parts[0])})
+    found = files.folders
+    top = sorted({folder[0] for folder in found if folder and not is_unlabelled(folder[0])})
     splits: dict[str, str] = {}
     if split_by is None:
         splits = _splits_by_name(place, found, top, kind)
         if not splits:
-            _require_clear(place, [parts for parts in found if not is_unlabelled(parts[0])], top)
+            _require_clear(place, files, top)
     divided = top if split_by == "folder" else sorted(splits)
-    beside = [parts[0] for parts in found if len(parts) == 1] if divided else []
+    beside = files.names_in(()) if divided else []
     if beside:
         what = "splits" if splits else "groups"
         raise DatasetError(
@@ -65,14 +66,14 @@ def read_layout(
             f"({kind}s without a label into a folder unlabelled/)"
         )
     depth = _depths(divided, found, folders)
-    level = [depth.get(parts[0], 0) for parts in found]
+    level = [depth.get(folder[0], 0) if folder else 0 for folder in found]
     layout = Layout(None, origin=", ".join(map(repr, divided[:5])) + (", ..." if len(divided) > 5 else ""))
     if splits:
         # unlabelled/ beside the splits counts as training inputs, never as test inputs
-        layout.splits = [splits.get(parts[0], "train") for parts in found]
+        layout.splits = [splits.get(folder[0], "train") for folder in found]
     elif divided:
-        layout.groups = [same_form(parts[0]) for parts in found]
-    classes = [_class_of(parts, at) for parts, at in zip(found, level, strict=True)]
+        layout.groups = [same_form(folder[0]) for folder in found]
+    classes = [_class_of(folder, at) for folder, at in zip(found, level, strict=True)]
     if any(name is not None for name in classes):
         layout.classes = classes
         layout.class_folders = frozenset(
@@ -90,22 +91,25 @@ def is_unlabelled(folder: str) -> bool:
     return _UNLABELLED.fullmatch(folder) is not None
 
 
-def _class_of(parts: Parts, level: int) -> str | None:
-    """Return the class of an input whose class folder lies below `level` folders; None without one."""
-    if len(parts) <= level + 1 or is_unlabelled(parts[0]) or is_unlabelled(parts[level]):
+def _class_of(folder: Parts, level: int) -> str | None:
+    """Return the class of inputs in a folder, whose class folder lies below `level` folders; None without."""
+    if len(folder) <= level or is_unlabelled(folder[0]) or is_unlabelled(folder[level]):
         return None
-    return name_of(parts[level])
+    return name_of(folder[level])
 
 
 def inner_folder_notes(found: Sequence[Parts], kind: str = "image") -> list[str]:
-    """Return a note if class folders hold folders that may be the classes: animals/cats, animals/dogs."""
+    """Return a note if class folders hold folders that may be the classes: animals/cats, animals/dogs.
+
+    `found` are the folders that hold inputs.
+    """
     within: dict[str, set[str]] = {}
-    for parts in found:
-        if is_unlabelled(parts[0]):
+    for folder in found:
+        if not folder or is_unlabelled(folder[0]):
             continue
-        inner = within.setdefault(parts[0], set())
+        inner = within.setdefault(folder[0], set())
         # An input beside the inner folders shows that the outer one is the class.
-        inner.add(parts[1] if len(parts) > 2 else "")
+        inner.add(folder[1] if len(folder) > 1 else "")
     nested = {
         outer: sorted(names)
         for outer, names in within.items()
@@ -156,7 +160,7 @@ def _splits_by_name(place: str, found: Sequence[Parts], top: Sequence[str], kind
     else:
         alike = len({rest for _, rest in roles.values()}) == 1
         distinct = len({split for split, _ in roles.values()}) == len(roles)
-        holds_classes = len({parts[1] for parts in found if len(parts) > 2}) > 1
+        holds_classes = len({folder[1] for folder in found if len(folder) > 1}) > 1
         # A single folder is a split only if it holds several classes.
         given = {}
         if alike and distinct and (len(roles) > 1 or (len(top) == 1 and holds_classes)):
@@ -165,7 +169,7 @@ def _splits_by_name(place: str, found: Sequence[Parts], top: Sequence[str], kind
     if not given or not others:
         return given
     # A class may be called "train", but then it holds inputs and not folders.
-    if any(len(parts) == 2 and parts[0] in given for parts in found) and (len(given) == 1 or not plain):
+    if any(len(folder) == 1 and folder[0] in given for folder in found) and (len(given) == 1 or not plain):
         return {}
     raise DatasetError(
         f"{place}: holds both splits ({quote_names(sorted(given))}) and other folders with {kind}s "
@@ -173,17 +177,20 @@ def _splits_by_name(place: str, found: Sequence[Parts], top: Sequence[str], kind
     )
 
 
-def _require_clear(place: str, found: Sequence[Parts], top: Sequence[str]) -> None:
+def _require_clear(place: str, files: ListedFiles, top: Sequence[str]) -> None:
     """Refuse top folders that hold folders of the same names: either level could be the classes."""
     within: dict[str, set[str]] = {}
     deep: Counter[str] = Counter()
-    for parts in found:
-        if len(parts) > 2:
-            deep[parts[0]] += 1
-            within.setdefault(parts[0], set()).add(same_form(parts[1]))
-    of_all = Counter(parts[0] for parts in found)
+    of_all: Counter[str] = Counter()
+    for folder, count in zip(files.folders, files.counts, strict=True):
+        if not folder or is_unlabelled(folder[0]):
+            continue
+        of_all[folder[0]] += count
+        if len(folder) > 1:
+            deep[folder[0]] += count
+            within.setdefault(folder[0], set()).add(same_form(folder[1]))
     held = Counter(
-        name for folder, names in within.items() if 2 * deep[folder] >= of_all[folder] for name in names
+        name for outer, names in within.items() if 2 * deep[outer] >= of_all[outer] for name in names
     )
     shared = sorted(name for name, n in held.items() if n > 1 and not _STORE.fullmatch(name))
     if not shared:
@@ -210,7 +217,7 @@ def _depths(divided: Sequence[str], found: Sequence[Parts], folders: set[Parts])
     for parts in folders:
         if len(parts) == 2 and parts[0] in inside:
             inside[parts[0]].append(parts[1])
-    direct = {parts[0] for parts in found if len(parts) == 2}
+    direct = {folder[0] for folder in found if len(folder) == 1}
 
     def is_twice(name: str) -> bool:
         if name in direct or len(inside[name]) != 1:

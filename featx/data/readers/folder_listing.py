@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 import os
 import unicodedata
+from collections.abc import Callable
 
+from featx.data.compact_inputs import CompactInputs, FileBelow
 from featx.data.labels import same_form
-from featx.data.readers.listing import HEAD, Listing, Parts, Sorter, choose_listing, has_media, is_own
+from featx.data.readers.early import listener
+from featx.data.readers.listing import (
+    HEAD,
+    OWN_FILES,
+    Listing,
+    Parts,
+    Sorter,
+    choose_listing,
+    is_own,
+    refuse_failures,
+)
+from featx.data.string_column import StringColumn
 from featx.durable import check_regular
 from featx.inputs.image import is_ignored
 from featx.inputs.image.containers import sniff
 
+#: Called with the kind and the paths of inputs that were found.
+Found = Callable[[str, StringColumn], None]
+# How many inputs are told of at a time.
+_TOLD = 8192
 # Folders into which this process writes results; they may be empty when its data is listed.
 _outputs: set[str] = set()
 
@@ -21,36 +39,69 @@ def exclude_folder(folder: str | os.PathLike[str]) -> None:
     _outputs.add(os.path.realpath(folder))
 
 
-def list_inputs(root: str | os.PathLike[str], *, on_error: str = "raise") -> Listing:
-    """List the images in a folder and below it, else its clips, else its texts (`choose_listing`)."""
-    return choose_listing(os.fspath(root), lambda kind: _list_files(root, kind, on_error))
+def list_inputs(
+    root: str | os.PathLike[str],
+    *,
+    on_error: str = "raise",
+    images: Listing | None = None,
+    found: Found | None = None,
+) -> Listing:
+    """List the images in a folder and below it, else its clips, else its texts (`choose_listing`).
+
+    Parameters
+    ----------
+    root : path-like
+    on_error : {"raise", "skip"}, default="raise"
+        As for `read_folder`.
+    images : Listing, optional
+        What `list_images` returned with ``on_error="skip"``, so that the folder is not listed again.
+    found : callable, optional
+        Called with the kind and the paths of some thousand inputs at a time, while the listing goes on; in
+        the order of the walk, and only once it is clear which kind is meant. The folder may still be refused.
+    """
+
+    def list_kind(kind: str) -> Listing:
+        return _list_files(root, kind, on_error, found)
+
+    if images is not None and on_error == "raise":
+        refuse_failures(images.failures, images.kind, functools.partial(_locate, root))
+    return choose_listing(os.fspath(root), list_kind, images)
 
 
-def holds_media(root: str | os.PathLike[str]) -> bool:
-    """Whether there are images or clips in a folder or below it."""
-    return has_media(list_images(root, on_error="skip"))
-
-
-def list_images(root: str | os.PathLike[str], *, on_error: str = "raise") -> Listing:
+def list_images(
+    root: str | os.PathLike[str], *, on_error: str = "raise", found: Found | None = None
+) -> Listing:
     """List the images in a folder and below it.
 
     A file without a suffix counts as an image if its first bytes are those of one. With ``on_error="raise"``,
-    the first of `Listing.failures` is raised as a `DatasetError`.
+    the first of `Listing.failures` is raised as a `DatasetError`. `found` as for `list_inputs`.
     """
-    return _list_files(root, "image", on_error)
+    return _list_files(root, "image", on_error, found)
 
 
-def _list_files(root: str | os.PathLike[str], kind: str, on_error: str) -> Listing:
-    walk = _Walk(os.fspath(root), kind)
+def _list_files(root: str | os.PathLike[str], kind: str, on_error: str, found: Found | None) -> Listing:
+    if found is None and (told := listener()) is not None:
+        home = os.path.realpath(root) if kind == "image" else None
+        make = FileBelow(kind, os.fspath(root), home)
+
+        def found(kind: str, ids: StringColumn) -> None:
+            told(CompactInputs(kind, ids, make))
+
+    walk = _Walk(os.fspath(root), kind, found)
     walk.visit_all()
-    return walk.listing(on_error, lambda id: os.path.normpath(os.path.join(root, id)))
+    return walk.listing(on_error, functools.partial(_locate, root))
+
+
+def _locate(root: str | os.PathLike[str], id: str) -> str:
+    return os.path.normpath(os.path.join(root, id))
 
 
 class _Walk(Sorter):
     """Walks through a folder, each subfolder once by its real path; with a stack, so that any depth works."""
 
-    def __init__(self, root: str, kind: str) -> None:
+    def __init__(self, root: str, kind: str, found: Found | None = None) -> None:
         super().__init__(kind)
+        self._found, self._told = found, 0
         self.root, self.real = root, os.path.realpath(root)
         self._seen = {self.real}
         self._pile: list[tuple[Parts, str]] = [((), self.real)]
@@ -71,21 +122,44 @@ class _Walk(Sorter):
                 self._seen.add(real)
                 self._pile.append((parts, real))
 
+    def add(self, parts: Parts, number: int = -1) -> None:
+        """Take a file as an input, whatever its name; tell of it, with others."""
+        super().add(parts, number)
+        if self._found is None or len(self.files) < self._told + _TOLD:
+            return
+        if self.is_clear:
+            self._found(self.kind, self.files.last(len(self.files) - self._told))
+            self._told = len(self.files)
+
     def _visit(self, parts: Parts, real: str) -> None:
         path = os.path.join(self.root, *parts)
+        files: list[str] = []
+        others: dict[str, os.DirEntry[str]] = {}
         try:
             with os.scandir(path) as opened:
-                entries = sorted(opened, key=lambda entry: entry.name)
+                for entry in opened:
+                    # Of a plain file only the name is kept: there may be millions in one folder.
+                    if _is_plain(entry):
+                        files.append(entry.name)
+                    else:
+                        others[entry.name] = entry
         except OSError as error:
             self.fail(parts, f"cannot be listed ({error.strerror or error})")
             return
-        names = {entry.name for entry in entries}
-        if parts and (real in _outputs or is_own(names, lambda name: _head_of(os.path.join(path, name)))):
+        known = OWN_FILES.intersection([*files, *others])
+        if parts and (real in _outputs or is_own(known, lambda name: _head_of(os.path.join(path, name)))):
             self.leave_out_own(parts)
             return
         self.folders.add(parts)
-        for entry in entries:
-            self._take(entry, (*parts, entry.name), real)
+        files += others
+        files.sort()
+        for name in files:
+            if name in others:
+                self._take(others[name], (*parts, name), real)
+            elif is_ignored(name):
+                self.leave_out_ignored((*parts, name), False)
+            else:
+                self.take_file((*parts, name), functools.partial(_head_in, path, name))
 
     def _take(self, entry: os.DirEntry[str], parts: Parts, real: str) -> None:
         try:
@@ -102,7 +176,7 @@ class _Walk(Sorter):
                 self._seen.add(inside)
                 self._pile.append((parts, inside))
         elif is_file:
-            self.take_file(parts, lambda: _head_of(entry.path))
+            self.take_file(parts, functools.partial(_head_of, entry.path))
         elif is_link and not os.path.exists(entry.path):
             # A broken link with an input's name fails when it is read, as a missing file does.
             if self.is_input(entry.name):
@@ -113,6 +187,17 @@ class _Walk(Sorter):
             self.fail(parts, "not a file but a pipe, socket or device")
         else:
             self.leave_out("special file (pipe, socket or device)", parts)
+
+
+def _is_plain(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file(follow_symlinks=False)
+    except OSError:
+        return False
+
+
+def _head_in(folder: str, name: str) -> bytes:
+    return _head_of(os.path.join(folder, name))
 
 
 class PathFinder:

@@ -12,15 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from featx.data.read_report import LeftOut, skip_hint
+from featx.data.readers.listed_files import FileSorter, ListedFiles, Parts
 from featx.errors import AudioError, DatasetError, ImageError, SourceError, TextError
 from featx.inputs.audio import AUDIO_SUFFIXES, FOREIGN_SUFFIXES, is_audio_file
 from featx.inputs.image import is_image_file
 from featx.inputs.image.containers import sniff
 from featx.inputs.text import TEXT_SUFFIXES, is_text_file
 from featx.kinds import count_of
-
-#: One file or folder: its path below the root, as parts.
-Parts = tuple[str, ...]
 
 #: The error and the test of a file's name of each kind of input.
 ERRORS: dict[str, type[SourceError]] = {"image": ImageError, "text": TextError, "clip": AudioError}
@@ -29,6 +27,8 @@ _OF_AUDIO = AUDIO_SUFFIXES + FOREIGN_SUFFIXES
 #: A folder with more texts than this for each image is not clearly one of images, whose captions they may be.
 #: One of images and clips is of the kind that has more than this for each of the other: covers, spectrograms.
 MANY_MORE = 10
+# From this many images on, a folder with few clips and texts is one of images, whatever else is found in it.
+_CLEAR = 20_000
 # Texts about a folder and not in it, by the beginning of their names.
 _ABOUT = ("readme", "license", "licence", "copying", "citation", "changelog")
 # How many files of each unknown suffix are opened to see whether they hold images.
@@ -52,12 +52,11 @@ _ARCHIVES = READ_ARCHIVES | {".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"
 class Listing:
     """Inputs (sorted) and visited folders; what was left out, and what could not be listed or is no file."""
 
-    files: list[Parts]
+    files: ListedFiles
     folders: set[Parts]
     left_out: LeftOut
     failures: list[SourceError]
     kind: str = "image"
-    numbers: list[int] = field(default_factory=list)  # of `files`, as they were given to `Sorter.add`
     archives: list[Parts] = field(default_factory=list)  # that were left out and could be read
 
 
@@ -67,8 +66,7 @@ class Sorter:
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.is_input = _IS_INPUT[kind]
-        self.files: list[Parts] = []
-        self.numbers: list[int] = []
+        self.files = FileSorter()
         self.folders: set[Parts] = set()
         self.failures: list[SourceError] = []
         self.archives: list[Parts] = []
@@ -109,6 +107,12 @@ class Sorter:
         kind = "folder" if is_folder else "file"
         self.leave_out(f"hidden {kind}" if parts[-1].startswith(".") else f"{kind} of macOS", parts)
 
+    @property
+    def is_clear(self) -> bool:
+        """Whether so many inputs of the kind were found, and so few of others, that it hardly changes."""
+        others = sum(self._suffixes.get(suffix, 0) for suffix in (*_OF_AUDIO, *TEXT_SUFFIXES))
+        return self.kind != "image" or (len(self.files) >= _CLEAR and MANY_MORE * others <= len(self.files))
+
     def leave_out_own(self, parts: Parts) -> None:
         """Leave out a folder that featx wrote."""
         self.leave_out("folder (results or cache of featx)", parts)
@@ -116,12 +120,9 @@ class Sorter:
     def add(self, parts: Parts, number: int = -1) -> None:
         """Take a file as an input, whatever its name."""
         try:
-            "/".join(parts).encode("utf-8")
+            self.files.add(parts[:-1], parts[-1], number)
         except UnicodeEncodeError:
             self.fail(parts, "the file name is not UTF-8; rename it")
-        else:
-            self.files.append(parts)
-            self.numbers.append(number)
 
     def fail(self, parts: Parts, reason: str) -> None:
         """Note a file or folder that cannot be taken, and why."""
@@ -143,32 +144,28 @@ class Sorter:
         ``locate(id)``.
         """
         self.failures.sort(key=lambda error: error.id)
-        if self.failures and on_error == "raise":
-            first = self.failures[0]
-            more = f" (and {len(self.failures) - 1} more)" if len(self.failures) > 1 else ""
-            raise DatasetError(f"{locate(first.id)}: {first.reason}{more}; {skip_hint(self.kind)}")
-        order = sorted(range(len(self.files)), key=self.files.__getitem__)
+        if on_error == "raise":
+            refuse_failures(self.failures, self.kind, locate)
         left_out = LeftOut(dict(self._suffixes), self._images, dict(self._others), self._first, self.kind)
-        return Listing(
-            [self.files[i] for i in order],
-            self.folders,
-            left_out,
-            self.failures,
-            self.kind,
-            [self.numbers[i] for i in order],
-            self.archives,
-        )
+        return Listing(self.files.sort(), self.folders, left_out, self.failures, self.kind, self.archives)
 
 
-def choose_listing(place: str, list_kind: Callable[[str], Listing]) -> Listing:
+def refuse_failures(failures: Sequence[SourceError], kind: str, locate: Callable[[str], str]) -> None:
+    """Raise the first failure as a `DatasetError` that calls it ``locate(id)``, if there is one."""
+    if failures:
+        first, more = failures[0], f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        raise DatasetError(f"{locate(first.id)}: {first.reason}{more}; {skip_hint(kind)}")
+
+
+def choose_listing(place: str, list_kind: Callable[[str], Listing], images: Listing | None = None) -> Listing:
     """Return the listing of images; else that of clips; else that of ``.txt`` files.
 
     Of images and clips, those that are ten times as many as the others are listed (covers of albums, a sound
     beside photographs). Text files beside either are left out: captions, transcripts, labels of boxes and
     notes. `DatasetError`, naming `place`, if it is not clear what is meant: as many images as clips, or so
-    many texts that they may be.
+    many texts that they may be. `images` is given if they were listed already.
     """
-    images = list_kind("image")
+    images = list_kind("image") if images is None else images
     clips, texts = (_count(images, suffixes) for suffixes in (_OF_AUDIO, TEXT_SUFFIXES))
     listing = images
     if clips > MANY_MORE * len(images.files):

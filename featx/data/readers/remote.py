@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import posixpath
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import PurePosixPath
@@ -130,7 +130,9 @@ def read_remote_archives(
         open_store(every[0])
     files = [RemoteFile(url) for url in every]
     refresh_states(files, lambda prefix: True)
-    folder = posixpath.commonpath([parent_of(url) for url in every])
+    folders = [parent_of(url) for url in every]
+    folder = os.path.commonprefix([min(folders), max(folders)])  # noqa: RUF071
+    folder = folder[: folder.rindex("/") + 1]
     called = [
         unquote(parent_of(url)[len(folder) :].strip("/") + "/" + _last(url)).strip("/") for url in every
     ]
@@ -153,7 +155,7 @@ def _read_archives(
     for file in files:
         with _named(file.url):
             file.size  # noqa: B018
-    asked = {what: columns.get(what) for what in ("label", "target", "group")}
+    asked: dict[str, Any] = {what: columns.get(what) for what in ("label", "target", "group")}
     return read_archives(files, name=name, called=called, labelled=labelled, **divided, **asked)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from featx.data.readers.folder_listing import PathFinder, list_images
-from featx.data.readers.listing import MANY_MORE, READ_ARCHIVES, count_texts, has_media
+from featx.data.readers.listing import MANY_MORE, READ_ARCHIVES, Listing, count_texts, has_media
 from featx.errors import DatasetError
 from featx.places import LocalRanges, PlaceError
 from featx.places.archives import archive_format, why_not_read
@@ -41,12 +41,13 @@ def refuse_compressed(path: str | os.PathLike[str]) -> None:
         raise DatasetError(f"{os.fspath(path)}: {reason}")
 
 
-def archives_in(folder: Path) -> list[str]:
+def archives_in(folder: Path, images: Listing | None = None) -> list[str]:
     """Return the archives in and below a folder, as POSIX paths, sorted, if it is a folder of these.
 
-    It is not, if it holds images or clips, or more than ten times as many texts.
+    It is not, if it holds images or clips, or more than ten times as many texts. `images` is the folder's
+    `list_images`, if there is one already.
     """
-    listing = list_images(folder, on_error="skip")
+    listing = list_images(folder, on_error="skip") if images is None else images
     if not listing.archives or has_media(listing):
         return []
     if count_texts(listing) > MANY_MORE * len(listing.archives):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, overload
 
@@ -14,6 +15,7 @@ from featx.data.read_report import ReadReport
 from featx.data.readers.folder_layout import Layout, inner_folder_notes, is_unlabelled, read_layout
 from featx.data.readers.listing import HEAD, OWN_FILES, Listing, Parts, Sorter, choose_listing, is_own
 from featx.data.readers.table import SUFFIXES
+from featx.data.string_column import StringColumn
 from featx.data.tasks import LABEL, Task
 from featx.errors import DatasetError
 from featx.inputs import Source
@@ -21,7 +23,7 @@ from featx.inputs.audio import StoredClip
 from featx.inputs.image import StoredImage, is_ignored
 from featx.inputs.image.decode import MAX_FILE_BYTES
 from featx.inputs.text import StoredText
-from featx.places import Place, PlaceError, RangeReader
+from featx.places import Place, PlaceError, read_start
 
 # Suffixes of documents whose text featx does not read.
 _DOCUMENTS = {".docx", ".doc", ".pdf", ".odt", ".rtf", ".html", ".htm", ".md", ".epub"}
@@ -95,7 +97,8 @@ def read_tree(
     listed = choose_listing(place, list_kind)
 
     def make_inputs(listed: Listing) -> Sequence[Source]:
-        return StoredInputs(listed.kind, entries, np.array(listed.numbers, np.int64), ids)
+        numbers = listed.files.numbers
+        return StoredInputs(listed.kind, entries, np.empty(0, np.int64) if numbers is None else numbers, ids)
 
     return make_dataset_of(
         place, name, listed, make_inputs, labelled=labelled, split_by=split_by, notes=notes
@@ -123,6 +126,26 @@ class StoredInputs(Sequence[Source]):
         ids: Sequence[str] | None = None,
     ) -> None:
         self.kind, self.entries, self.numbers, self._ids = kind, entries, numbers, ids
+        self.all_files = True
+
+    @property
+    def kinds(self) -> set[str]:
+        """The kinds of the inputs."""
+        return {self.kind} if len(self) else set()
+
+    @functools.cached_property
+    def ids(self) -> StringColumn:
+        """Their ids."""
+        numbers = self.numbers.tolist()
+        if self._ids is not None:
+            return StringColumn.of(self._ids[i] for i in numbers)
+        if hasattr(self.entries, "paths"):
+            return StringColumn.of(self.entries.paths()).take(self.numbers)
+        return StringColumn.of(self.entries[i][0] for i in numbers)
+
+    def take(self, rows: np.ndarray) -> StoredInputs:
+        """Return the inputs at `rows` (whole numbers), in that order."""
+        return StoredInputs(self.kind, self.entries, self.numbers[rows], self._ids)
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -215,9 +238,7 @@ def _head_of(place: Place | None) -> bytes:
     if place is None:
         return b""
     try:
-        if isinstance(place, RangeReader):  # a file by itself: only its beginning is fetched
-            return place.read_range(0, min(HEAD, place.size))
-        return place.read(MAX_FILE_BYTES)[:HEAD]
+        return read_start(place, HEAD, MAX_FILE_BYTES)
     except PlaceError:
         return b""
 
@@ -238,6 +259,7 @@ def make_dataset_of(
     labelled: bool,
     split_by: str | None,
     notes: Sequence[str] = (),
+    inside: str = "in it",
 ) -> Dataset:
     """Make the dataset of a listing: the folders above its files are classes, splits or groups.
 
@@ -249,14 +271,16 @@ def make_dataset_of(
         Of the dataset.
     listed : Listing
     make_inputs : callable
-        Returns the source of each of `listed.files`.
+        Returns the sources of `listed.files`.
     labelled, split_by
         As for `read_folder`.
     notes : sequence of str, optional
         For the user, before those on the folders.
+    inside : str, default="in it"
+        Where nothing was found, for a message.
     """
     if not listed.files:
-        raise _nothing_found(place, listed)
+        raise _nothing_found(place, listed, inside)
     layout = read_layout(place, listed.files, listed.folders, split_by, listed.kind)
     origin = f"the folders {layout.origin}"
     reading = ReadReport(
@@ -268,42 +292,41 @@ def make_dataset_of(
     )
     dataset = Dataset(
         name,
-        make_inputs(listed),  # type: ignore[arg-type]
-        splits=None if layout.splits is None else np.array(layout.splits, "U5"),
-        groups=None if layout.groups is None else np.array(layout.groups),
+        make_inputs(listed),
+        splits=None if layout.splits is None else np.array(layout.splits, "U5")[listed.files.folder_of],
+        groups=None if layout.groups is None else np.array(layout.groups)[listed.files.folder_of],
         reading=reading,
     )
     if layout.classes is not None:
-        dataset = dataset.with_tasks([_labels(layout.classes)])
+        dataset = dataset.with_tasks([_labels(layout.classes, listed.files.folder_of)])
     check_evaluated_classes(dataset.labelled(), place)
     return dataset
 
 
-def _nothing_found(place: str, listed: Listing) -> DatasetError:
+def _nothing_found(place: str, listed: Listing, inside: str) -> DatasetError:
     found = f"; left out: {listed.left_out}" if listed.left_out else ""
     failed = f"; failed: {listed.failures[0]}" if listed.failures else ""
     suffixes = listed.left_out.suffixes.keys()
     documents, tables = sorted(suffixes & _DOCUMENTS), sorted(suffixes & set(SUFFIXES))
     hint = f"; {', '.join(documents)}: save each text as a .txt file" if documents else ""
     hint += f"; {', '.join(tables)}: give the table itself" if tables else ""
-    return DatasetError(
-        f"{place}: no images in this folder (or below it), no audio, and no texts (.txt){found}{failed}{hint}"
-    )
+    return DatasetError(f"{place}: no images {inside}, no audio, and no texts (.txt){found}{failed}{hint}")
 
 
-def _labels(names: Sequence[str | None]) -> Task:
-    labels = np.full(len(names), -1, np.int64)
+def _labels(names: Sequence[str | None], folder_of: np.ndarray) -> Task:
+    """Return the labels of files whose folders have the classes `names`."""
+    codes = np.full(len(names), -1, np.int64)
     rows = [i for i, name in enumerate(names) if name is not None]
-    labels[rows], classes = encode([name for name in names if name is not None])
-    return Task(LABEL, labels, classes)
+    codes[rows], classes = encode([name for name in names if name is not None])
+    return Task(LABEL, codes[folder_of], classes)
 
 
 def _check(place: str, listed: Listing, layout: Layout, labelled: bool) -> list[str]:
     """Refuse empty class folders if labels are needed; else return notes on them and on nested folders."""
     notes = []
-    within = [parts for parts in listed.files if len(parts) > 1 and not is_unlabelled(parts[0])]
-    top = {parts[0] for parts in within}
-    inside = {parts[1] for parts in within if len(parts) > 2}
+    within = [folder for folder in listed.files.folders if folder and not is_unlabelled(folder[0])]
+    top = {folder[0] for folder in within}
+    inside = {folder[1] for folder in within if len(folder) > 1}
     if layout.splits is layout.groups is None and len(top) == 1 and len(inside) > 1:
         (only,) = top
         notes = [
@@ -311,7 +334,7 @@ def _check(place: str, listed: Listing, layout: Layout, labelled: bool) -> list[
             f"if those are the classes, give {place.rstrip('/')}/{only}"
         ]
     elif layout.groups is None and layout.splits is None:
-        notes = inner_folder_notes(listed.files, listed.kind)
+        notes = inner_folder_notes(listed.files.folders, listed.kind)
     empty = _empty(listed, layout)
     if empty and labelled and layout.splits is layout.groups is None:
         raise DatasetError(
@@ -323,6 +346,6 @@ def _check(place: str, listed: Listing, layout: Layout, labelled: bool) -> list[
 def _empty(listed: Listing, layout: Layout) -> list[str]:
     """Return the class folders that hold no input."""
     depths = {len(folder) for folder in layout.class_folders}
-    full: set[Parts] = {parts[:depth] for parts in listed.files for depth in depths}
+    full: set[Parts] = {folder[:depth] for folder in listed.files.folders for depth in depths}
     failed = {tuple(error.id.split("/"))[:depth] for error in listed.failures for depth in depths}
     return sorted("/".join(folder) for folder in layout.class_folders - full - failed)

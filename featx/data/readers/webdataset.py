@@ -170,7 +170,7 @@ def label_field(samples: Samples, wanted: Wanted, place: str) -> str | None:
         for name in asked:
             if not samples.count(name):
                 raise DatasetError(
-                    f"{place}: {UnknownName('column', name, known)}; of key.json, or cls or txt"
+                    f"{place}: {UnknownName('field', name, known)}; of key.json, or cls or txt"
                 )
         if wanted.labels or wanted.targets:
             return asked[0]

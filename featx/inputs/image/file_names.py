@@ -25,6 +25,7 @@ IMAGE_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix i
 
 # Images that cannot be decoded. They count, so that they are reported and not silently left out.
 _FOREIGN_SUFFIXES = frozenset([".jxl"])
+_COUNTED = IMAGE_SUFFIXES | _FOREIGN_SUFFIXES
 
 # A suffix and what may follow it: a query, a size such as ":large", blanks and dots.
 _TRAILED = re.compile(r"(\.[a-z0-9]+)(?:[?!&;#=].*|:\w+|%(?:3f|26).*|[\s.]+)$", re.IGNORECASE)
@@ -37,12 +38,17 @@ def is_image_file(path: str | os.PathLike[str]) -> bool:
     do not count. What crawlers append to a suffix is ignored (``photo.jpg?w=200``). JPEG XL counts
     although it cannot be decoded, so that it is reported.
     """
+    if isinstance(path, str) and not path.startswith((".", "__")) and "/" not in path and os.sep not in path:
+        # A name with a plain suffix, of which there may be millions.
+        at = path.rfind(".")
+        if at > 0 and path[at:].lower() in _COUNTED:
+            return True
     path = PurePath(path)
     if any(is_ignored(part) for part in path.parts):
         return False
     trailed = _TRAILED.search(path.name)
     suffixes = {path.suffix.lower(), trailed[1].lower() if trailed else ""}
-    return not suffixes.isdisjoint(IMAGE_SUFFIXES | _FOREIGN_SUFFIXES)
+    return not suffixes.isdisjoint(_COUNTED)
 
 
 def is_ignored(name: str) -> bool:

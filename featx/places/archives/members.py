@@ -16,9 +16,12 @@ METHODS = {
     8: "deflate", 9: "deflate64", 12: "bzip2", 14: "lzma", 20: "zstd", 93: "zstd", 94: "mp3", 95: "xz",
     96: "jpeg", 97: "wavpack", 98: "ppmd", 99: "encrypted (AES)",
 }  # fmt: skip
+_DEFLATE = 8
 _LOCAL = struct.Struct("<4sHHHHHIIIHH")
 # Bytes that are read with a member in case that its header is longer than the directory says.
 _SPARE = 64
+# Compressed bytes of which the first ones of a content are made.
+_START = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,10 @@ class ArchiveMember:
         _check_size(self.length, at_most)
         return self.ranges.read_range(self.offset, self.length)
 
+    def read_start(self, most: int) -> bytes:
+        """Return its first bytes, at most `most`; `PlaceError` where they cannot be read."""
+        return self.ranges.read_range(self.offset, min(most, self.length))
+
     def stat_key(self) -> StatKey | None:
         """Return the archive's state, with a null byte and where the member lies behind its path.
 
@@ -96,7 +103,7 @@ class ZipMember(ArchiveMember):
         _check_size(self.size, at_most)
         # Nothing that compresses makes much more of what it is given.
         _check_size(self.length, at_most + at_most // 8 + 2**16)
-        data = self._stored()
+        data = self._stored(self.length)
         if self.method != 0:
             data = _unpack(data, self.method, self.size)
         if len(data) != self.size:
@@ -105,9 +112,21 @@ class ZipMember(ArchiveMember):
             raise PlaceError("damaged: its checksum (CRC-32) is wrong")
         return bytes(data)
 
-    def _stored(self) -> memoryview | bytes:
-        """Return the bytes behind the local header, whose length only the header itself says."""
-        guess = _LOCAL.size + len(self.path.encode("utf-8", "surrogateescape")) + _SPARE + self.length
+    def read_start(self, most: int) -> bytes:
+        """Return the first bytes of its content; they are not checked."""
+        if self.method == 0:
+            return bytes(self._stored(min(most, self.length)))
+        if self.method != _DEFLATE:
+            return self.read(self.size)[:most]
+        data = self._stored(min(most + _START, self.length))
+        try:
+            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, most)
+        except zlib.error as error:
+            raise PlaceError(f"damaged: its deflate data is broken ({error})") from error
+
+    def _stored(self, length: int) -> memoryview | bytes:
+        """Return the first bytes behind the local header, whose length only the header itself says."""
+        guess = _LOCAL.size + len(self.path.encode("utf-8", "surrogateescape")) + _SPARE + length
         data = self.ranges.read_range(self.offset, min(guess, self.ranges.size - self.offset))
         if len(data) < _LOCAL.size or not data.startswith(b"PK\3\4"):
             raise PlaceError(f"damaged: no header of a member at byte {self.offset}")
@@ -115,10 +134,10 @@ class ZipMember(ArchiveMember):
         if fields[3] != self.method:
             raise PlaceError(f"damaged: the header at byte {self.offset} contradicts the directory")
         begin = _LOCAL.size + fields[9] + fields[10]
-        end = begin + self.length
+        end = begin + length
         if end <= len(data):
             return data[begin:end] if self.method == 0 else memoryview(data)[begin:end]
-        return self.ranges.read_range(self.offset + begin, self.length)
+        return self.ranges.read_range(self.offset + begin, length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +151,8 @@ class LostMember:
     def read(self, at_most: int) -> bytes:
         """Raise `PlaceError` with the reason."""
         raise PlaceError(self.reason)
+
+    read_start = read
 
     def stat_key(self) -> None:
         """Return None: there is nothing whose state could be known."""
@@ -175,7 +196,7 @@ def _unpack_lzma(data: memoryview | bytes, size: int) -> bytes:
     return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=filters).decompress(data[9:], size + 1)
 
 
-_UNPACKED = {8: _inflate, 12: _unpack_bzip2, 14: _unpack_lzma}
+_UNPACKED = {_DEFLATE: _inflate, 12: _unpack_bzip2, 14: _unpack_lzma}
 
 
 def why_unreadable(method: int) -> str:

@@ -30,7 +30,7 @@ class ReadAhead:
             ahead = _LOCAL
             if self._ranges.is_remote:
                 jump = start - self._begin - len(self._block)
-                ahead = _NEARBY if 0 <= jump <= _NEAR else _FAR
+                ahead = _NEARBY if self._block and 0 <= jump <= _NEAR else _FAR
             self._begin = start
             self._block = self._ranges.read_range(start, min(max(length, ahead), self.size - start))
         at = start - self._begin

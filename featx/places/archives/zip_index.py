@@ -70,9 +70,7 @@ def _find_directory(ranges: RangeReader) -> _Directory:
     size = ranges.size
     last = min(size, _LAST)
     tail = ranges.read_range(size - last, last)
-    at = tail.rfind(b"PK\5\6")
-    while at >= 0 and (at + _END.size > last or at + _END.size + _END.unpack_from(tail, at)[7] > last):
-        at = tail.rfind(b"PK\5\6", 0, at)  # these bytes may stand in a comment, too
+    at = _find_end(tail)
     if at < 0:
         raise PlaceError(f"ends at byte {size} without the directory of a zip: it is cut off, or is none")
     _, disk, first_disk, _, count, length, start, _ = _END.unpack_from(tail, at)
@@ -85,6 +83,23 @@ def _find_directory(ranges: RangeReader) -> _Directory:
     if shift < 0:
         raise PlaceError(f"damaged: its directory of {length} bytes does not lie before byte {end}")
     return _Directory(start + shift, length, count, shift)
+
+
+def _find_end(tail: bytes) -> int:
+    """Return where the record of the end begins in the last bytes; -1 without one.
+
+    Its mark may stand in its comment, too: the one is taken whose comment ends with the file; without any, as
+    where something was written behind the archive, the last one.
+    """
+    found, at = -1, len(tail)
+    while (at := tail.rfind(b"PK\5\6", 0, at)) >= 0:
+        if at + _END.size <= len(tail):
+            end = at + _END.size + _END.unpack_from(tail, at)[7]
+            if end == len(tail):
+                return at
+            if found < 0 and end < len(tail):
+                found = at
+    return found
 
 
 def _read_end_64(

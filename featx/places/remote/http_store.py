@@ -169,7 +169,7 @@ class HttpStore(Store):
             return PlaceError("is no valid URL")
         if name == "TooManyRedirects":
             return PlaceError("cannot be read (it is redirected again and again)")
-        if isinstance(error, ValueError) and "contain" in str(error):
+        if isinstance(error, ValueError):  # no port, no host
             return PlaceError("is no valid URL")
         return explain_connection(error) or super().explain(error)
 

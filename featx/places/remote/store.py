@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import email.utils
 import errno
 import socket
+import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -26,7 +28,26 @@ THREADS = 16
 #: Answers that may be another one a little later.
 PASSING = frozenset([408, 425, 429, 500, 502, 503, 504])
 
-#: Of each protocol and its options; a new store takes new retries.
+# Errors of aiohttp and botocore that mean a connection that was not made, or ended early.
+_DROPPED = frozenset(
+    [
+        "BadHttpMessage",
+        "BadStatusLine",
+        "ClientConnectorError",
+        "ClientOSError",
+        "ClientPayloadError",
+        "ClientResponseError",
+        "ConnectionClosedError",
+        "EndpointConnectionError",
+        "HTTPClientError",
+        "IncompleteReadError",
+        "ProxyConnectionError",
+        "ResponseStreamingError",
+        "ServerDisconnectedError",
+    ]
+)
+
+#: How requests are repeated.
 RETRIES = Retries()
 
 
@@ -202,40 +223,35 @@ class Store:
 
 def explain_connection(error: BaseException) -> PlaceError | Passing | None:
     """Return the failure that an error of a connection means; None for any other error."""
-    chain: list[BaseException] = []
-    while error is not None and error not in chain and len(chain) < 8:
-        chain.append(error)
-        error = getattr(error, "os_error", None) or error.__cause__ or error.__context__  # type: ignore[assignment]
+    chain = _causes(error)
     for one in chain:
         if isinstance(one, socket.gaierror):
             if one.errno == socket.EAI_AGAIN:
                 return Passing("its host name cannot be resolved now")
             return PlaceError("cannot be reached (no such host; is the name right, is there a network?)")
-    for one in chain:
-        name = type(one).__name__
-        if "Certificate" in name:
+        if "Certificate" in type(one).__name__:
             return PlaceError("cannot be read (the server's certificate is not trusted)")
         if getattr(one, "errno", None) == errno.ECONNREFUSED:
             return Passing("connection refused: no server listens at this host and port")
+    for one in chain:
+        name = type(one).__name__
         if isinstance(one, (asyncio.TimeoutError, TimeoutError)) or "Timeout" in name:
             return Passing("no answer in time")
-        if isinstance(one, (ConnectionError, EOFError)) or name in (
-            "ClientPayloadError",
-            "IncompleteReadError",
-            "ResponseStreamingError",
-            "ServerDisconnectedError",
-            "ClientOSError",
-            "ConnectionClosedError",
-            "EndpointConnectionError",
-            "HTTPClientError",
-            "ProxyConnectionError",
-            "ClientConnectorError",
-            "ClientResponseError",
-            "BadStatusLine",
-            "BadHttpMessage",
-        ):
+        if isinstance(one, (ConnectionError, EOFError)) or name in _DROPPED:
             return Passing("the connection was dropped")
     return None
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return an error and those that it comes from, also as aiohttp and botocore keep them."""
+    found: list[BaseException] = []
+    one: Any = error
+    while isinstance(one, BaseException) and one not in found and len(found) < 8:
+        found.append(one)
+        kept = getattr(one, "kwargs", None)
+        kept = kept.get("error") if isinstance(kept, dict) else None
+        one = getattr(one, "os_error", None) or kept or one.__cause__ or one.__context__
+    return found
 
 
 def explain_status(status: int, retry_after: str | None = None) -> PlaceError | Passing:
@@ -264,9 +280,6 @@ _WORDS = {
 
 def _seconds(text: str | None) -> float | None:
     """Return the seconds of a ``Retry-After``: a number, or a date; None for anything else."""
-    import email.utils
-    import time
-
     if not text:
         return None
     try:

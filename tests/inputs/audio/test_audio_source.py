@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from archives import write_tar
 from sound_files import encode, sound
 
 from featx.cache.identity import digest_bytes
@@ -22,10 +23,13 @@ from featx.inputs.audio import (
     LazyClip,
     SampledClip,
     Segment,
+    StoredClip,
     as_source,
     decode,
     is_audio_file,
 )
+from featx.places import LocalRanges
+from featx.places.archives import index_archive
 
 WAV = encode(sound())
 
@@ -38,8 +42,10 @@ def load(samples=None, rate=16000):
 def sources(tmp_path):
     path = tmp_path / "a.wav"
     path.write_bytes(WAV)
+    archive = LocalRanges(write_tar(tmp_path / "a.tar", {"a.wav": WAV}))
     return [
         FileClip("a", path),
+        StoredClip("a", index_archive(archive)[0][1]),
         EncodedClip("a", WAV),
         SampledClip("a", sound(), 16000),
         LazyClip("a", load),
@@ -58,7 +64,7 @@ def test_every_source_keeps_the_protocols(sources):
         samples, rate = decode(content)
         assert rate == 16000
         np.testing.assert_allclose(samples, sound(), atol=1e-4)
-    assert [source.is_file for source in sources] == [True, False, False, False]
+    assert [source.is_file for source in sources] == [True, True, False, False, False]
 
 
 def test_every_source_can_be_pickled_and_segmented(sources):

@@ -15,7 +15,9 @@ from PIL.PngImagePlugin import PngInfo
 from featx.cache.identity import digest_array, digest_bytes
 from featx.errors import DatasetError, ImageError
 from featx.inputs import Source
-from featx.inputs.image import EncodedImage, FileImage, LazyImage, PixelImage, as_source
+from featx.inputs.image import EncodedImage, FileImage, LazyImage, PixelImage, StoredImage, as_source
+from featx.places import LocalRanges
+from featx.places.archives import ArchiveMember
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
 
@@ -484,8 +486,10 @@ def test_pipes_devices_and_endless_files_are_refused_at_once(tmp_path):
 
 
 def sources(file):
+    whole = LocalRanges(file)
     return [
         FileImage("i", file),
+        StoredImage("i", ArchiveMember(whole, whole.stat_key(), "a.png", 0, len(png()))),
         EncodedImage("i", png()),
         PixelImage("i", PIXELS),
         LazyImage("i", functools.partial(first_of, [PIXELS], 0)),

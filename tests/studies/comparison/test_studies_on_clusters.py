@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from own_modules import SMALL, Encoder, seeded
 from pickling_cluster import PicklingCluster
 from pictures import write_photos
+from saved_results import saved
 from texts import reviews, write_bert
 
 from featx import Features, compare, learning_curve, load_backbone, rank
@@ -21,8 +21,6 @@ from featx.errors import InputError
 from featx.studies.comparison import compare_detectors, compare_domains
 from featx.studies.experiments import load_experiment
 
-#: What differs between two runs of the same study.
-OF_A_RUN = {"created", "joules", "environment", "extraction", "forward_passes", "earlier_run", "hygiene"}
 #: Two small networks.
 TWO = {
     "backbones": [
@@ -32,22 +30,6 @@ TWO = {
     "precision": "fp32",
     "n_jobs": 1,
 }
-
-
-def saved(result, folder):
-    """The JSON of a result, without what a run may change."""
-    result.save(folder)
-    return without(json.loads((folder / result.json_file).read_text()))
-
-
-def without(value):
-    if isinstance(value, dict):
-        return {
-            key: without(inner)
-            for key, inner in value.items()
-            if key not in OF_A_RUN and not key.startswith("seconds")
-        }
-    return [without(inner) for inner in value] if isinstance(value, list) else value
 
 
 @pytest.fixture(scope="module")

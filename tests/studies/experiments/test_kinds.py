@@ -51,7 +51,7 @@ OF_THE_RUN = (
     *("joules", "hygiene", "extraction", "warnings"),
 )
 #: Parameters that no file sets: consent, objects of Python, and what the runner decides.
-NOT_IN_FILES = {"labels", "resume", "verbose", "trust_code", "preprocessing"}
+NOT_IN_FILES = {"labels", "resume", "verbose", "trust_code", "preprocessing", "on"}
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_a_later_default_does_not_change_a_rerun(home, kind):
     assert not {"precision", "engine"} & set(KINDS[kind].complete({"precision": "auto"}, ["a.h5"]))
 
 
-@pytest.mark.parametrize("name", ["trust_code", "preprocessing", "resume", "verbose"])
+@pytest.mark.parametrize("name", ["trust_code", "preprocessing", "resume", "verbose", "on"])
 def test_no_file_gives_consent_or_objects(name):
     assert not any(name in keys for keys in TABLES.values())
     assert OPTIONS[name].table is None

@@ -1,0 +1,48 @@
+"""Extract into a features file, whose rows are never all in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+
+import numpy as np
+
+from featx.data import Dataset
+from featx.data.features import FeaturesWriter
+from featx.extraction.embedder import Embedder
+from featx.extraction.embedder_run import Rows
+from featx.extraction.run import Take
+
+
+def write_rows(
+    path: str | os.PathLike[str],
+    dataset: Dataset,
+    embed: Callable[[Take], Rows],
+    refuse: Callable[[Rows], None],
+) -> Rows:
+    """Write the rows that `embed` hands over, with ids, labels and splits, to a file; return the account.
+
+    The file appears whole when all rows are written, or not at all. `refuse` raises an error if the rows must
+    not be written, such as when there are none.
+    """
+    with contextlib.ExitStack() as stack:
+        opened: list[FeaturesWriter] = []
+
+        def open_writer(embedder: Embedder) -> FeaturesWriter:
+            writer = FeaturesWriter(
+                path, dataset, embedder.dim, embedder.dtype, embedder.space.fields, embedder.about
+            )
+            return stack.enter_context(writer)
+
+        def take(embedder: Embedder, positions: np.ndarray, rows: np.ndarray) -> None:
+            # Only now the embedder is known: it may be another one than the one asked for.
+            if not opened:
+                opened.append(open_writer(embedder))
+            opened[0].write(positions, rows)
+
+        rows = embed(take)
+        refuse(rows)
+        writer = opened[0] if opened else open_writer(rows.embedder)
+        writer.finish(rows.failures)
+    return rows
