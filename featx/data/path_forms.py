@@ -21,7 +21,6 @@ from featx.data.readers.remote import read_remote
 from featx.data.readers.saved_folder import (
     PREFIX,
     find_hub,
-    find_hub_files,
     find_saved,
     has_card,
     read_named,
@@ -155,7 +154,7 @@ def _split_tables(given: GivenPath) -> Dataset | None:
 
 
 def _hub_folder(given: GivenPath) -> Dataset | None:
-    if not given.path.is_dir() or not (find_hub_files(given.path) or has_card(given.path)):
+    if given.listing is None or not given.listing.left_out.suffixes.get(".parquet"):
         return None
     hub = find_hub(given.path)
     # A card may show pictures; a table beside images may describe them.
