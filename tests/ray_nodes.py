@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 import warnings
+
+from featx.clusters import Task
 
 _NODE = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
 
@@ -35,3 +38,13 @@ def stop_nodes(cluster):
 
     ray.shutdown()
     cluster.shutdown()
+
+
+def await_workers(cluster, count):
+    """Wait until so many workers of an open cluster are ready."""
+    while len(cluster._ready()) < count:
+        list(cluster.run(pause, [Task(0, 0.1)]))
+
+
+def pause(shared, seconds):
+    time.sleep(seconds)

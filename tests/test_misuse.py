@@ -54,6 +54,7 @@ JUNK: dict[str, tuple] = {
     "limit": COUNT,
     "on_error": (*WORD, None, "ignore"),
     "n_jobs": (0, -2, 3.5, "2", True, NAN, [1], 10**9),
+    "in_memory": ("yes", 1, [], object(), np.zeros(2)),
     "verbose": ("yes", [], {}, object(), None, 3.5),
     "label": (3, True, [], [3], {}, "", object(), ["a", "a"]),
     "target": (3, True, [], [3], {}, "", object(), ["a", "a"]),
@@ -113,7 +114,7 @@ FUNCTIONS = {
     ),
 }
 #: What is not an option: labels and test images depend on the data; the others have checks of their own.
-OWN = {"labels", "name", "shots", "options", "labelled", "test"}
+OWN = {"labels", "name", "shots", "options", "labelled", "test", "in_memory"}
 
 
 def misuses():

@@ -3,6 +3,8 @@
 It is disposable. Whatever is wrong with it (locked, damaged, read-only, full), the file counts as unknown and
 is read; a damaged database is removed and begun again. Each entry has its own checksum, so that damage that
 SQLite does not notice gives no wrong answer. A lock that is not released is waited for once, then no more.
+Several machines share one file, so that each knows what another has read. On a network file system without
+locks they damage it now and then, which loses entries, and makes no wrong ones.
 
 The racy rule is that of git's index: a file that changes again within the clock's resolution keeps its size
 and times. So an entry counts only if its times were two seconds old when the file was read (FAT's resolution,
@@ -103,10 +105,10 @@ class StatCache:
                 part = names[start : start + _KEYS_PER_QUERY]
                 query = _QUERY + ", ".join("?" * len(part)) + ")"
                 rows = connection.execute(query, [name for _, name in part])
-                entries = {row[0]: row[1:] for row in rows}
+                entries = {entry[0]: entry for entry in rows}
                 for i, name in part:
-                    if name in entries:
-                        found[i] = _trusted(keys[i], name, entries[name])
+                    if (entry := entries.get(name)) is not None:
+                        found[i] = _trusted(keys[i], entry)
             return found
 
         return self._attempt(find) or [None] * len(keys)
@@ -265,19 +267,13 @@ class StatCache:
         return [self.path.with_name(self.path.name + suffix) for suffix in ("-journal", "-wal", "-shm")]
 
 
-def _trusted(key: StatKey | None, name: bytes, entry: tuple[Any, ...]) -> bytes | None:
+def _trusted(key: StatKey | None, entry: tuple[Any, ...]) -> bytes | None:
     """Return the digest of an entry if it is undamaged and the file unchanged."""
+    name, size, mtime, ctime, digest, checksum = entry
     assert key is not None
-    *numbers, digest, checksum = entry
-    # The last number of a URL is the day on which it was stored.
-    of_key = 2 if _is_url(name) else 3
-    if (
-        tuple(numbers[:of_key]) != key[1 : 1 + of_key]
-        or not isinstance(digest, bytes)
-        or len(digest) != DIGEST_SIZE
-    ):
+    if (size, mtime, ctime) != key[1:] or not isinstance(digest, bytes) or len(digest) != DIGEST_SIZE:
         return None
-    return digest if checksum == _checksum(name, numbers, digest) else None
+    return digest if checksum == _checksum(name, (size, mtime, ctime), digest) else None
 
 
 def _add(entries: Sequence[tuple[Any, ...]], connection: sqlite3.Connection) -> int:

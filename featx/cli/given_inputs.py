@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from featx.errors import DatasetError
+from featx.places import is_url, shown
 from featx.terminal import printable, tell_always
 
 
 def image_paths(args: Namespace) -> tuple[list[Any], list[Any]]:
-    """Return the image files, folders expanded, the images in archives, and the failures of listing them."""
+    """Return the image files, folders, URLs and archives expanded, and the failures of listing them."""
     from featx.data import SKIP_HINT, list_images
     from featx.data.readers.shards import archives_in, expand_pattern, is_archive_name
     from featx.estimators.model.inputs import read_inputs
@@ -30,12 +31,18 @@ def image_paths(args: Namespace) -> tuple[list[Any], list[Any]]:
     several = len(args.images) > 1
     for item in args.images:
         path = Path(item)
-        shards = expand_pattern(item) if not path.exists() else archives_in(path) if path.is_dir() else ()
-        if shards or (path.is_file() and is_archive_name(path)):
+        url = is_url(item)
+        shards: Any = ()
+        if not url:
+            shards = expand_pattern(item) if not path.exists() else archives_in(path) if path.is_dir() else ()
+        if url or shards or (path.is_file() and is_archive_name(path)):
             dataset = read_inputs(item, "image", None, args.on_error)
             failures += dataset.reading.failures
-            _tell_left_out(item, dataset.reading.left_out, args)
-            paths += [as_source(one, f"{item}/{one.id}" if several else one.id) for one in dataset.inputs]
+            _tell_left_out(shown(item) if url else item, dataset.reading.left_out, args)
+            name = (shown(item) if url else item).rstrip("/")
+            for one in dataset.inputs:
+                whole = name if name.endswith(f"/{one.id}") else f"{name}/{one.id}"  # one image has its name
+                paths.append(as_source(one, whole if several else one.id))
         elif path.is_dir():
             listed = list_images(path, on_error=args.on_error)
             _tell_left_out(item, listed.left_out, args)
@@ -108,6 +115,14 @@ def _collect(
             sources += lines()
             continue
         path = Path(item)
+        if is_url(item):
+            dataset = read_inputs(item, kind, args.text, args.on_error)
+            _tell_left_out(shown(item), dataset.reading.left_out, args)
+            failures += dataset.reading.failures
+            sources += [
+                as_source(one, f"{shown(item)}: {one.id}" if several else one.id) for one in dataset.inputs
+            ]
+            continue
         shards = None if path.exists() else expand_pattern(item)
         if not path.exists() and not shards and args.on_error == "raise":
             raise DatasetError(f"{item}: no such file or folder{missing}; {skip_hint(kind)}")

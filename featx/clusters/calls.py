@@ -129,7 +129,7 @@ def attempt(function: Callable[[Any, Any], Any], shared: Any, argument: Any) -> 
 def _not_loaded(error: Exception) -> ClusterError:
     return ClusterError(
         f"on: a worker on {host_name()} cannot load what it was sent ({reason_of(error)}); workers need the "
-        "same packages and modules as this process"
+        "same packages, modules and files as this process"
     )
 
 

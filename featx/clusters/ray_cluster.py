@@ -31,7 +31,7 @@ _PATIENCE_SECONDS = 60.0
 #: Seconds that the end of a run that failed waits for the tasks of other workers.
 _STOP_SECONDS = 10.0
 #: Times that a task is begun, and that a node is tried, before they are given up.
-_TRIES = 4
+_TRIES = 3
 #: Tasks that are drawn to find one that a worker may run.
 _AHEAD = 64
 
@@ -377,7 +377,11 @@ def _keep_output_clean() -> None:
     with contextlib.suppress(Exception):  # it is private, so it may go
         from ray._private import worker
 
-        worker.print_to_stdstream = lambda data, ignore_prefix=False: None
+        worker.print_to_stdstream = _print_nothing
+
+
+def _print_nothing(data: Any, ignore_prefix: bool = False) -> None:
+    pass
 
 
 def _free_resources() -> dict[str, dict[str, float]] | None:

@@ -13,8 +13,10 @@ from featx.data.string_column import StringColumn
 from featx.inputs import Source
 from featx.inputs.audio import FileClip
 from featx.inputs.image import FileImage
-from featx.inputs.text import FileText
+from featx.inputs.text import FileText, StringText
 
+#: From this many sources on, `compact` takes them into columns.
+MANY = 2**16
 # Sources that are made at a time where all are gone through.
 _BLOCK = 4096
 
@@ -113,6 +115,30 @@ class FileBelow:
         if self.kind == "image":
             return FileImage(id, path, tree=self.tree)
         return (FileText if self.kind == "text" else FileClip)(id, path)
+
+
+def compact(sources: Sequence[Source]) -> Sequence[Source]:
+    """Return sources as columns, if they are many and alike: files of one kind and folder, or texts."""
+    if len(sources) < MANY or is_compact(sources):
+        return sources
+    first: Any = sources[0]
+    if any(type(source) is not type(first) for source in sources):
+        return sources
+    try:
+        ids = StringColumn.of(source.id for source in sources)
+        if isinstance(first, StringText):
+            texts: Iterator[str] = (source.text for source in sources)  # type: ignore[attr-defined]
+            return CompactInputs("text", ids, StringText, [StringColumn.of(texts)], all_files=False)
+    except UnicodeEncodeError:  # half of a pair: no valid text, which is named when it is read
+        return sources
+    make = FileBelow(first.kind, "", getattr(first, "tree", None))
+    if not isinstance(first, FileImage | FileText | FileClip):
+        return sources
+    # A source that says more than its path, such as a segment, is not made of its path alone.
+    if any(make(s.id, s.path) != s or getattr(s, "tree", None) != make.tree for s in sources):  # type: ignore[attr-defined]
+        return sources
+    paths = StringColumn.of(source.path for source in sources)  # type: ignore[attr-defined]
+    return CompactInputs(first.kind, ids, make, [paths])
 
 
 def ids_of(inputs: Sequence[Source]) -> Sequence[str]:

@@ -149,9 +149,11 @@ def extract(
     def embedder_of(kind: str) -> Embedder:
         return network_embedder(backbone_of(backbone, network, kind), run)
 
-    whole, earlier = None, []
+    whole: Part | None = None
+    earlier: list[Rows] = []
     # A subset or a part is known only when all is listed, and a cluster is opened once.
-    if output is not None and part is None and reading.limit is None and run.on is None:
+    early = part is None and reading.limit is None and run.on is None
+    if early and output is not None and isinstance(data, (str, os.PathLike)):
         dataset, earlier = compute_while_listing(load, embedder_of, run)
     else:
         dataset = load()
@@ -236,8 +238,8 @@ def extract_features(
     def require_rows(rows: Rows) -> None:
         if part is None and not len(rows.kept):
             raise DatasetError(
-                f"{dataset.name}: none of its {count_of(len(dataset), dataset.kind)} could be read; the first: "
-                f"{rows.failures[0]}"
+                f"{dataset.name}: none of its {count_of(len(dataset), dataset.kind)} could be read; "
+                f"the first: {rows.failures[0]}"
             )
 
     if output is None:

@@ -193,7 +193,7 @@ class _Range:
 
 
 def _task(start: int, sources: Sequence[Source], batch: int) -> Task:
-    """Return the task of a range that begins at `start`; its halves are whole batches, too, if they can be."""
+    """Return the task of a range that begins at `start`; its halves are whole batches, too, if possible."""
     count = len(sources)
     middle = count // 2 if count <= batch else batch * max(1, count // 2 // batch)
 

@@ -28,6 +28,7 @@ _SECRET = re.compile(
 )
 # A longer value without a word in it may be a secret, whatever it is called.
 _LONGEST_SHOWN = 24
+_MAY_HIDE = re.compile(r"[@?#]|::")
 _SPACE = re.compile(r"[\t\r\n\0]")
 _METADATA = frozenset(["metadata.google.internal", "metadata.goog", "instance-data"])
 
@@ -67,6 +68,8 @@ def shown(url: str) -> str:
 
     Of a query only what names the object is left. A long value is replaced by eight letters of its digest.
     """
+    if not _MAY_HIDE.search(url):  # quick for a million
+        return url
     if is_chained(url):
         return "::".join(shown(part) if "://" in part else part for part in url.split("::"))
     parts = split(url)

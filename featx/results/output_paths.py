@@ -216,7 +216,9 @@ def _of_experiment(path: Path) -> Study | None:
 
 
 def _from_folder(source: str, folder: Path) -> str:
-    """Return a relative path as one from `folder`; the name of a dataset as it is."""
+    """Return a relative path as one from `folder`; the name of a dataset, and a URL, as it is."""
+    if is_url(source):
+        return source
     named = os.path.join(folder, source)
     return named if "/" in source or os.path.exists(named) else source
 

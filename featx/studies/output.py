@@ -39,7 +39,7 @@ class Reported:
 
 def samples_of(dataset: Dataset, ids: set[str]) -> dict[str, Sample]:
     """Return what the report shows of these inputs, by id: small JPEGs, texts, or beginnings of clips."""
-    shown = [source for source in dataset.inputs if source.id in ids]
+    shown = dataset.subset([i for i, id in enumerate(dataset.ids) if id in ids]).inputs
     if dataset.kind == "clip":
         return _excerpts_of(shown)
     return {source.id: _sample_of(source) for source in shown}

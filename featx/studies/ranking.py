@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Unpack
 
 import numpy as np
@@ -343,7 +344,7 @@ def _test_probes(
         outcomes = run_cells(cells, n_jobs=run.n_jobs, cluster=run.on)
         for _ in each:
             right, seconds = np.zeros(len(y), bool), 0.0
-            for one, outcome in zip(splits, outcomes, strict=False):
+            for one, outcome in zip(splits, islice(outcomes, len(splits)), strict=True):
                 right[one.test] = outcome.labels == y[one.test]
                 spent = outcome.seconds
                 seconds += (spent["fit"] or 0.0) + len(one.test) * (spent["predict_per_image"] or 0.0)

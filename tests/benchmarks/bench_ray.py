@@ -16,6 +16,7 @@ import argparse
 import os
 import random
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
@@ -30,10 +31,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from pictures import scene
-from ray_nodes import add_node, start_nodes, stop_nodes
+from ray_nodes import add_node, await_workers, start_nodes, stop_nodes
 
 import featx
-from featx.clusters import Task, open_cluster
+from featx.clusters import open_cluster
 from featx.extraction import embed, network_embedder
 from featx.inputs.image import FileImage
 from featx.options import Run
@@ -101,7 +102,11 @@ def faults(args, folder: Path) -> None:
             node, moment = add_node(nodes), draw.uniform(0.05, 0.95) * alone
             notes.mkdir()
             with open_cluster("ray") as cluster:
-                await_two(cluster)
+                await_workers(cluster, 2)
+                embed(images()[:256], embedder, cache=folder / "warm", on=cluster)  # workers import and build
+                shutil.rmtree(folder / "warm")
+                shutil.rmtree(notes)
+                notes.mkdir()
                 killer = threading.Timer(
                     moment, lambda node=node: nodes.remove_node(node, allow_graceful=False)
                 )
@@ -128,15 +133,14 @@ def faults(args, folder: Path) -> None:
     )
 
 
-def await_two(cluster) -> None:
-    """Wait until both nodes work."""
-    while len({pid for _, pid in cluster.run(process_id, [Task(i, 0.1) for i in range(4)])}) < 2:
-        pass
+def kill(nodes, node) -> None:
+    """End all processes of a node at once, as when its machine loses power."""
+    from ray._private.state import actors
 
-
-def process_id(shared, seconds):
-    time.sleep(seconds)
-    return os.getpid()
+    for actor in actors().values():
+        if actor["Address"]["NodeID"] == node.node_id and actor["State"] == "ALIVE":
+            os.kill(actor["Pid"], signal.SIGKILL)
+    nodes.remove_node(node, allow_graceful=False)
 
 
 def overhead(args, folder: Path) -> None:
@@ -147,7 +151,7 @@ def overhead(args, folder: Path) -> None:
     alone, both = [], []
     try:
         with open_cluster("ray") as cluster:
-            await_two(cluster)
+            await_workers(cluster, 2)
             for number in range(args.rounds + 1):
                 for seconds, on in ((alone, None), (both, cluster)):
                     began = time.perf_counter()

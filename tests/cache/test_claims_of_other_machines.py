@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 import time
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from featx.cache import Claims, claim_files, claims
+from featx.cache import Cache, Claims, claim_files, claims
 from featx.cache.identity import digest_bytes
+from featx.extraction import embed, pixel_embedder
+from featx.inputs.image import PixelImage
 
 pytestmark = pytest.mark.skipif(claims.fcntl is None, reason="this platform has no flock")
 
@@ -293,3 +297,60 @@ def test_the_thread_ends_when_the_claims_are_forgotten(tmp_path, monkeypatch):
     thread.join(10)
     assert not thread.is_alive()
     os.close(file)
+
+
+# A whole run
+
+
+def pictures(n):
+    drawn = np.random.default_rng(0).integers(0, 256, (n, 8, 8, 3), dtype=np.uint8)
+    return [PixelImage(str(i), one) for i, one in enumerate(drawn)]
+
+
+def test_a_run_does_not_wait_for_ever_for_a_machine_that_died(tmp_path, monkeypatch):
+    """Its rows are computed here when its lease is over, and later runs do not wait again."""
+    monkeypatch.setattr(claim_files, "LEASE_SECONDS", 0.5)
+    embedder = pixel_embedder(8)
+    store = Cache(tmp_path).space(embedder.space)
+    store.prepare()
+    left = store.path / "tmp" / f"{0:032x}.node7-00000007.7.claim"
+    left.write_bytes(b"".join(picture.read().digest for picture in pictures(3)))
+    rows = embed(pictures(6), embedder, cache=tmp_path, n_jobs=1)
+    assert rows.computed == 6
+    assert not left.exists()
+
+
+def test_a_run_waits_for_a_machine_that_works_and_takes_its_rows(tmp_path, monkeypatch):
+    embedder = pixel_embedder(8)
+    store = Cache(tmp_path).space(embedder.space)
+    store.prepare()
+    given = pictures(6)
+    digests = [picture.read().digest for picture in given]
+    left = store.path / "tmp" / f"{0:032x}.node7-00000007.7.claim"
+    left.write_bytes(b"".join(digests[:3]))
+
+    def work():
+        alone = embed(given[:3], embedder, cache=tmp_path.with_name("alone"), n_jobs=1)
+        time.sleep(0.3)
+        store.publish(digests[:3], alone.embeddings)
+        left.unlink()
+
+    other = threading.Thread(target=work)
+    other.start()
+    rows = embed(given, embedder, cache=tmp_path, n_jobs=1)
+    other.join()
+    assert rows.computed == 3
+    assert len(rows.embeddings) == 6
+
+
+def test_a_run_works_where_nothing_can_be_locked(tmp_path, monkeypatch):
+    def flock(file, how):
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    for module in (claims, claim_files):
+        fake = SimpleNamespace(flock=flock, LOCK_EX=2, LOCK_NB=4, LOCK_UN=8)
+        monkeypatch.setattr(module, "fcntl", fake)
+    first = embed(pictures(5), pixel_embedder(8), cache=tmp_path, n_jobs=1)
+    again = embed(pictures(6), pixel_embedder(8), cache=tmp_path, n_jobs=1)
+    assert (first.computed, again.computed) == (5, 1)
+    assert not list(tmp_path.rglob("*.claim"))

@@ -346,3 +346,88 @@ def test_no_memory_is_nothing_known_and_leaves_the_database(stats, monkeypatch):
         patch.setattr("featx.cache.stat_cache._trusted", none_left)
         assert stats.lookup([key(0)]) == [None]
     assert stats.lookup([key(0)]) == [digest_bytes(b"0")]
+
+
+WITHOUT_LOCKS = """
+import random, sqlite3, sys, time
+from types import SimpleNamespace
+from featx.cache import StatCache, digest_bytes, stat_cache
+connect = sqlite3.connect
+unlocked = {"connect": lambda place, **options: connect(f"{place}&vfs=unix-none", **options)}
+stat_cache.sqlite3 = SimpleNamespace(**vars(sqlite3) | unlocked)
+stats, draw, hits = StatCache(sys.argv[1]), random.Random(sys.argv[2]), 0
+for _ in range(int(sys.argv[3])):
+    numbers = draw.sample(range(2000), 100)
+    keys = [(f"/photos/{i}.jpg", i, 5, 5) for i in numbers]
+    digests = [digest_bytes(b"%d" % i) for i in numbers]
+    stats.store(zip(keys, digests, strict=True))
+    found = stats.lookup(keys)
+    assert all(one in (None, right) for one, right in zip(found, digests, strict=True))
+    hits += sum(one is not None for one in found)
+print(hits)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the unlocked file system of SQLite is for Unix")
+def test_without_locks_writers_damage_it_and_no_answer_is_wrong(stats):
+    stats.path.parent.mkdir()
+    command = [sys.executable, "-c", WITHOUT_LOCKS, str(stats.path.parent)]
+    writers = [
+        subprocess.Popen([*command, str(k), "30"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for k in range(2)
+    ]
+    said = [writer.communicate(timeout=120) for writer in writers]
+    assert [error for _, error in said] == [""] * 2
+    assert sum(int(hits) for hits, _ in said) > 0
+    keys = [(f"/photos/{i}.jpg", i, 5, 5) for i in range(2000)]
+    found = stats.lookup(keys)
+    assert all(one in (None, digest_bytes(b"%d" % i)) for i, one in enumerate(found))
+    stats.store([(keys[0], digest_bytes(b"0"))])
+    stats.store([(keys[0], digest_bytes(b"0"))])
+    assert stats.lookup(keys[:1]) == [digest_bytes(b"0")]
+
+
+URL = "https://host/photos/"
+
+
+def url_key(name, etag="", size=10, changed=0):
+    return (f"{URL}{name}\0{etag}" if etag else f"{URL}{name}", size, changed, 0)
+
+
+def test_an_object_behind_a_url_is_known_by_etag_or_time(stats):
+    stats.store([(url_key("a", '"1"'), digest_bytes(b"a")), (url_key("b", changed=OLD), digest_bytes(b"b"))])
+    known = [url_key("a", '"1"'), url_key("b", changed=OLD)]
+    assert stats.lookup(known) == [digest_bytes(b"a"), digest_bytes(b"b")]
+    others = [
+        url_key("a", '"2"'),
+        url_key("a"),
+        url_key("b", changed=OLD + 1),
+        url_key("b", '"1"', changed=OLD),
+    ]
+    assert stats.lookup([*others, url_key("a", '"1"', size=11)]) == [None] * 5
+
+
+def test_a_prefix_is_known_if_an_entry_begins_with_it(stats):
+    assert not stats.knows(URL)
+    stats.store([(url_key("a/b", '"1"'), digest_bytes(b"a")), *entries(1)])
+    assert stats.knows(URL)
+    assert stats.knows(URL + "a/b")
+    assert not stats.knows(URL + "a/c")
+    assert not stats.knows("https://host/photos0")
+
+
+def test_entries_of_urls_are_pruned_by_age_and_not_because_no_such_file_exists(stats, monkeypatch):
+    stats.store([(url_key("a", '"1"'), digest_bytes(b"a")), *entries(1)])
+    assert stats.prune() == 1  # the file
+    assert stats.knows(URL)
+    day = 24 * 3600 * SECOND
+    monkeypatch.setattr(time, "time_ns", lambda: OLD + 89 * day)
+    assert stats.prune() == 0
+    monkeypatch.setattr(time, "time_ns", lambda: OLD + 92 * day)
+    assert stats.prune() == 1
+    assert not stats.knows(URL)
+
+
+def test_a_relative_path_is_no_url(stats):
+    with pytest.raises(ValueError, match="expected an absolute path or a URL"):
+        stats.store([(("photos/a.jpg", 1, OLD, OLD), digest_bytes(b"a"))])

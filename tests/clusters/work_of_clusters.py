@@ -69,7 +69,7 @@ def die_once(shared, argument):
 
 
 def die(shared, argument):
-    if argument == 3:
+    if argument == 3 or (isinstance(argument, list) and 3 in argument):
         os.kill(os.getpid(), signal.SIGKILL)
     return argument
 
@@ -82,13 +82,13 @@ def linger(shared, argument):
 
 @dataclass(frozen=True)
 class WatchedImage:
-    """An image file that notes each time it is read in a worker; `deadly` ones end the first such process, or all."""
+    """An image file that notes each time a worker reads it; a `deadly` one ends the first worker."""
 
     id: str
     path: str
     notes: str
     driver: int
-    deadly: bool | str = False
+    deadly: bool = False
     kind = "image"
     is_file = True
 
@@ -96,7 +96,7 @@ class WatchedImage:
         if os.getpid() != self.driver:
             first = not list(Path(self.notes).glob(f"{Path(self.path).stem}-*"))
             Path(self.notes, f"{Path(self.path).stem}-{time.monotonic_ns()}").touch()
-            if self.deadly == "always" or (self.deadly and first):
+            if self.deadly and first:
                 os.kill(os.getpid(), signal.SIGKILL)
         return FileImage(self.id, self.path).read()
 

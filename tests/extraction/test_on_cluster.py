@@ -210,3 +210,17 @@ def test_ranges_grow_and_end_together(alone, tmp_path):
         assert pipeline._count(10_000, 4, 100) == 100
         assert pipeline._count(400, 4, 1000) == 100
         assert pipeline._count(3, 4, 1000) == 4
+
+
+def test_a_range_is_divided_at_whole_batches():
+    from featx.extraction.on_cluster import _task
+    from featx.inputs.image import FileImage
+
+    images = [FileImage(str(i), str(i)) for i in range(11)]
+    task = _task(100, images, 4)
+    assert str(task.key) == "0 ... 10"
+    first, second = task.halves()
+    assert [(part.key.start, part.key.count) for part in (first, second)] == [(100, 4), (104, 7)]
+    assert [image.id for half in (first, second) for image in half.argument] == [image.id for image in images]
+    assert [part.key.count for part in first.halves()] == [2, 2]
+    assert _task(0, images[:1], 4).halves is None

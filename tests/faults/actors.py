@@ -17,10 +17,20 @@ import time
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
-from featx.cache import Cache, Space, SpaceStore, compaction, digest_bytes, snapshot
+from featx.cache import (
+    Cache,
+    Space,
+    SpaceStore,
+    claim_files,
+    claims,
+    compaction,
+    digest_bytes,
+    snapshot,
+)
 from featx.extraction import embed, pixel_embedder
 from featx.inputs.image import PixelImage
 
@@ -76,6 +86,24 @@ def clearer(store: SpaceStore, log: int) -> None:
         os.write(log, b"-1\n")
 
 
+def merger(store: SpaceStore, log: int, first: int, stop: int) -> None:
+    """Publish into a cache of its own, and merge that one."""
+    other = Cache(store.root.with_name("other")).space(SPACE)
+    for start in range(first, stop, 2 * BATCH):
+        other.publish(*batch(start))
+        other.publish(*batch(start + BATCH))
+        Cache(store.root).merge([other.root])
+        os.write(log, b"%d\n%d\n" % (start, start + BATCH))
+
+
+def far_extractor(store: SpaceStore, log: int, machine: int, first: int, stop: int) -> None:
+    """An extractor on a machine of its own, which sees no lock of others; leases are short."""
+    claim_files.boot_digits = lambda: f"{machine:08x}"
+    claim_files.fcntl = claims.fcntl = SimpleNamespace(flock=lambda *_: None, LOCK_EX=0, LOCK_NB=0, LOCK_UN=0)
+    claim_files.LEASE_SECONDS, claims._RENEW_SECONDS = 0.3, 0.05
+    extractor(store, log, first, stop)
+
+
 def extractor(store: SpaceStore, log: int, first: int, stop: int) -> None:
     warnings.filterwarnings("ignore", "the cached rows of .* were damaged or removed")
     for start in range(first, stop, BATCH):
@@ -116,7 +144,7 @@ def serve() -> None:
     compaction._TARGET_BYTES = 8000  # two or three batches
     for line in sys.stdin:
         role, root, log, *rest = json.loads(line)
-        if role == "extractor":
+        if role.endswith("extractor"):
             importlib.import_module("featx.engines")  # once, and not in each of them
         pid = os.fork()
         if pid == 0:
@@ -161,7 +189,7 @@ class Nursery:
             print(line, file=self._process.stdin, flush=True)
             pids.append(int(self._process.stdout.readline()))
         deadline = time.monotonic() + 30
-        writers = sum(role in ("writer", "extractor") for role, *_ in actors)
+        writers = sum(role in ("writer", "merger") or role.endswith("extractor") for role, *_ in actors)
         while time.monotonic() < deadline:
             new = self._reports()[len(before) :]
             if len(new) >= len(pids) and sum(line != "-1" for line in new) >= writers:

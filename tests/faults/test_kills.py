@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from faults.actors import BATCH, SPACE, Nursery, batch, check
-from featx.cache import Cache, compaction, snapshot
+from featx.cache import Cache, SpaceStore, compaction, snapshot
 
 pytestmark = pytest.mark.faults
 
@@ -21,6 +21,13 @@ COMPANY = {
     "two writers of the same images": lambda at: [("writer", at, at + 100), ("writer", at + 50, at + 150)],
     "a writer and a compaction": lambda at: [("writer", at, at + 200), ("compactor",)],
     "two compactions and a writer": lambda at: [("compactor",), ("compactor",), ("writer", at, at + 200)],
+    "a merge and a writer": lambda at: [("merger", at, at + 100), ("writer", at + 50, at + 150)],
+    "two merges": lambda at: [("merger", at, at + 100), ("merger", at + 50, at + 150)],
+    "a merge, a writer and a compaction": lambda at: [
+        ("merger", at, at + 100),
+        ("writer", at + 100, at + 200),
+        ("compactor",),
+    ],
     "a writer and an index": lambda at: [("indexer",), ("writer", at, at + 200)],
 }
 
@@ -44,6 +51,9 @@ def take_steps(root: Path, work: str, left: int, say) -> None:
     store = Cache(root).space(SPACE)
     for start in range(0, 30, BATCH):
         store.publish(*batch(start))
+    other = Cache(root.with_name(root.name + "-other")).space(SPACE)
+    for start in (20, 30):
+        other.publish(*batch(start))
     say(b"ready ")
 
     def count() -> None:
@@ -63,16 +73,21 @@ def take_steps(root: Path, work: str, left: int, say) -> None:
 
     for name in ("open", "fdopen", "fsync", "replace", "unlink", "mkdir"):
         setattr(os, name, step(getattr(os, name)))
+    do(work, store)
+    say(b"done")
+
+
+def do(work: str, store: SpaceStore) -> None:
     {
         "publish": lambda: store.publish(*batch(30)),
         "compact": lambda: compaction.compact(store),
         "index": store.refresh,
+        "merge": lambda: Cache(store.root).merge([store.root.with_name(store.root.name + "-other")]),
     }[work]()
-    say(b"done")
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
-@pytest.mark.parametrize("work", ["publish", "compact", "index"])
+@pytest.mark.parametrize("work", ["publish", "compact", "index", "merge"])
 def test_a_kill_before_and_after_every_step_loses_nothing(tmp_path, work, thorough, counted):
     every = range(1, 200) if thorough else range(1, 200, 5)
     kills = 0
@@ -83,21 +98,23 @@ def test_a_kill_before_and_after_every_step_loses_nothing(tmp_path, work, thorou
         rows = check(root, set(range(0, 30, BATCH)))
         if b"done" in said:
             assert status == 0
-            assert rows == (35 if work == "publish" else 30)
+            assert rows == (35 if work in ("publish", "merge") else 30)
             break
         assert status == -signal.SIGKILL
         kills += 1
-        check_goes_on(root)
+        check_goes_on(root, work)
     else:
         pytest.fail("never came to an end")
     counted(kills=kills, lost=0)
     assert kills >= (2 if not thorough else 8)
 
 
-def check_goes_on(root: Path) -> None:
+def check_goes_on(root: Path, work: str) -> None:
     """After a kill, the next process does the same work without any help."""
     cache = Cache(root)
     store = cache.space(SPACE)
+    do(work, store)
+    assert check(root, set()) == (35 if work in ("publish", "merge") else 30)
     store.publish(*batch(30))
     compaction.compact(store)
     assert check(root, set(range(0, 35, BATCH))) == 35

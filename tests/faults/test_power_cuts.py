@@ -108,3 +108,26 @@ def test_a_power_cut_while_damage_is_set_aside_keeps_the_intact_rows(
                 missing = Cache(target).space(SPACE).read(batch(0)[0] + batch(5)[0])[1]
             assert (~missing).nonzero()[0].tolist() == [number]
     counted(replays=count, lost=0)
+
+
+def test_a_power_cut_during_a_merge_leaves_whole_shards_and_keeps_what_was_merged(
+    tmp_path, monkeypatch, thorough, counted
+):
+    root, others = tmp_path / "cache", [tmp_path / "one", tmp_path / "two"]
+    root.mkdir()
+    for start in range(0, 25, BATCH):
+        Cache(others[start == 20]).space(SPACE).publish(*batch(start))
+    cut = PowerCut(root)
+    with cut.recording(monkeypatch):
+        Cache(root).merge(others[:1])
+        for start in range(0, 20, BATCH):
+            cut.mark(start)
+        Cache(root).merge(others)
+        cut.mark(20)
+    assert check(root, set(range(0, 25, BATCH))) == 25
+    count, broken = replayed(cut, tmp_path, 10 if thorough else 2)
+    assert broken == []
+    for replay in range(1, count + 1, count // 10):  # run again, it finishes
+        Cache(tmp_path / f"replay{replay}").merge(others)
+        assert check(tmp_path / f"replay{replay}", set(range(0, 25, BATCH))) == 25
+    counted(replays=count, lost=0)

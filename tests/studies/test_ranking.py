@@ -114,7 +114,7 @@ def test_no_group_and_no_picture_is_on_both_sides_of_a_fold(photos, tmp_path, mo
     cells = []
     monkeypatch.setattr(ranking, "run_cells", lambda given, **options: cells.extend(given) or [])
     with pytest.raises(ValueError, match="zip"):
-        ranking._test_probe(X, np.asarray(data.labels), found, None, 0, Run(n_jobs=1))
+        next(ranking._test_probes([X], np.asarray(data.labels), found, None, 0, Run(n_jobs=1)))
     assert len(cells) == 5
     for cell in cells:
         assert not set(found.of[cell.split.train]) & set(found.of[cell.split.test])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from featx.analysis.neighbours import Match
     from featx.data.features import Features
+    from featx.inputs import Source
 
 #: A longer text is no path on any system.
 _LONGEST_PATH = 4096
@@ -87,7 +89,7 @@ def run(args: Namespace) -> None:
             say(f"  {1 - match.distance:7.4f}  {id:<{width}}  {label}".rstrip())
 
 
-def _check_file(query: str, ids: list[str], file: str, kind: str) -> None:
+def _check_file(query: str, ids: Sequence[str], file: str, kind: str) -> None:
     """Raise `DatasetError` for what is no file."""
     path = Path(query)
     if path.is_dir():
@@ -97,7 +99,7 @@ def _check_file(query: str, ids: list[str], file: str, kind: str) -> None:
         raise DatasetError(f"{UnknownName(kind, query, ids)} (nor is there such a file)")
 
 
-def _check_text(query: str, ids: list[str], file: str) -> None:
+def _check_text(query: str, ids: Sequence[str], file: str) -> None:
     """Raise `DatasetError` for an empty text, and for what is meant as an id or a file that is not there."""
     if not query.strip():
         raise DatasetError(f"an empty QUERY; expected an id in {file}, a .txt file or a text")
@@ -131,6 +133,7 @@ def _embedded(queries: list[str], features: Features, args: Namespace) -> np.nda
         weights=args.weights,
         trust_code=args.trust_code,
     )
+    inputs: Sequence[Source]
     if features.kind == "text":
         inputs = inputs_of([Path(query) if _is_text_file(query) else query for query in queries], "text")
     elif features.kind == "clip":

@@ -22,7 +22,7 @@ from featx.data.features.stored_rows import StoredRows, open_hdf5
 from featx.data.features.writing import FORMAT_VERSION
 from featx.durable import file_stamp
 from featx.errors import CacheError, FeaturesError, FeatxError, as_one_error
-from featx.options import checked
+from featx.options import checked, shown
 
 __all__ = ["FeaturesFile", "load_features", "open_features"]
 
@@ -204,7 +204,8 @@ def load_features(path: str | os.PathLike[str], *, in_memory: bool | None = None
     Parameters
     ----------
     path : path-like
-        A file that `Features.save` or ``featx extract -o`` wrote.
+        A file that `Features.save` or ``featx extract -o`` wrote; also a ``.parquet`` of the latter, which
+        has no failures.
     in_memory : bool, optional
         Whether `Features.embeddings` is read now, as an array. With False it is a `StoredRows`, which reads
         the rows that are indexed. Default: read up to 1 GiB, and leave more in the file.
@@ -218,8 +219,24 @@ def load_features(path: str | os.PathLike[str], *, in_memory: bool | None = None
     FeaturesError
         If the file is missing, damaged, or not a features file.
     """
+    if in_memory is not None and not isinstance(in_memory, bool):
+        raise FeaturesError(f"in_memory must be True, False or None, got {shown(in_memory)}")
+    if os.path.splitext(path)[1].lower() == ".parquet":
+        return _load_parquet(Path(path).expanduser(), in_memory)
     with open_features(path) as file:
         return file.to_features(in_memory)
+
+
+def _load_parquet(path: Path, in_memory: bool | None) -> Features:
+    from featx.data.features.parquet_file import read_parts
+
+    with _reading(path):
+        if not path.is_file():
+            raise FeaturesError("no such file" if not path.exists() else "not a file")
+        stamp = file_stamp(path)
+        parts, rows = read_parts(path), StoredRows(path, stamp=stamp)
+        whole = rows.nbytes <= IN_MEMORY if in_memory is None else in_memory
+        return Features(np.asarray(rows) if whole else rows, **parts)
 
 
 def _fields(parts: FileParts, name: str) -> dict[str, Any]:

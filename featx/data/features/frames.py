@@ -33,9 +33,9 @@ def columns_of(features: Features, values: Sequence[str] | None = None) -> dict[
     if clash := next((name for name in named if name in others), None):
         raise FeaturesError(f"a task is named {clash!r}, which is another column of the table; rename it")
     columns: dict[str, Any] = {"id": list(features.ids), **named}
-    for name, values in (("split", features.splits), ("group", features.groups)):
-        if values is not None:
-            columns[name] = values.astype(object)
+    for name, texts in (("split", features.splits), ("group", features.groups)):
+        if texts is not None:
+            columns[name] = texts.astype(object)
     return columns
 
 

@@ -58,13 +58,23 @@ class ParquetRows:
             fields.append(pyarrow.field("embedding", pyarrow.list_(value, dim)))
         else:
             fields += [pyarrow.field(name, value) for name in value_names(dim)]
-        space = json.dumps(parts.space, ensure_ascii=False)
-        self._schema = pyarrow.schema(fields, metadata={"featx_space": space})
+        # The names of classes, in order: a reader of the table sees only those that occur.
+        classes = {name: task.classes for name, task in parts.tasks.items() if task.classes is not None}
+        fields = [
+            field.with_metadata({"classes": json.dumps(classes[field.name], ensure_ascii=False)})
+            if field.name in classes
+            else field
+            for field in fields
+        ]
+        about = {"featx_about": json.dumps(parts.about, ensure_ascii=False)} if parts.about else {}
+        label = {"featx_label": parts.label_name} if parts.labels is not None else {}
+        space = {"featx_space": json.dumps(parts.space, ensure_ascii=False)}
+        self._schema = pyarrow.schema(fields, metadata={**space, **about, **label})
         self._rows = np.empty((max(1, _GROUP_BYTES // (dim * dtype.itemsize)), dim), dtype)
         self._positions = np.empty(len(self._rows), np.int64)
         self._filled = 0
         with _writing():
-            self._writer = parquet.ParquetWriter(file, self._schema)
+            self._writer = parquet.ParquetWriter(file, self._schema, write_page_checksum=True)
 
     def write(self, positions: np.ndarray, rows: np.ndarray) -> None:
         """Append rows (m, dim), those of the inputs at `positions`."""

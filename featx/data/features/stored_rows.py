@@ -31,6 +31,14 @@ def open_hdf5(path: Path) -> h5py.File:
         return h5py.File(path, "r", locking=False)
 
 
+def _embeddings(path: Path) -> Any:
+    if path.suffix.lower() == ".parquet":
+        from featx.data.features.parquet_file import ParquetEmbeddings
+
+        return ParquetEmbeddings(path)
+    return open_hdf5(path)["embeddings"]
+
+
 class StoredRows(NDArrayOperatorsMixin):
     """Rows of a features file as an array of which the rows are read that are asked for.
 
@@ -41,7 +49,7 @@ class StoredRows(NDArrayOperatorsMixin):
     Parameters
     ----------
     path : Path
-        A features file whose parts have been checked.
+        A features file, HDF5 or Parquet, whose parts have been checked.
     at : ndarray of shape (n,), int64, optional
         Which rows of the file; default: all.
     stamp : tuple, optional
@@ -68,10 +76,9 @@ class StoredRows(NDArrayOperatorsMixin):
 
     def _open(self) -> None:
         with as_one_error(lambda reason: FeaturesError(f"{self._path}: cannot be opened again ({reason})")):
-            self._file = open_hdf5(self._path)
+            self._dataset, self._process = _embeddings(self._path), os.getpid()
         if file_stamp(self._path) != self._stamp:
             raise FeaturesError(f"{self._path}: was changed since it was opened; load it again")
-        self._dataset, self._process = self._file["embeddings"], os.getpid()
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from featx.data.compact_inputs import compact
 from featx.data.dataset import Dataset, check_evaluated_classes
 from featx.data.labels import class_name, is_missing
 from featx.data.read_report import ReadReport, skip_hint
@@ -75,7 +76,7 @@ def join_columns(
     tasks = _tasks(table, wanted.labels, wanted.targets) if asked else _labels(table, labelled)
     dataset = Dataset(
         name,
-        inputs,  # type: ignore[arg-type]
+        compact(inputs),
         splits=division.splits,
         groups=division.groups,
         reading=reading,

@@ -61,7 +61,7 @@ def read_remote(
     MissingExtra
         If the package is missing that reads its protocol.
     """
-    from featx.places.remote import RemoteFile, open_store
+    from featx.places.remote import open_store
 
     with _named(url):
         store = open_store(url)
@@ -86,13 +86,11 @@ def read_remote(
     if is_folder:
         with _named(url):
             entries = store.list_all(url)
-        if all(is_archive_name(path_of(entry.url)) for entry in entries):
-            found = [RemoteFile(entry.url, entry.state) for entry in entries]
-            called = [entry.path for entry in entries]
-            return _read_archives(found, called, name, labelled, divided, columns)
+        if all(is_archive_name(path) for path, _ in entries):
+            called, archives = zip(*entries, strict=True)
+            return _read_archives(list(archives), list(called), name, labelled, divided, columns)
         _refuse_columns(columns, place)
-        places = [(entry.path, RemoteFile(entry.url, entry.state)) for entry in entries]
-        return read_tree(name, places, place=place, labelled=labelled, **divided)
+        return read_tree(name, entries, place=place, labelled=labelled, **divided)
     _refuse_division(split_by, place)
     _refuse_columns(columns, place)
     kind = _kind_of_name(path)

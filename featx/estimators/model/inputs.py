@@ -12,6 +12,7 @@ from featx.errors import InputError
 from featx.inputs import Source
 from featx.inputs.text import LazyText, StringText
 from featx.options import require_no_effect
+from featx.places import is_url
 
 
 def read_inputs(data: Any, kind: str, text: str | None, on_error: str) -> Dataset:
@@ -72,6 +73,8 @@ def _is_plain(data: Any) -> bool:
 
 
 def _is_path(name: str) -> bool:
+    if is_url(name):
+        return True
     try:
         return Path(name).expanduser().exists()
     except (OSError, ValueError, RuntimeError):  # too long a name, a null byte, no home folder

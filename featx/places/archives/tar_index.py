@@ -168,7 +168,10 @@ def _check_header(header: bytes, at: int) -> None:
     rest = header[:148] + b" " * 8 + header[156:]
     unsigned = sum(rest)
     stated = _number(header[148:156], at)
-    if len(header) < _BLOCK or stated not in (unsigned, unsigned - 256 * sum(byte > 127 for byte in rest)):
+    right = len(header) == _BLOCK and (
+        stated == unsigned or stated == unsigned - 256 * sum(byte > 127 for byte in rest)
+    )
+    if not right:
         raise PlaceError(f"damaged: no header of a tar at byte {at}")
 
 

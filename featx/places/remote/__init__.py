@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from featx.places.remote.listing import Listing
 from featx.places.remote.opening import open_store
 from featx.places.remote.remote_file import RemoteFile
 from featx.places.remote.retries import Retries
+from featx.places.remote.state import State
 from featx.places.remote.states import refresh_states
-from featx.places.remote.store import Entry, State
 
 __all__ = [
-    "Entry",
+    "Listing",
     "RemoteFile",
     "Retries",
     "State",

@@ -10,23 +10,24 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from html.parser import HTMLParser
-from typing import Any
-from urllib.parse import unquote, urljoin
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
 
 from featx.places.place import PlaceError
 from featx.places.remote import store
 from featx.places.remote.retries import Passing
+from featx.places.remote.state import Changed, State
 from featx.places.remote.store import (
-    Changed,
-    Entry,
     Fetched,
-    State,
     Store,
     TooLarge,
     explain_connection,
     explain_status,
 )
 from featx.places.urls import protocol_of, split
+
+if TYPE_CHECKING:
+    from featx.places.remote.listing import Listing
 
 # A file that changes again within this time keeps its Last-Modified, which has whole seconds.
 _RACY = 2.0
@@ -105,11 +106,12 @@ class HttpStore(Store):
                 raise explain_status(answer.status, answer.headers.get("Retry-After"))
             return _is_page(answer)
 
-    async def _list(self, url: str) -> list[Entry]:
+    async def _list(self, url: str) -> Listing:
         """List the files below a page by its links, and those of the pages below it."""
+        from featx.places.remote.listing import Listing
+
         root = url if url.endswith("/") else url + "/"
-        found: dict[str, Entry] = {}
-        seen, waiting = {root}, [root]
+        seen, waiting, files = {root}, [root], []
         running: set[asyncio.Task[set[str]]] = set()
         try:
             while waiting or running:
@@ -125,13 +127,16 @@ class HttpStore(Store):
                         if link.endswith("/"):
                             waiting.append(link)
                         else:
-                            found[link] = Entry(link, unquote(link[len(root) :]), State())
+                            files.append(link[len(root) :])
         finally:
             for task in running:
                 task.cancel()
-        if not found:
+        if not files:
             raise PlaceError(_NO_LISTING)
-        return sorted(found.values(), key=lambda entry: entry.path)
+        listing = Listing(root)
+        for file in sorted(files):
+            listing.add(file, State())
+        return listing
 
     async def _links(self, page: str) -> set[str]:
         """Return the links of a page that lead below it; the user, password and query of its URL stay."""

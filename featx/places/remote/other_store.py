@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from featx.errors import reason_of
 from featx.places.place import PlaceError
 from featx.places.remote.retries import Passing
+from featx.places.remote.state import Changed, State
 from featx.places.remote.store import (
-    Changed,
-    Entry,
     Fetched,
-    State,
     Store,
     TooLarge,
     explain_connection,
     explain_status,
 )
 from featx.places.urls import HERE, protocol_of
+
+if TYPE_CHECKING:
+    from featx.places.remote.listing import Listing
 
 _TIMES = "LastModified", "last_modified", "updated", "mtime", "modified"
 _ETAGS = "ETag", "etag", "e_tag", "generation", "md5Hash"
@@ -63,18 +64,18 @@ class FsspecStore(Store):
     async def _is_folder(self, url: str) -> bool:
         return bool((await self._info(url))["type"] == "directory")
 
-    async def _list(self, url: str) -> list[Entry]:
+    async def _list(self, url: str) -> Listing:
+        from featx.places.remote.listing import Listing
+
         self.fs.invalidate_cache()
-        base, root = url.rstrip("/"), self.fs._strip_protocol(url).rstrip("/")
+        root = self.fs._strip_protocol(url).rstrip("/")
         found: dict[str, dict[str, Any]] = await self._call("find", root, detail=True)
-        entries = []
-        for name, info in found.items():
+        entries = Listing(url.rstrip("/") + "/")
+        for name, info in sorted(found.items()):
             below = name[len(root) :].strip("/") if name.startswith(root) else ""
             if info.get("type") == "file" and below and not name.endswith("/"):
-                entries.append(Entry(f"{base}/{below}", below, state_of(info)))
-        if not entries:
-            raise PlaceError("no objects are below it, and none is at it")
-        return sorted(entries, key=lambda entry: entry.path)
+                entries.add(below, state_of(info))
+        return require_objects(entries)
 
     def explain(self, error: Exception) -> PlaceError | Passing:
         """Return the failure that an error of the file system means."""
@@ -93,6 +94,13 @@ class FsspecStore(Store):
         # Only the text of the system: messages of libraries may quote URLs with what signs them.
         reason = reason_of(error) if getattr(error, "strerror", None) else type(error).__name__
         return PlaceError(f"cannot be read ({reason})")
+
+
+def require_objects(listing: Listing) -> Listing:
+    """Return a listing that is not empty."""
+    if not listing:
+        raise PlaceError("no objects are below it, and none is at it")
+    return listing
 
 
 def state_of(info: dict[str, Any]) -> State:

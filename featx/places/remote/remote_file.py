@@ -9,7 +9,7 @@ from typing import Any
 from featx.forks import fresh_in_child
 from featx.places.place import PlaceError, StatKey
 from featx.places.remote.opening import open_store
-from featx.places.remote.store import Changed, State
+from featx.places.remote.state import Changed, State
 from featx.places.urls import HERE, hides_more_than_a_signature, protocol_of, shown
 
 #: A file that is read by ranges, of a server that gives no ranges, is kept in memory up to this size.

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from featx.places.place import PlaceError
-from featx.places.remote.other_store import FsspecStore, state_of
+from featx.places.remote.other_store import FsspecStore, require_objects, state_of
 from featx.places.remote.retries import Passing
+from featx.places.remote.state import Changed, State
 from featx.places.remote.store import (
-    Changed,
     Fetched,
-    State,
     TooLarge,
     explain_connection,
     explain_status,
 )
+
+if TYPE_CHECKING:
+    from featx.places.remote.listing import Listing
 
 _CREDENTIALS = (
     "no credentials for S3 found: set AWS_PROFILE or AWS_ACCESS_KEY_ID, or FSSPEC_S3_ANON=true for a public "
@@ -76,6 +78,20 @@ class S3Store(FsspecStore):
         if len(data) != due:
             raise Passing(f"{len(data):,} of {due:,} bytes came")
         return Fetched(data, state, start is None)
+
+    async def _list(self, url: str) -> Listing:
+        """List the objects below a prefix page by page, without keeping all that is said of each."""
+        from featx.places.remote.listing import Listing
+
+        bucket, key, _ = self.fs.split_path(url)
+        prefix = key.rstrip("/") + "/" if key else ""
+        listing = Listing(f"{url.partition('://')[0]}://{bucket}/{prefix}")
+        below = len(bucket) + 1 + len(prefix)
+        async for info in self.fs._iterdir(bucket, delimiter="", prefix=prefix):
+            name = info["name"][below:]
+            if name and not name.endswith("/"):
+                listing.add(name, state_of(info))
+        return require_objects(listing)
 
     def explain(self, error: Exception) -> PlaceError | Passing:
         """Return the failure that an error of s3fs, or of botocore below it, means."""

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable
 from featx.places.place import PlaceError
 from featx.places.remote.opening import open_store
 from featx.places.remote.remote_file import RemoteFile
-from featx.places.remote.store import State
+from featx.places.remote.state import State
 
 #: Seconds for which a state counts as present: no object is asked for twice in one run.
-FRESH = 60.0
+FRESH = 300.0
 
 
 def refresh_states(files: Iterable[RemoteFile], knows: Callable[[str], bool]) -> None:
-    """Ask for the states of objects that were last seen more than a minute ago, or never.
+    """Ask for the states of objects that were last seen more than `FRESH` seconds ago, or never.
 
     `knows` says whether anything is remembered of objects whose names begin so. Where nothing is, objects
     without a state are not asked for: their states come when they are read.

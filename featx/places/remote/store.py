@@ -9,12 +9,15 @@ import socket
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from featx.places.place import PlaceError
 from featx.places.remote.event_loop import run_here, wait_for
 from featx.places.remote.retries import Passing, Retries
+from featx.places.remote.state import State
+
+if TYPE_CHECKING:
+    from featx.places.remote.listing import Listing
 
 _T = TypeVar("_T")
 
@@ -51,31 +54,6 @@ _DROPPED = frozenset(
 RETRIES = Retries()
 
 
-class State(NamedTuple):
-    """What names a version of an object: its size in bytes (-1: unknown), ETag, and time of change in ns.
-
-    Without an ETag and a time, versions cannot be told apart.
-    """
-
-    size: int = -1
-    etag: str = ""
-    changed: int = 0
-
-    @property
-    def is_known(self) -> bool:
-        """Whether another version would have another state."""
-        return self.size >= 0 and bool(self.etag or self.changed)
-
-    def agrees(self, other: State) -> bool:
-        """Whether both may be of one version, as far as each says."""
-        if self.size != other.size and self.size >= 0 and other.size >= 0:
-            return False
-        if self.etag and other.etag:
-            return self.etag == other.etag
-        # Listings of S3 have milliseconds, its answers whole seconds.
-        return not self.changed or not other.changed or self.changed // 10**9 == other.changed // 10**9
-
-
 class Fetched(NamedTuple):
     """Bytes of an object, and the state that came with them."""
 
@@ -84,28 +62,12 @@ class Fetched(NamedTuple):
     is_whole: bool  # also where a range was asked for
 
 
-class Changed(PlaceError):
-    """The object has another state than the one that was asked for."""
-
-    def __init__(self) -> None:
-        super().__init__("was changed since it was listed; run again")
-
-
 class TooLarge(PlaceError):
     """The object has more bytes than may be read."""
 
     def __init__(self, size: int, at_most: int) -> None:
         has = f"{size:,}" if size >= 0 else "more"
         super().__init__(f"has {has} bytes, expected at most {at_most:,}")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An object of a listing: its URL, with what it needs to be read, and its path below the root."""
-
-    url: str
-    path: str
-    state: State
 
 
 class Store:
@@ -167,7 +129,7 @@ class Store:
         with ThreadPoolExecutor(min(THREADS, max(1, len(urls)))) as threads:
             return list(threads.map(look_here, urls))
 
-    def list_all(self, url: str) -> list[Entry]:
+    def list_all(self, url: str) -> Listing:
         """Return all objects at and below a URL."""
         return self._again(lambda: self._list(url))
 
@@ -214,7 +176,7 @@ class Store:
     async def _look(self, url: str) -> State:
         raise NotImplementedError
 
-    async def _list(self, url: str) -> list[Entry]:
+    async def _list(self, url: str) -> Listing:
         raise NotImplementedError
 
     async def _is_folder(self, url: str) -> bool:

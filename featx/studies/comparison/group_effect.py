@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,8 @@ from featx.results.formats import format_points
 from featx.results.sentences import FEWEST_UNITS, title_in_text
 from featx.studies.comparison.evaluate import SplitOutcomes, TaskOptions
 from featx.studies.comparison.study_data import StudyData
-from featx.studies.evaluation import Cell, Outcome, ProbeMethod, run_cells
+from featx.studies.evaluation import Cell, Method, Outcome, ProbeMethod, run_cells
+from featx.studies.evaluation.running import compute_missing
 from featx.studies.units import Units
 from featx.terminal import tell
 
@@ -139,16 +141,22 @@ def measure_group_effect(
     rough = n_groups < FEWEST_GROUPS
     apart = np.arange(len(y)) if units.pictures is None else units.pictures
     of = apart if rough else units.of
+
+    def cells_without(method: Method) -> list[Cell]:
+        rows = replace(data.rows_of(method), groups=None)
+        return [Cell(method, rows, drawn, options.seed) for drawn in draws]
+
+    cells = [cells_without(outcome.method) for outcome in outcomes]
+    if options.cluster is not None:
+        compute_missing(options.cluster, list(chain(*cells)), options.checkpoints)
     described = []
-    for outcome in outcomes:
-        rows = replace(data.rows_of(outcome.method), groups=None)
-        cells = [Cell(outcome.method, rows, drawn, options.seed) for drawn in draws]
-        again = list(run_cells(cells, options.checkpoints, cluster=options.cluster))
+    for outcome, drawn_again in zip(outcomes, cells, strict=True):
+        again = list(run_cells(drawn_again, options.checkpoints))
         further = [
             Cell(outcome.method, data.rows_of(outcome.method), split, seed)
             for split, seed in zip(splits[1:], seeds[1:], strict=True)
         ]
-        answers = [outcome, *run_cells(further, options.checkpoints, cluster=options.cluster)]
+        answers = [outcome, *run_cells(further, options.checkpoints)]
         right_apart = np.concatenate([one.labels for one in answers]) == y[left_out]
         by_group = proportion_interval(right_apart, units=of[left_out])
         tested = np.concatenate([drawn.test for drawn in draws])

@@ -205,7 +205,9 @@ def _needs_gpu(cell: Cell) -> bool:
 def _version(package: str) -> str | None:
     import featx
 
-    return featx.__version__ if package == "featx" else installed_version(package)
+    found = featx.__version__ if package == "featx" else installed_version(package)
+    # Builds for other devices have the same numbers: 2.13.0+cpu and 2.13.0+cu130.
+    return found and found.partition("+")[0]
 
 
 def _require_versions(expected: Mapping[str, str | None]) -> None:
@@ -229,7 +231,7 @@ def _own_probes(cells: Sequence[Cell]) -> list[Any]:
         elif isinstance(cell.method, ProbeMethod):
             named.add((cell.method.name, cell.rows.task))
     probes = [get_probe(name, task) for name, task in sorted(named)]
-    return [probe for probe in probes if not probe.build.__module__.startswith("featx.")]
+    return [one for one in probes if not getattr(one.build, "__module__", "").startswith("featx.")]
 
 
 def _add_probes(probes: Sequence[Any]) -> None:

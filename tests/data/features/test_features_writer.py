@@ -234,3 +234,58 @@ def test_a_task_named_as_the_column_of_rows_is_refused(tmp_path):
     ):
         pass
     assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f2"])
+def test_a_parquet_file_is_features_again(tmp_path, monkeypatch, dtype):
+    pytest.importorskip("pyarrow")
+    monkeypatch.setattr("featx.data.features.parquet_rows._GROUP_BYTES", 100)
+    codes = np.arange(N) % 4 - 1
+    targets = {"age": Task("age", np.where(np.arange(N) % 5, np.arange(N) / 2, np.nan))}
+    targets["kind"] = Task("kind", codes, ("z", "y", "x", "not seen"))
+    data, rows = dataset(targets=targets), rows_of(dtype=dtype)
+    write(tmp_path / "f.parquet", data, rows, np.arange(N))
+    write(tmp_path / "f.h5", data, rows, np.arange(N))
+    expected = load_features(tmp_path / "f.h5")
+    for in_memory in (True, False):
+        found = load_features(tmp_path / "f.parquet", in_memory=in_memory)
+        assert isinstance(found.embeddings, np.ndarray) == in_memory
+        np.testing.assert_array_equal(found.embeddings, rows)
+        np.testing.assert_array_equal(found.embeddings[[40, 3, 3]], rows[[40, 3, 3]])
+        np.testing.assert_array_equal(found[10:20].embeddings, rows[10:20])
+        assert found.ids == list(expected.ids)
+        assert found.embeddings.dtype == rows.dtype
+        for name in ("labels", "splits", "groups"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+        assert (found.classes, found.label_name, found.space, found.about) == (
+            *(expected.classes, expected.label_name, expected.space),
+            expected.about,
+        )
+        assert list(found.targets) == ["age", "kind"]
+        for name, task in expected.targets.items():
+            np.testing.assert_array_equal(found.targets[name].values, task.values)
+            assert found.targets[name].classes == task.classes
+
+
+def test_a_parquet_file_of_something_else_or_damaged_is_named(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    with pytest.raises(FeaturesError, match=r"none\.parquet: no such file"):
+        load_features(tmp_path / "none.parquet")
+    parquet.write_table(pyarrow.table({"a": [1]}), tmp_path / "other.parquet")
+    with pytest.raises(FeaturesError, match=r"other\.parquet: not a features file: .* found a"):
+        load_features(tmp_path / "other.parquet")
+    (tmp_path / "text.parquet").write_text("no table")
+    with pytest.raises(FeaturesError, match=r"text\.parquet: damaged"):
+        load_features(tmp_path / "text.parquet")
+    path = tmp_path / "f.parquet"
+    write(path, dataset(), rows_of(), np.arange(N))
+    data = bytearray(path.read_bytes())
+    at = data.find(rows_of()[5].tobytes())
+    assert at > 0
+    data[at] ^= 1
+    path.write_bytes(data)
+    found = load_features(path, in_memory=False)
+    with pytest.raises(FeaturesError, match=r"f\.parquet: rows 3 to 6 are damaged"):
+        found.embeddings[3:7]

@@ -20,6 +20,7 @@ from featx.data import from_arrays
 from featx.errors import DatasetError, ImageError, InputError, MissingExtra
 from featx.places.remote import Retries, store
 from featx.results.next_command import _plain
+from featx.results.output_paths import _from_folder, resolve_source
 
 SECRET = "hunter2"
 
@@ -200,6 +201,8 @@ def test_results_and_commands_show_no_credentials(monkeypatch):
     assert command_line() == "featx compare https://h/photos/"
     assert _absolute(url, Path("/x")) == url
     assert _relative(url, "/x") == "https://h/photos/"
+    assert resolve_source(url) == "https://h/photos/"
+    assert _from_folder("https://h/photos/", Path("/x")) == "https://h/photos/"
 
 
 @pytest.mark.parametrize(
@@ -282,3 +285,26 @@ def test_an_edited_image_gets_its_new_row(root, tmp_path, server):
 
 def test_next_commands_hold_no_credentials():
     assert _plain(f"s3://key:{SECRET}@b/photos") == "s3://b/photos"
+
+
+def test_the_command_line_takes_urls(server, tmp_path, capsys):
+    from pictures import QUICK_OPTIONS
+
+    from featx.cli import main
+
+    cache = ["--cache", str(tmp_path / "c"), "--quiet"]
+    url = server.url.replace("//", f"//me:{SECRET}@")
+    model = str(tmp_path / "m.featx")
+    assert main(["train", url + "photos/", "-o", model, "--classifier", "ridge", *QUICK_OPTIONS, *cache]) == 0
+    capsys.readouterr()
+    assert main(["predict", model, url + "photos/sky/", url + "photos/leaf/001.png", *cache]) == 0
+    found = capsys.readouterr().out
+    assert found.count("sky") >= 4
+    assert "001.png" in found
+    assert SECRET not in found
+    assert not any(SECRET.encode() in file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+    assert main(["predict", model, url + "nothing/", *cache]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "no listing of a folder (404)" in error
+    assert SECRET not in error

@@ -92,8 +92,9 @@ def test_an_object_and_its_ranges(s3, root):
 
 def test_an_object_that_changes_after_the_listing(s3):
     s3.put_object(Bucket=BUCKET, Key="live/a.bin", Body=b"old")
-    (entry,) = open_store(f"s3://{BUCKET}").list_all(f"s3://{BUCKET}/live")
-    whole, part = RemoteFile(entry.url, entry.state), RemoteFile(entry.url, entry.state)
+    listing = open_store(f"s3://{BUCKET}").list_all(f"s3://{BUCKET}/live")
+    ((path, whole), (_, part)) = listing[0], listing[0]
+    assert path == "a.bin"
     assert whole.stat_key() is not None
     s3.put_object(Bucket=BUCKET, Key="live/a.bin", Body=b"newer")
     assert whole.read(100) == b"newer"

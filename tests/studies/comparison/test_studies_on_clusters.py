@@ -105,13 +105,24 @@ def test_probes_of_all_splits_and_backbones_run_together(photos, cache):
     compare(
         photos, **TWO, classifiers="ridge", baseline="none", seeds=3, checks=False, cache=cache, on=cluster
     )
-    # All methods; the members of the ensembles; and what the split by group changed, twice.
-    probes, members, *_ = cluster.sent
+    # All methods; the members of the ensembles; and what the split by group changed.
+    probes, members, _ = cluster.sent
     cells = [part for task in cluster.tasks for part in task.argument]
     assert [part.keep for part in cells].count("held_out") == 2 * 3
     assert [part.keep for part in cells].count("probabilities") == 2 * 3
     assert [part.keep for part in cells[:12]] == ["answers"] * 12
     assert members < probes
+
+
+def test_ctrl_c_keeps_what_came_back_and_says_how_to_go_on(tmp_path):
+    options = {"classifiers": ["ridge", "knn", "lda"], "baseline": "none", "n_boot": 20, "checks": False}
+    stopped = PicklingCluster(ends_with=KeyboardInterrupt(), at=2)
+    with pytest.raises(
+        KeyboardInterrupt, match=r"^2 of 4 fits are kept in .*; run the same command to go on$"
+    ):
+        compare(rows(), **options, on=stopped, resume=tmp_path / "kept")
+    result = compare(rows(), **options, resume=tmp_path / "kept")
+    assert sum(method.earlier_run is not None for method in result.methods) == 2
 
 
 @pytest.mark.parametrize("data", [rows(), rows(numbers=True)], ids=["classes", "numbers"])

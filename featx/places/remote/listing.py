@@ -1,0 +1,64 @@
+"""The objects of a listing, in arrays: some hundred bytes each, and places that are made when asked for."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import overload
+from urllib.parse import unquote
+
+from featx.places.remote.remote_file import RemoteFile
+from featx.places.remote.state import State
+from featx.places.urls import protocol_of
+
+
+class Listing(Sequence[tuple[str, RemoteFile]]):
+    """The objects below a URL: the path of each below it, and its place, in the order in which they came.
+
+    Parameters
+    ----------
+    root : str
+        The URL of the folder, which ends in ``/``.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._is_quoted = protocol_of(root) in ("http", "https")
+        self._names, self._ends = bytearray(), array("q")
+        self._etags, self._etag_ends = bytearray(), array("q")
+        self._sizes, self._changed = array("q"), array("q")
+        self._seen = time.monotonic()
+
+    def add(self, tail: str, state: State) -> None:
+        """Add an object by what stands behind the root in its URL."""
+        self._names += tail.encode("utf-8", "surrogateescape")
+        self._ends.append(len(self._names))
+        self._etags += state.etag.encode("utf-8", "surrogateescape")
+        self._etag_ends.append(len(self._etags))
+        self._sizes.append(state.size)
+        self._changed.append(state.changed)
+        self._seen = time.monotonic()
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[str, RemoteFile]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[tuple[str, RemoteFile]]: ...
+    def __getitem__(self, index: int | slice) -> tuple[str, RemoteFile] | list[tuple[str, RemoteFile]]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        i = range(len(self))[index]
+        tail = _part(self._names, self._ends, i)
+        state = State(self._sizes[i], _part(self._etags, self._etag_ends, i), self._changed[i])
+        seen = self._seen if state.is_known else 0.0
+        return unquote(tail) if self._is_quoted else tail, RemoteFile(self.root + tail, state, seen)
+
+    def __iter__(self) -> Iterator[tuple[str, RemoteFile]]:
+        return (self[i] for i in range(len(self)))
+
+
+def _part(data: bytearray, ends: array[int], i: int) -> str:
+    return data[ends[i - 1] if i else 0 : ends[i]].decode("utf-8", "surrogateescape")
