@@ -21,7 +21,6 @@ from featx.data.readers.remote import read_remote
 from featx.data.readers.saved_folder import (
     PREFIX,
     find_hub,
-    find_hub_files,
     find_saved,
     has_card,
     read_named,
@@ -81,9 +80,14 @@ class GivenPath:
             raise DatasetError(f"{self.text}: cannot be read ({reason_of(error)})") from error
 
     @cached_property
-    def images(self) -> Listing:
-        """The images of the folder, listed once: it may hold millions of files."""
-        return list_images(self.path, on_error="skip")
+    def listing(self) -> Listing | None:
+        """The images in a folder and below it, looked for once: there may be millions of files."""
+        return list_images(self.path, on_error="skip") if self.path.is_dir() else None
+
+    @property
+    def holds_media(self) -> bool:
+        """Whether it is a folder with images or clips in it or below it."""
+        return self.listing is not None and has_media(self.listing)
 
     @property
     def name(self) -> str:
@@ -144,24 +148,24 @@ def _split_tables(given: GivenPath) -> Dataset | None:
     tables = find_split_tables(given.path) if given.path.is_dir() else {}
     if not tables or given.split_by == "folder":
         return None
-    if not given.asks_for_columns and has_media(given.images):
+    if not given.asks_for_columns and given.holds_media:
         return None
     return read_split_tables(given.path, tables, **given.reading)
 
 
 def _hub_folder(given: GivenPath) -> Dataset | None:
-    if not given.path.is_dir() or not (find_hub_files(given.path) or has_card(given.path)):
+    if given.listing is None or not given.listing.left_out.suffixes.get(".parquet"):
         return None
     hub = find_hub(given.path)
     # A card may show pictures; a table beside images may describe them.
     certain = hub is not None and has_card(given.path) and any(hub.splits)
-    if hub is None or (not certain and has_media(given.images)):
+    if hub is None or (not certain and given.holds_media):
         return None
     return read_saved(hub, str(given.path), given.name, **given.reading)
 
 
 def _archive_folder(given: GivenPath) -> Dataset | None:
-    archives = archives_in(given.path, given.images) if given.path.is_dir() else []
+    archives = archives_in(given.path, given.listing) if given.path.is_dir() else []
     files = [os.path.join(given.path, *archive.split("/")) for archive in archives]
     return read_local_archives(files, given.path, **given.reading) if files else None
 
@@ -170,7 +174,7 @@ def _folder(given: GivenPath) -> Dataset | None:
     if not given.path.is_dir():
         return None
     given.refuse_columns()
-    return read_folder(given.path, images=given.images, **given.divided)
+    return read_folder(given.path, **given.divided, images=given.listing)
 
 
 def _archives(given: GivenPath) -> Dataset | None:

@@ -274,6 +274,6 @@ def _refuse_columns(wanted: Wanted, place: str) -> None:
     for what, asked in (("label", wanted.label), ("target", wanted.target), ("group", wanted.group)):
         if asked is not None:
             raise DatasetError(
-                f"{place}: {what} (--{what}) chooses a field of key.json in a WebDataset, and nothing here "
-                f"has {' and '.join(names_of(asked))}"
+                f"{place}: {what} (--{what}) chooses a field of key.json in a WebDataset, and none here has "
+                f"{' and '.join(names_of(asked))}"
             )
