@@ -17,7 +17,7 @@ from featx.terminal import printable, tell_always
 def image_paths(args: Namespace) -> tuple[list[Any], list[Any]]:
     """Return the image files, folders, URLs and archives expanded, and the failures of listing them."""
     from featx.data import SKIP_HINT, list_images
-    from featx.data.readers.shards import archives_in, expand_pattern, is_archive_name
+    from featx.data.readers.archives.shards import archives_in, expand_pattern, is_archive_name
     from featx.estimators.model.inputs import read_inputs
     from featx.inputs.image import as_source
 
@@ -104,7 +104,7 @@ def _collect(
     the message about a file that is not there.
     """
     from featx.data import skip_hint
-    from featx.data.readers.shards import expand_pattern
+    from featx.data.readers.archives.shards import expand_pattern
     from featx.estimators.model.inputs import read_inputs
 
     sources: list[Any] = []

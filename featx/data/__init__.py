@@ -10,8 +10,8 @@ from featx.data.loading import load_dataset
 from featx.data.read_report import SKIP_HINT, LeftOut, ReadReport, skip_hint
 from featx.data.readers.arrays import from_arrays, from_torch
 from featx.data.readers.clips import clips
-from featx.data.readers.folder import read_folder
-from featx.data.readers.folder_listing import exclude_folder, list_images
+from featx.data.readers.folders.folder import read_folder
+from featx.data.readers.folders.folder_listing import exclude_folder, list_images
 from featx.data.readers.images import images_of
 from featx.data.readers.inputs import inputs_of
 from featx.data.readers.named import NAMES, data_root, named_dataset

@@ -10,15 +10,28 @@ from pathlib import Path
 from typing import Any
 
 from featx.data.dataset import Dataset
-from featx.data.readers.archives import read_archives
+from featx.data.readers.archives.archives import read_archives
+from featx.data.readers.archives.shards import (
+    archives_in,
+    expand_pattern,
+    is_archive,
+    name_shards,
+    refuse_compressed,
+)
 from featx.data.readers.clips import holds_audio
-from featx.data.readers.column_files import find_column_files, is_column_file, is_pattern, read_column_files
-from featx.data.readers.folder import read_folder
-from featx.data.readers.folder_listing import PathFinder, format_of_file, list_images
-from featx.data.readers.listing import Listing, has_media
+from featx.data.readers.folders.folder import read_folder
+from featx.data.readers.folders.folder_listing import PathFinder, format_of_file, list_images
+from featx.data.readers.folders.listing import Listing, has_media
 from featx.data.readers.named import NAMES, canonical_name, named_dataset
 from featx.data.readers.remote import read_remote
-from featx.data.readers.saved_folder import (
+from featx.data.readers.split_tables import find_split_tables, read_split_tables
+from featx.data.readers.stored.column_files import (
+    find_column_files,
+    is_column_file,
+    is_pattern,
+    read_column_files,
+)
+from featx.data.readers.stored.saved_folder import (
     PREFIX,
     find_hub,
     find_saved,
@@ -26,8 +39,6 @@ from featx.data.readers.saved_folder import (
     read_named,
     read_saved,
 )
-from featx.data.readers.shards import archives_in, expand_pattern, is_archive, name_shards, refuse_compressed
-from featx.data.readers.split_tables import find_split_tables, read_split_tables
 from featx.data.readers.table import SUFFIXES, read_table
 from featx.data.readers.urls import local_path
 from featx.data.tasks import names_of

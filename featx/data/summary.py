@@ -13,9 +13,9 @@ import numpy as np
 from featx.data.dataset import Dataset, classes_on_one_side, quote_names
 from featx.data.labels import SPLITS
 from featx.data.read_report import ReadReport
-from featx.data.readers.folder_layout import parse_split_name
-from featx.data.readers.folder_listing import format_of_file
-from featx.data.readers.listing import HEAD
+from featx.data.readers.folders.folder_layout import parse_split_name
+from featx.data.readers.folders.folder_listing import format_of_file
+from featx.data.readers.folders.listing import HEAD
 from featx.data.tasks import Task
 from featx.inputs.image import IMAGE_SUFFIXES, SUFFIXES, FileImage, StoredImage
 from featx.inputs.image.containers import sniff

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from featx.data import Dataset, skip_hint
-from featx.data.readers.early import told_early
+from featx.data.readers.folders.early import told_early
 from featx.errors import SourceError
 from featx.extraction.embedder import Embedder
 from featx.extraction.embedder_run import Rows

@@ -8,7 +8,6 @@ siblings), so that a new place needs no change there.
 from __future__ import annotations
 
 from featx.places.local_ranges import LocalRanges
-from featx.places.parquet_column import ParquetCell, ParquetColumn
 from featx.places.place import Place, PlaceError, RangeReader, StatKey, read_start
 from featx.places.span import Span, WholeFile
 from featx.places.stopping import stop_with
@@ -16,8 +15,6 @@ from featx.places.urls import is_url, shown
 
 __all__ = [
     "LocalRanges",
-    "ParquetCell",
-    "ParquetColumn",
     "Place",
     "PlaceError",
     "RangeReader",

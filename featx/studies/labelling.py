@@ -13,7 +13,7 @@ from featx.data import Dataset
 from featx.data.features import Failure, Features, check_rows
 from featx.data.label_table import LabelTable
 from featx.data.labels import class_name, encode
-from featx.data.readers.archived_files import path_of_source
+from featx.data.readers.archives.archived_files import path_of_source
 from featx.data.readers.segments import segment_in_name
 from featx.data.rows import has_rows, take_features
 from featx.data.tasks import Task, choose_tasks

@@ -10,7 +10,7 @@ from pictures import QUICK, picture, write_photos
 
 from featx import extract, load_features
 from featx.cache import Cache
-from featx.data.readers import folder_listing, listing
+from featx.data.readers.folders import folder_listing, listing
 from featx.errors import DataLossWarning, DatasetError, ImageError, OutputError
 from featx.extraction import early, run
 

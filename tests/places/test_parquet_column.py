@@ -11,9 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from featx.places import LocalRanges, ParquetColumn, PlaceError, page_cache
-from featx.places.page_cache import drop_pages
-from featx.places.thrift import read_struct
+from featx.places import LocalRanges, PlaceError
+from featx.places.columns import ParquetColumn, page_cache
+from featx.places.columns.page_cache import drop_pages
+from featx.places.columns.thrift import read_struct
 
 pyarrow = pytest.importorskip("pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from featx.data.labels import is_missing
-from featx.data.readers.folder_listing import PathFinder
+from featx.data.readers.folders.folder_listing import PathFinder
 from featx.data.readers.images import is_encoded, is_tensor
 from featx.data.readers.known_columns import AUDIO_KEYS, FILE_KEYS
 from featx.data.readers.tabular import Table

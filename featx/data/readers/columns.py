@@ -14,13 +14,13 @@ from featx.data.compact_inputs import compact
 from featx.data.dataset import Dataset, check_evaluated_classes
 from featx.data.labels import class_name, is_missing
 from featx.data.read_report import ReadReport, skip_hint
-from featx.data.readers.archived_files import ArchivedFiles
+from featx.data.readers.archives.archived_files import ArchivedFiles
 from featx.data.readers.clips import clips_in, find_audio_column, make_clip_sources
 from featx.data.readers.division import RECORDING, divide_rows
-from featx.data.readers.folder_listing import PathFinder
+from featx.data.readers.folders.folder_listing import PathFinder
+from featx.data.readers.folders.listing import ERRORS
 from featx.data.readers.images import IMAGE_KEYS, make_sources
 from featx.data.readers.known_columns import AUDIO_KEYS, COLUMNS, END_KEYS, LENGTH_KEYS, START_KEYS
-from featx.data.readers.listing import ERRORS
 from featx.data.readers.segments import name_segment, read_segments
 from featx.data.readers.tabular import Table, Wanted
 from featx.data.readers.text_column import holds_texts, refuse_numbers, text_candidates

@@ -16,7 +16,7 @@ import numpy as np
 
 from featx.data.dataset import Dataset
 from featx.data.labels import is_missing
-from featx.data.readers.folder_listing import PathFinder
+from featx.data.readers.folders.folder_listing import PathFinder
 from featx.data.readers.label_keys import refuse_labels_in
 from featx.data.readers.urls import stored_at
 from featx.errors import DatasetError, ImageError

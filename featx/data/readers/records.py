@@ -10,10 +10,8 @@ from typing import Any
 from featx.data.dataset import Dataset, quote_names
 from featx.data.labels import is_missing
 from featx.data.readers.arrays import from_arrays
-from featx.data.readers.arrow_dataset import column_of, encoded_inputs, is_arrow_dataset, undecoded
 from featx.data.readers.clips import clip_of, clips_in
 from featx.data.readers.columns import label_candidates, make_dataset
-from featx.data.readers.declared import name_of_class
 from featx.data.readers.dict_rows import keys_of, nested_rows
 from featx.data.readers.images import IMAGE_KEYS, fetch_image, is_frame
 from featx.data.readers.known_columns import (
@@ -29,6 +27,8 @@ from featx.data.readers.known_columns import (
 from featx.data.readers.label_keys import choose_label_key
 from featx.data.readers.naming import name_of_object
 from featx.data.readers.split_tables import join_tables, split_in_name
+from featx.data.readers.stored.arrow_dataset import column_of, encoded_inputs, is_arrow_dataset, undecoded
+from featx.data.readers.stored.declared import name_of_class
 from featx.data.readers.tabular import Table, Wanted
 from featx.data.readers.text_column import find_text_column, text_candidates
 from featx.data.readers.texts import TEXT_KEYS, texts_in

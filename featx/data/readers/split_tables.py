@@ -13,8 +13,8 @@ from typing import Any
 from featx.data.dataset import Dataset, quote_names
 from featx.data.labels import SPLITS, split_name
 from featx.data.read_report import LeftOut
-from featx.data.readers.column_inputs import join_inputs
 from featx.data.readers.columns import make_dataset
+from featx.data.readers.stored.column_inputs import join_inputs
 from featx.data.readers.table import SUFFIXES, open_table
 from featx.data.readers.tabular import Table, Wanted
 from featx.errors import DatasetError

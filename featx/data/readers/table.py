@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from featx.data.dataset import Dataset
 from featx.data.labels import same_form
-from featx.data.readers.arrow import read_arrow
 from featx.data.readers.columns import make_dataset
 from featx.data.readers.known_columns import OPTIONAL, table_positions
-from featx.data.readers.parquet import read_parquet
+from featx.data.readers.stored.arrow import read_arrow
+from featx.data.readers.stored.parquet import read_parquet
 from featx.data.readers.tabular import Table, Wanted
 from featx.data.readers.text_column import columns_without_header, find_text_column, has_known_name
 from featx.data.readers.texts import ESCAPED

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from featx.data.labels import is_missing, same_form
-from featx.data.readers.column_inputs import ColumnInputs
+from featx.data.readers.stored.column_inputs import ColumnInputs
 from featx.data.tasks import check_asked, names_of
 from featx.errors import DatasetError, InputError
 

@@ -16,7 +16,7 @@ from sound_files import encode, sound
 
 import featx
 from featx.data import load_dataset, read_folder
-from featx.data.readers.tree import StoredInputs
+from featx.data.readers.folders.tree import StoredInputs
 from featx.errors import DatasetError, InputError, SourceError
 
 
@@ -296,7 +296,7 @@ def test_an_archive_that_changes_is_noticed_at_the_next_read(tmp_path, photos):
 
 def test_inputs_are_made_when_they_are_asked_for(tmp_path, photos):
     path = write_zip(tmp_path / "p.zip", contents(photos))
-    from featx.data.readers.archives import JoinedMembers, _Part  # the sequence under the dataset
+    from featx.data.readers.archives.archives import JoinedMembers, _Part  # the sequence under the dataset
     from featx.places import LocalRanges
     from featx.places.archives import index_archive
 

@@ -7,7 +7,7 @@ import pytest
 from spoken import write_sound
 
 from featx.data import load_dataset, read_folder, require_labelled
-from featx.data.readers.folder_listing import list_inputs
+from featx.data.readers.folders.folder_listing import list_inputs
 from featx.errors import AudioError, DatasetError
 from featx.inputs.audio import FileClip, decode
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from featx.data import load_dataset, read_folder, require_labelled
-from featx.data.readers.folder_layout import parse_split_name
+from featx.data.readers.folders.folder_layout import parse_split_name
 from featx.data.splits import make_split
 from featx.errors import DatasetError, InputError
 

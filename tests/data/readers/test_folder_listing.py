@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from featx.data import exclude_folder, read_folder
-from featx.data.readers.folder_listing import list_images
+from featx.data.readers.folders.folder_listing import list_images
 from featx.errors import DatasetError
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="links, pipes and permissions differ there")

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from featx.data import load_dataset
-from featx.data.readers.folder import read_folder
-from featx.data.readers.folder_listing import list_inputs
-from featx.data.readers.listed_files import FileSorter
+from featx.data.readers.folders.folder import read_folder
+from featx.data.readers.folders.folder_listing import list_inputs
+from featx.data.readers.folders.listed_files import FileSorter
 
 NAMES = ["a", "b", "a-b", "a b", "ü", "z", "10", "9", "a.png", "é"]
 
@@ -67,8 +67,8 @@ def test_a_folder_of_many_files_takes_few_bytes_for_each(tmp_path):
 
 @pytest.fixture
 def few_at_a_time(monkeypatch):
-    monkeypatch.setattr("featx.data.readers.listing._CLEAR", 30)
-    monkeypatch.setattr("featx.data.readers.folder_listing._TOLD", 10)
+    monkeypatch.setattr("featx.data.readers.folders.listing._CLEAR", 30)
+    monkeypatch.setattr("featx.data.readers.folders.folder_listing._TOLD", 10)
 
 
 def filled(folder, names):

@@ -191,8 +191,8 @@ def test_labels_of_many_samples_take_little_memory(tmp_path):
     assert raw_tar((header, one), (label, b"1"))
     import tracemalloc
 
+    from featx.data.readers.archives.webdataset import Samples
     from featx.data.readers.tabular import Wanted
-    from featx.data.readers.webdataset import Samples
 
     found = Samples(Wanted(None, None))
     found.begin_shard(0)

@@ -13,8 +13,13 @@ from typing import Any
 
 from featx.data.dataset import Dataset, quote_names
 from featx.data.labels import split_name
-from featx.data.readers.column_files import find_column_files, is_column_file, is_pattern, read_column_files
 from featx.data.readers.split_tables import split_in_name
+from featx.data.readers.stored.column_files import (
+    find_column_files,
+    is_column_file,
+    is_pattern,
+    read_column_files,
+)
 from featx.durable import read_regular
 from featx.errors import DatasetError, as_one_error
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from featx.data.dataset import quote_names
 from featx.data.labels import SPLIT_WORDS, class_name, same_form, split_name
-from featx.data.readers.listed_files import ListedFiles, Parts
+from featx.data.readers.folders.listed_files import ListedFiles, Parts
 from featx.errors import DatasetError
 from featx.options import check_options
 

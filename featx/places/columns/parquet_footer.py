@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from featx.places.columns.thrift import read_struct
 from featx.places.place import PlaceError, RangeReader
-from featx.places.thrift import read_struct
 
 _MAGIC = b"PAR1"
 _OPTIONAL, _REPEATED = 1, 2

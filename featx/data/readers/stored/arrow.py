@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from featx.data.readers.chosen_columns import ChosenColumns
-from featx.data.readers.column_inputs import ColumnInputs
-from featx.data.readers.stored_columns import kind_of_stored
+from featx.data.readers.stored.chosen_columns import ChosenColumns
+from featx.data.readers.stored.column_inputs import ColumnInputs
+from featx.data.readers.stored.stored_columns import kind_of_stored
 from featx.data.readers.tabular import Table
 from featx.errors import DatasetError, MissingExtra, as_one_error
 from featx.places import LocalRanges, PlaceError
-from featx.places.arrow_column import HeldColumn, SpanColumn, hold
+from featx.places.columns import HeldColumn, SpanColumn, hold
 
 _LOOKED_AT = 10_000
 

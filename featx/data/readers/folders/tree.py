@@ -12,8 +12,8 @@ from featx.data.collection import lack_of_groups
 from featx.data.dataset import Dataset, check_evaluated_classes, quote_names
 from featx.data.labels import encode
 from featx.data.read_report import ReadReport
-from featx.data.readers.folder_layout import Layout, inner_folder_notes, is_unlabelled, read_layout
-from featx.data.readers.listing import HEAD, OWN_FILES, Listing, Parts, Sorter, choose_listing, is_own
+from featx.data.readers.folders.folder_layout import Layout, inner_folder_notes, is_unlabelled, read_layout
+from featx.data.readers.folders.listing import HEAD, OWN_FILES, Listing, Parts, Sorter, choose_listing, is_own
 from featx.data.readers.table import SUFFIXES
 from featx.data.string_column import StringColumn
 from featx.data.tasks import LABEL, Task

@@ -9,9 +9,9 @@ from typing import Any
 
 from featx.data.labels import same_form
 from featx.data.readers.clips import is_audio_data
-from featx.data.readers.declared import Declared
 from featx.data.readers.images import IMAGE_KEYS
 from featx.data.readers.known_columns import AUDIO_KEYS, FILE_KEYS
+from featx.data.readers.stored.declared import Declared
 from featx.errors import DatasetError
 from featx.places import PlaceError
 

@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from featx.data.dataset import Dataset, quote_names
+from featx.data.readers.archives.shards import expand_braces
 from featx.data.readers.columns import make_dataset
-from featx.data.readers.shards import expand_braces
 from featx.data.readers.split_tables import join_tables, split_in_name
 from featx.data.readers.table import RemoteTable, open_table
 from featx.data.readers.tabular import Wanted

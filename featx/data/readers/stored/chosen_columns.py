@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from featx.data.labels import same_form
-from featx.data.readers.declared import Declared, declared_in_schema, name_of_class
 from featx.data.readers.known_columns import LABEL_KEYS, table_positions
-from featx.data.readers.stored_columns import StoredColumn, find_stored_column
+from featx.data.readers.stored.declared import Declared, declared_in_schema, name_of_class
+from featx.data.readers.stored.stored_columns import StoredColumn, find_stored_column
 from featx.data.readers.text_column import find_text_column
 from featx.errors import DatasetError
 

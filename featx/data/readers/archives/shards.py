@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from featx.data.readers.folder_listing import PathFinder, list_images
-from featx.data.readers.listing import MANY_MORE, READ_ARCHIVES, Listing, count_texts, has_media
+from featx.data.readers.folders.folder_listing import PathFinder, list_images
+from featx.data.readers.folders.listing import MANY_MORE, READ_ARCHIVES, Listing, count_texts, has_media
 from featx.errors import DatasetError
 from featx.places import LocalRanges, PlaceError
 from featx.places.archives import archive_format, why_not_read

@@ -15,9 +15,9 @@ from typing import Any
 from featx.durable import read_regular
 from featx.errors import reason_of
 from featx.forks import fresh_in_child
-from featx.places.page_cache import keep_page, kept_page
-from featx.places.parquet_footer import Chunk, Column, read_columns
-from featx.places.parquet_pages import DATA, DATA_2, DICTIONARY, Page, PageHeader, read_header, unpack
+from featx.places.columns.page_cache import keep_page, kept_page
+from featx.places.columns.parquet_footer import Chunk, Column, read_columns
+from featx.places.columns.parquet_pages import DATA, DATA_2, DICTIONARY, Page, PageHeader, read_header, unpack
 from featx.places.place import PlaceError, RangeReader, StatKey
 
 # Bytes that are read to see the header of a page, and at most: it may state the smallest and largest value.

@@ -16,10 +16,10 @@ from featx.data.dataset import Dataset
 from featx.data.labels import is_missing, same_form
 from featx.data.read_report import LeftOut, ReadReport
 from featx.data.readers.columns import join_columns
+from featx.data.readers.folders.listing import ERRORS, MANY_MORE, kind_of_name
+from featx.data.readers.folders.tree import StoredInputs
 from featx.data.readers.known_columns import SHARED_KEYS
-from featx.data.readers.listing import ERRORS, MANY_MORE, kind_of_name
 from featx.data.readers.tabular import Table, Wanted
-from featx.data.readers.tree import StoredInputs
 from featx.data.tasks import LABEL
 from featx.errors import DatasetError, UnknownName
 from featx.kinds import KINDS, count_of

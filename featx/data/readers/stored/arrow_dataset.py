@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from featx.data.readers.column_inputs import ColumnInputs
+from featx.data.readers.stored.column_inputs import ColumnInputs
 from featx.errors import DatasetError
 from featx.places import LocalRanges, PlaceError
-from featx.places.arrow_column import hold, locate
+from featx.places.columns import hold, locate
 
 _DECODED = ("Image", "Audio")
 

@@ -1,7 +1,7 @@
 """Tell by names which files of a folder, an archive or a remote store are inputs, and of which kind.
 
-The rules are the same wherever the files lie: `featx.data.readers.folder_listing` walks through a folder, and
-`featx.data.readers.tree` through the names of an archive or a store.
+The rules are the same wherever the files lie: `folder_listing` walks through a folder, and `tree` through the
+names of an archive or a store.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 
 from featx.data.read_report import LeftOut, skip_hint
-from featx.data.readers.listed_files import FileSorter, ListedFiles, Parts
+from featx.data.readers.folders.listed_files import FileSorter, ListedFiles, Parts
 from featx.errors import AudioError, DatasetError, ImageError, SourceError, TextError
 from featx.inputs.audio import AUDIO_SUFFIXES, FOREIGN_SUFFIXES, is_audio_file
 from featx.inputs.image import is_image_file

@@ -11,11 +11,11 @@ from typing import Any, overload
 
 from featx.data.dataset import Dataset
 from featx.data.labels import same_form
-from featx.data.readers.folder_layout import is_unlabelled, parse_split_name
-from featx.data.readers.listing import may_be_input
+from featx.data.readers.archives.webdataset import Samples, label_field, read_samples
+from featx.data.readers.folders.folder_layout import is_unlabelled, parse_split_name
+from featx.data.readers.folders.listing import may_be_input
+from featx.data.readers.folders.tree import read_tree
 from featx.data.readers.tabular import Wanted
-from featx.data.readers.tree import read_tree
-from featx.data.readers.webdataset import Samples, label_field, read_samples
 from featx.data.tasks import names_of
 from featx.errors import DatasetError
 from featx.inputs.image import is_ignored
@@ -64,8 +64,7 @@ def read_archives(
     Notes
     -----
     A tar is a WebDataset if more than half of its inputs share their key with a class, or lie in one folder
-    and share it with a text or fields (`featx.data.readers.webdataset.label_field`); the reading notes say
-    so. Else folders are the classes. A split in the names of all archives (``train-000.tar``,
+    and share it with a text or fields (`label_field` in `webdataset`); the reading notes say so. Else folders are the classes. A split in the names of all archives (``train-000.tar``,
     ``test.tar``) is that of their members. Several archives without folders inside are the classes
     themselves (``cat.zip``, ``dog.zip``), unless their names are only numbered.
     """

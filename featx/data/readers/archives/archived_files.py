@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from featx.data.readers.listing import READ_ARCHIVES
+from featx.data.readers.folders.listing import READ_ARCHIVES
 from featx.errors import DatasetError
 from featx.inputs import Source
 from featx.places import LocalRanges, Place, PlaceError

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from featx.data.compact_inputs import CompactInputs, FileBelow
 from featx.data.labels import same_form
-from featx.data.readers.early import listener
-from featx.data.readers.listing import (
+from featx.data.readers.folders.early import listener
+from featx.data.readers.folders.listing import (
     HEAD,
     OWN_FILES,
     Listing,

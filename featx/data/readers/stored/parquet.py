@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from featx.data.readers.chosen_columns import ChosenColumns
-from featx.data.readers.column_inputs import ColumnInputs
-from featx.data.readers.stored_columns import StoredColumn, kind_of_stored
+from featx.data.readers.stored.chosen_columns import ChosenColumns
+from featx.data.readers.stored.column_inputs import ColumnInputs
+from featx.data.readers.stored.stored_columns import StoredColumn, kind_of_stored
 from featx.data.readers.tabular import Table
 from featx.errors import DatasetError, MissingExtra, as_one_error
-from featx.places import LocalRanges, ParquetColumn, PlaceError, RangeReader
+from featx.places import LocalRanges, PlaceError, RangeReader
+from featx.places.columns import ParquetColumn
 
 # A file may have up to this many rows, and bytes in memory, per byte; plus _FREE_BYTES.
 _GROWTH = 100
@@ -35,8 +36,8 @@ def read_parquet(
 ) -> Table:
     """Read the columns that are needed; `text` and `asked` as for `find_text_column`.
 
-    Images and clips whose bytes are in the file are not read: see `featx.places.ParquetColumn`. Ids of their
-    rows begin with `title`; default: the file's name.
+    Images and clips whose bytes are in the file are not read: see `featx.places.columns.ParquetColumn`. Ids of
+    their rows begin with `title`; default: the file's name.
     """
     name = str(file) if isinstance(file, Path) else file.name
     title = title or os.path.basename(name)

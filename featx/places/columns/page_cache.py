@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 
 from featx.forks import fresh_in_child
-from featx.places.parquet_pages import Page
+from featx.places.columns.parquet_pages import Page
 
 #: Bytes of unpacked pages that are kept; a page that is larger is kept alone.
 MOST_BYTES = 2**28

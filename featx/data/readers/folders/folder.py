@@ -8,9 +8,9 @@ from pathlib import Path
 
 from featx.data.compact_inputs import CompactInputs, FileBelow
 from featx.data.dataset import Dataset
-from featx.data.readers.folder_listing import PathFinder, list_inputs
-from featx.data.readers.listing import Listing
-from featx.data.readers.tree import make_dataset_of, no_group_folders
+from featx.data.readers.folders.folder_listing import PathFinder, list_inputs
+from featx.data.readers.folders.listing import Listing
+from featx.data.readers.folders.tree import make_dataset_of, no_group_folders
 from featx.data.string_column import StringColumn
 from featx.errors import DatasetError
 

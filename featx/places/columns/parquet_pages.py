@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from featx.errors import MissingExtra
+from featx.places.columns.thrift import read_struct
 from featx.places.place import PlaceError
-from featx.places.thrift import read_struct
 
 #: Types of pages.
 DATA, INDEX, DICTIONARY, DATA_2 = range(4)
