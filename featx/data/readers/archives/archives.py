@@ -64,9 +64,10 @@ def read_archives(
     Notes
     -----
     A tar is a WebDataset if more than half of its inputs share their key with a class, or lie in one folder
-    and share it with a text or fields (`label_field` in `webdataset`); the reading notes say so. Else folders are the classes. A split in the names of all archives (``train-000.tar``,
-    ``test.tar``) is that of their members. Several archives without folders inside are the classes
-    themselves (``cat.zip``, ``dog.zip``), unless their names are only numbered.
+    and share it with a text or fields (`webdataset.label_field`); the reading notes say so. Else folders are
+    the classes. A split in the names of all archives (``train-000.tar``, ``test.tar``) is that of their
+    members. Several archives without folders inside are the classes themselves (``cat.zip``, ``dog.zip``),
+    unless their names are only numbered.
     """
     wanted = Wanted(label, target, group, split_by)
     place = archives[0].name if len(archives) == 1 else name

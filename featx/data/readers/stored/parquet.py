@@ -36,8 +36,8 @@ def read_parquet(
 ) -> Table:
     """Read the columns that are needed; `text` and `asked` as for `find_text_column`.
 
-    Images and clips whose bytes are in the file are not read: see `featx.places.columns.ParquetColumn`. Ids of
-    their rows begin with `title`; default: the file's name.
+    Images and clips whose bytes are in the file are not read: see `featx.places.columns.ParquetColumn`. Ids
+    of their rows begin with `title`; default: the file's name.
     """
     name = str(file) if isinstance(file, Path) else file.name
     title = title or os.path.basename(name)
