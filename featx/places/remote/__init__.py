@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from featx.places.remote.listing import Listing
+from featx.places.remote.listing import ObjectListing
 from featx.places.remote.opening import open_store
 from featx.places.remote.remote_file import RemoteFile
 from featx.places.remote.retries import Retries
@@ -10,7 +10,7 @@ from featx.places.remote.state import State
 from featx.places.remote.states import refresh_states
 
 __all__ = [
-    "Listing",
+    "ObjectListing",
     "RemoteFile",
     "Retries",
     "State",

@@ -27,7 +27,7 @@ from featx.places.remote.store import (
 from featx.places.urls import protocol_of, split
 
 if TYPE_CHECKING:
-    from featx.places.remote.listing import Listing
+    from featx.places.remote.listing import ObjectListing
 
 # A file that changes again within this time keeps its Last-Modified, which has whole seconds.
 _RACY = 2.0
@@ -106,9 +106,9 @@ class HttpStore(Store):
                 raise explain_status(answer.status, answer.headers.get("Retry-After"))
             return _is_page(answer)
 
-    async def _list(self, url: str) -> Listing:
+    async def _list(self, url: str) -> ObjectListing:
         """List the files below a page by its links, and those of the pages below it."""
-        from featx.places.remote.listing import Listing
+        from featx.places.remote.listing import ObjectListing
 
         root = url if url.endswith("/") else url + "/"
         seen, waiting, files = {root}, [root], []
@@ -133,7 +133,7 @@ class HttpStore(Store):
                 task.cancel()
         if not files:
             raise PlaceError(_NO_LISTING)
-        listing = Listing(root)
+        listing = ObjectListing(root)
         for file in sorted(files):
             listing.add(file, State())
         return listing

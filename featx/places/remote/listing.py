@@ -13,7 +13,7 @@ from featx.places.remote.state import State
 from featx.places.urls import protocol_of
 
 
-class Listing(Sequence[tuple[str, RemoteFile]]):
+class ObjectListing(Sequence[tuple[str, RemoteFile]]):
     """The objects below a URL: the path of each below it, and its place, in the order in which they came.
 
     Parameters

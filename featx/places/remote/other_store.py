@@ -19,7 +19,7 @@ from featx.places.remote.store import (
 from featx.places.urls import HERE, protocol_of
 
 if TYPE_CHECKING:
-    from featx.places.remote.listing import Listing
+    from featx.places.remote.listing import ObjectListing
 
 _TIMES = "LastModified", "last_modified", "updated", "mtime", "modified"
 _ETAGS = "ETag", "etag", "e_tag", "generation", "md5Hash"
@@ -64,13 +64,13 @@ class FsspecStore(Store):
     async def _is_folder(self, url: str) -> bool:
         return bool((await self._info(url))["type"] == "directory")
 
-    async def _list(self, url: str) -> Listing:
-        from featx.places.remote.listing import Listing
+    async def _list(self, url: str) -> ObjectListing:
+        from featx.places.remote.listing import ObjectListing
 
         self.fs.invalidate_cache()
         root = self.fs._strip_protocol(url).rstrip("/")
         found: dict[str, dict[str, Any]] = await self._call("find", root, detail=True)
-        entries = Listing(url.rstrip("/") + "/")
+        entries = ObjectListing(url.rstrip("/") + "/")
         for name, info in sorted(found.items()):
             below = name[len(root) :].strip("/") if name.startswith(root) else ""
             if info.get("type") == "file" and below and not name.endswith("/"):
@@ -96,7 +96,7 @@ class FsspecStore(Store):
         return PlaceError(f"cannot be read ({reason})")
 
 
-def require_objects(listing: Listing) -> Listing:
+def require_objects(listing: ObjectListing) -> ObjectListing:
     """Return a listing that is not empty."""
     if not listing:
         raise PlaceError("no objects are below it, and none is at it")

@@ -16,7 +16,7 @@ from featx.places.remote.store import (
 )
 
 if TYPE_CHECKING:
-    from featx.places.remote.listing import Listing
+    from featx.places.remote.listing import ObjectListing
 
 _CREDENTIALS = (
     "no credentials for S3 found: set AWS_PROFILE or AWS_ACCESS_KEY_ID, or FSSPEC_S3_ANON=true for a public "
@@ -79,13 +79,13 @@ class S3Store(FsspecStore):
             raise Passing(f"{len(data):,} of {due:,} bytes came")
         return Fetched(data, state, start is None)
 
-    async def _list(self, url: str) -> Listing:
+    async def _list(self, url: str) -> ObjectListing:
         """List the objects below a prefix page by page, without keeping all that is said of each."""
-        from featx.places.remote.listing import Listing
+        from featx.places.remote.listing import ObjectListing
 
         bucket, key, _ = self.fs.split_path(url)
         prefix = key.rstrip("/") + "/" if key else ""
-        listing = Listing(f"{url.partition('://')[0]}://{bucket}/{prefix}")
+        listing = ObjectListing(f"{url.partition('://')[0]}://{bucket}/{prefix}")
         below = len(bucket) + 1 + len(prefix)
         async for info in self.fs._iterdir(bucket, delimiter="", prefix=prefix):
             name = info["name"][below:]

@@ -17,7 +17,7 @@ from featx.places.remote.retries import Passing, Retries
 from featx.places.remote.state import State
 
 if TYPE_CHECKING:
-    from featx.places.remote.listing import Listing
+    from featx.places.remote.listing import ObjectListing
 
 _T = TypeVar("_T")
 
@@ -129,7 +129,7 @@ class Store:
         with ThreadPoolExecutor(min(THREADS, max(1, len(urls)))) as threads:
             return list(threads.map(look_here, urls))
 
-    def list_all(self, url: str) -> Listing:
+    def list_all(self, url: str) -> ObjectListing:
         """Return all objects at and below a URL."""
         return self._again(lambda: self._list(url))
 
@@ -176,7 +176,7 @@ class Store:
     async def _look(self, url: str) -> State:
         raise NotImplementedError
 
-    async def _list(self, url: str) -> Listing:
+    async def _list(self, url: str) -> ObjectListing:
         raise NotImplementedError
 
     async def _is_folder(self, url: str) -> bool:
