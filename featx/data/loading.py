@@ -16,9 +16,10 @@ from featx.data.path_forms import read_local_archives, read_path, refuse_columns
 from featx.data.readers.archives.shards import find_archives, is_archive_name
 from featx.data.readers.arrays import from_arrays, from_torch
 from featx.data.readers.dict_rows import holds_rows, listed
+from featx.data.readers.patterns import find_files
 from featx.data.readers.records import has_columns, read_frame, read_parts, read_records
 from featx.data.readers.remote import read_remote_archives, remote_table
-from featx.data.readers.stored.column_files import find_column_files, is_column_file, read_column_files
+from featx.data.readers.stored.column_files import is_column_file, read_column_files
 from featx.data.summary import announce
 from featx.errors import DatasetError, InputError
 from featx.options import DATA, checked
@@ -175,7 +176,7 @@ def _read_tables(names: list[str], **reading: Any) -> Dataset:
     """Read Parquet and Arrow files, of which patterns may name several, and some lie behind URLs."""
     files: list[Any] = []
     for name in names:
-        files += [remote_table(name)] if is_url(name) else find_column_files(name)
+        files += [remote_table(name)] if is_url(name) else map(Path, find_files(name))
     local = [str(file.absolute().parent) for file in files if isinstance(file, Path)]
     place = os.path.commonpath(local) if len(local) == len(files) else "a list of tables"
     return read_column_files(files, place, os.path.basename(place), **reading)

@@ -23,12 +23,11 @@ from featx.data.readers.folders.folder import read_folder
 from featx.data.readers.folders.folder_listing import PathFinder, format_of_file, list_images
 from featx.data.readers.folders.listing import Listing, has_media
 from featx.data.readers.named import NAMES, canonical_name, named_dataset
+from featx.data.readers.patterns import find_files, is_pattern
 from featx.data.readers.remote import read_remote
 from featx.data.readers.split_tables import find_split_tables, read_split_tables
 from featx.data.readers.stored.column_files import (
-    find_column_files,
     is_column_file,
-    is_pattern,
     read_column_files,
 )
 from featx.data.readers.stored.saved_folder import (
@@ -208,7 +207,7 @@ def _column_files(given: GivenPath) -> Dataset | None:
         return read_column_files([given.path], str(given.path), given.path.stem, **given.reading)
     if given.path.exists() or not is_column_file(given.text) or not is_pattern(given.text):
         return None
-    files = find_column_files(given.text)
+    files = list(map(Path, find_files(given.text)))
     return read_column_files(files, given.text, files[0].absolute().parent.name, **given.reading)
 
 

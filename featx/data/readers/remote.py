@@ -11,9 +11,10 @@ from urllib.parse import unquote
 
 from featx.data.dataset import Dataset
 from featx.data.readers.archives.archives import read_archives
-from featx.data.readers.archives.shards import expand_braces, is_archive_name
+from featx.data.readers.archives.shards import is_archive_name
 from featx.data.readers.clips import is_audio_data
 from featx.data.readers.folders.tree import read_tree
+from featx.data.readers.patterns import expand_braces
 from featx.data.readers.table import SUFFIXES, RemoteTable, read_table
 from featx.data.readers.urls import stored_at
 from featx.errors import DatasetError, InputError

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import glob
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
 from featx.data.readers.folders.folder_listing import PathFinder, list_images
 from featx.data.readers.folders.listing import MANY_MORE, READ_ARCHIVES, Listing, count_texts, has_media
+from featx.data.readers.patterns import find_files, is_pattern
 from featx.errors import DatasetError
 from featx.places import LocalRanges, PlaceError
 from featx.places.archives import archive_format, why_not_read
 from featx.places.archives.formats import HEAD
-
-# A range such as {000..015}, or a choice such as {train,val}.
-_BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{},]*(?:,[^{},]*)+)\}")
-# Most files that a pattern may mean.
-_MOST = 1_000_000
 
 
 def is_archive(path: str | os.PathLike[str]) -> bool:
@@ -56,47 +50,10 @@ def archives_in(folder: Path, images: Listing | None = None) -> list[str]:
 
 
 def expand_pattern(pattern: str) -> list[str] | None:
-    """Return the files that a pattern such as ``shards/{000..015}.tar`` or ``train-*.tar`` means, sorted.
-
-    None for a string that is no pattern of archives. `DatasetError` where none are there.
-    """
-    if not is_archive_name(pattern) or not (_BRACES.search(pattern) or glob.has_magic(pattern)):
+    """Return the archives that a pattern means, as `find_files` does; None for any other string."""
+    if not is_archive_name(pattern) or not is_pattern(pattern):
         return None
-    found: list[str] = []
-    for path in expand_braces(os.path.expanduser(pattern)):
-        if glob.has_magic(path):
-            found += sorted(match for match in glob.glob(path, recursive=True) if os.path.isfile(match))
-        elif os.path.isfile(path):
-            found.append(path)
-        else:
-            raise DatasetError(f"{pattern}: no such file: {path}")
-    if not found:
-        raise DatasetError(f"{pattern}: no file is called like that")
-    return list(dict.fromkeys(found))
-
-
-def expand_braces(pattern: str) -> list[str]:
-    """Return the names that braces in a pattern mean, without looking for them."""
-    done, waiting = [], [pattern]
-    while waiting:
-        text = waiting.pop()
-        match = _BRACES.search(text)
-        if match is None:
-            done.append(text)
-            continue
-        if match[3] is not None:
-            choices: Sequence[str] = match[3].split(",")
-        else:
-            first, last, width = int(match[1]), int(match[2]), len(match[1])
-            if not 0 <= last - first < _MOST:
-                raise DatasetError(
-                    f"{pattern}: {match[0]} must go from a number to a larger one, up to a million"
-                )
-            choices = [f"{number:0{width}d}" for number in range(first, last + 1)]
-        if len(choices) + len(waiting) + len(done) > _MOST:
-            raise DatasetError(f"{pattern}: means more than a million files")
-        waiting += [text[: match.start()] + choice + text[match.end() :] for choice in reversed(choices)]
-    return done
+    return find_files(pattern)
 
 
 def find_archives(data: Sequence[Any]) -> list[str]:

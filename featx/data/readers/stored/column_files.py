@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +10,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from featx.data.dataset import Dataset, quote_names
-from featx.data.readers.archives.shards import expand_braces
 from featx.data.readers.columns import make_dataset
 from featx.data.readers.split_tables import join_tables, split_in_name
 from featx.data.readers.table import RemoteTable, open_table
@@ -89,26 +87,3 @@ def _split_in_path(title: str) -> str | None:
 def is_column_file(name: Any) -> bool:
     """Whether a string or path is that of a file of columns, by its suffix."""
     return isinstance(name, (str, os.PathLike)) and os.fspath(name).lower().endswith(SUFFIXES)
-
-
-def find_column_files(pattern: str) -> list[Path]:
-    """Return the files that a pattern with ``*``, ``?`` or ``{a,b}``, ``{0..9}`` names, in order of names.
-
-    `DatasetError` where a file that braces name is not there, or none matches.
-    """
-    found: list[Path] = []
-    for one in expand_braces(os.path.expanduser(pattern)):
-        if glob.has_magic(one):
-            found += map(Path, sorted(glob.glob(one)))
-        elif os.path.isfile(one):
-            found.append(Path(one))
-        else:
-            raise DatasetError(f"{pattern}: no such file: {one}")
-    if not found:
-        raise DatasetError(f"{pattern}: no file is called like that")
-    return list(dict.fromkeys(found))
-
-
-def is_pattern(name: str) -> bool:
-    """Whether a name means several files."""
-    return glob.has_magic(name) or expand_braces(name) != [name]

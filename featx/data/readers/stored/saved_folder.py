@@ -13,11 +13,10 @@ from typing import Any
 
 from featx.data.dataset import Dataset, quote_names
 from featx.data.labels import split_name
+from featx.data.readers.patterns import find_files, is_pattern
 from featx.data.readers.split_tables import split_in_name
 from featx.data.readers.stored.column_files import (
-    find_column_files,
     is_column_file,
-    is_pattern,
     read_column_files,
 )
 from featx.durable import read_regular
@@ -189,7 +188,7 @@ def _files_of_config(folder: Path, listed: Any, below: Any) -> SavedFiles | None
             if os.path.isabs(path) or ".." in Path(path).parts:
                 raise DatasetError(f"{folder / _CARD}: {path} lies outside of the folder")
             given = folder / str(below or "") / path
-            found = find_column_files(str(given)) if is_pattern(path) else [given]
+            found = list(map(Path, find_files(str(given)))) if is_pattern(path) else [given]
             found = list(filter(is_column_file, found))
             if not found:
                 return None
