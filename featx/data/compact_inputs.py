@@ -9,11 +9,13 @@ from typing import Any, overload
 
 import numpy as np
 
+from featx.data.sources import file_source, stored_source
 from featx.data.string_column import StringColumn
 from featx.inputs import Source
 from featx.inputs.audio import FileClip
 from featx.inputs.image import FileImage
 from featx.inputs.text import FileText, StringText
+from featx.places import Place
 
 #: From this many sources on, `compact` takes them into columns.
 MANY = 2**16
@@ -112,9 +114,28 @@ class FileBelow:
         """Return the source; `path` is its path on disk, if the id does not say it."""
         if path is None:
             path = os.path.join(self.root, id if os.sep == "/" else id.replace("/", os.sep))
-        if self.kind == "image":
-            return FileImage(id, path, tree=self.tree)
-        return (FileText if self.kind == "text" else FileClip)(id, path)
+        return file_source(self.kind, id, path, tree=self.tree)
+
+
+@dataclass(frozen=True)
+class PlaceOf:
+    """Makes the source of an input in a place, which is looked up when it is asked for.
+
+    Parameters
+    ----------
+    kind : {"image", "text", "clip"}
+    entries : sequence of (str, Place)
+        Such as the members of an archive.
+    """
+
+    kind: str
+    entries: Sequence[tuple[str, Place | None]]
+
+    def __call__(self, id: str, number: int) -> Source:
+        """Return the source of the entry `number`."""
+        place = self.entries[number][1]
+        assert place is not None  # a folder is no input
+        return stored_source(self.kind, id, place)
 
 
 def compact(sources: Sequence[Source]) -> Sequence[Source]:

@@ -26,6 +26,7 @@ from featx.data.readers.tabular import Table, Wanted
 from featx.data.readers.text_column import holds_texts, refuse_numbers, text_candidates
 from featx.data.readers.texts import make_text_sources, problem_of
 from featx.data.readers.urls import stored_at, url_of_cell
+from featx.data.sources import file_source, stored_source
 from featx.data.tasks import LABEL, Task, check_not_empty, make_task
 from featx.errors import DatasetError, InputError, SourceError, TextError, UnknownName
 from featx.inputs import Source
@@ -33,7 +34,7 @@ from featx.inputs.audio import FileClip, Segment, StoredClip
 from featx.inputs.image import FileImage, StoredImage
 from featx.inputs.text import FileText, StoredText, StringText, is_text_file
 from featx.kinds import with_article
-from featx.places import Place, is_url, shown
+from featx.places import is_url, shown
 from featx.places.urls import named as name_of
 from featx.terminal import shortened
 
@@ -244,7 +245,7 @@ def _files(table: Table, on_error: str) -> tuple[list[Any], list[SourceError]]:
                 reasons[i] = refused
             elif not url and not os.path.isfile(path):
                 if (member := archived.find(path)) is not None:
-                    inputs[i] = _stored_source(kind, ids[i], member, segment)
+                    inputs[i] = stored_source(kind, ids[i], member, segment)
                 else:
                     reasons[i] = f"no such file: {path}"
         elif column == "path" and kind != "clip":
@@ -284,15 +285,7 @@ def _kind_of_files(table: Table) -> str:
 def _file_source(kind: str, id: str, path: str, segment: Segment, tree: str | None) -> Source:
     if is_url(path):
         return stored_at(path, id, kind, segment)
-    if kind == "clip":
-        return FileClip(id, path, segment)
-    return FileText(id, path) if kind == "text" else FileImage(id, path, tree=tree)
-
-
-def _stored_source(kind: str, id: str, place: Place, segment: Segment) -> Source:
-    if kind == "clip":
-        return StoredClip(id, place, segment)
-    return StoredText(id, place) if kind == "text" else StoredImage(id, place)
+    return file_source(kind, id, path, segment, tree=tree)
 
 
 def _missing_files(table: Table, column: str, reasons: Mapping[int, str]) -> DatasetError:

@@ -7,10 +7,9 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from featx.data.sources import file_source, stored_source
 from featx.inputs import Source
-from featx.inputs.audio import WHOLE, FileClip, Segment, StoredClip
-from featx.inputs.image import FileImage, StoredImage
-from featx.inputs.text import FileText, StoredText
+from featx.inputs.audio import WHOLE, Segment
 from featx.places.urls import is_url, join, protocol_of, why_refused
 
 
@@ -19,14 +18,9 @@ def stored_at(url: str, id: str, kind: str = "image", segment: Segment = WHOLE) 
     from featx.places.remote import RemoteFile, open_store
 
     if (path := local_path(url)) is not None:
-        if kind == "clip":
-            return FileClip(id, path, segment)
-        return FileText(id, path) if kind == "text" else FileImage(id, path)
+        return file_source(kind, id, path, segment)
     open_store(url)  # what is missing to read it is said at once
-    place = RemoteFile(url)
-    if kind == "clip":
-        return StoredClip(id, place, segment)
-    return StoredText(id, place) if kind == "text" else StoredImage(id, place)
+    return stored_source(kind, id, RemoteFile(url), segment)
 
 
 def local_path(url: str) -> str | None:

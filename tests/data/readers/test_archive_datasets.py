@@ -16,7 +16,7 @@ from sound_files import encode, sound
 
 import featx
 from featx.data import load_dataset, read_folder
-from featx.data.readers.folders.tree import StoredInputs
+from featx.data.readers.folders.tree import inputs_in
 from featx.errors import DatasetError, InputError, SourceError
 
 
@@ -301,7 +301,7 @@ def test_inputs_are_made_when_they_are_asked_for(tmp_path, photos):
     from featx.places.archives import index_archive
 
     members = JoinedMembers([_Part("p.zip", index_archive(LocalRanges(path)))] * 2)
-    inputs = StoredInputs("image", members, np.arange(18))
+    inputs = inputs_in("image", members, np.arange(18))
     assert len(inputs) == 18
     assert inputs[0].id == inputs[9].id == "crimson/000.png"
     assert [one.id for one in inputs[-2:]] == [inputs[16].id, inputs[17].id]

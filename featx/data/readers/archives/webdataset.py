@@ -17,7 +17,7 @@ from featx.data.labels import is_missing, same_form
 from featx.data.read_report import LeftOut, ReadReport
 from featx.data.readers.columns import join_columns
 from featx.data.readers.folders.listing import ERRORS, MANY_MORE, kind_of_name
-from featx.data.readers.folders.tree import StoredInputs
+from featx.data.readers.folders.tree import inputs_in
 from featx.data.readers.known_columns import SHARED_KEYS
 from featx.data.readers.tabular import Table, Wanted
 from featx.data.tasks import LABEL
@@ -245,7 +245,7 @@ def read_samples(
         failures=tuple(ERRORS[kind](id or place, why) for id, why in failed),
         notes=tuple(notes),
     )
-    inputs = StoredInputs(kind, entries, numbers, ids)
+    inputs = inputs_in(kind, entries, numbers, ids)
     return join_columns(table, name, inputs, reading, labelled=labelled, wanted=wanted)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, overload
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from featx.data.collection import lack_of_groups
+from featx.data.compact_inputs import CompactInputs, PlaceOf
 from featx.data.dataset import Dataset, check_evaluated_classes, quote_names
 from featx.data.labels import encode
 from featx.data.read_report import ReadReport
@@ -19,20 +18,12 @@ from featx.data.string_column import StringColumn
 from featx.data.tasks import LABEL, Task
 from featx.errors import DatasetError
 from featx.inputs import Source
-from featx.inputs.audio import StoredClip
-from featx.inputs.image import StoredImage, is_ignored
+from featx.inputs.image import is_ignored
 from featx.inputs.image.decode import MAX_FILE_BYTES
-from featx.inputs.text import StoredText
 from featx.places import Place, PlaceError, read_start
 
 # Suffixes of documents whose text featx does not read.
 _DOCUMENTS = {".docx", ".doc", ".pdf", ".odt", ".rtf", ".html", ".htm", ".md", ".epub"}
-#: The source of a place, for each kind of input.
-STORED: dict[str, Callable[[str, Place], Source]] = {
-    "image": StoredImage,
-    "text": StoredText,
-    "clip": StoredClip,
-}
 
 
 def read_tree(
@@ -71,7 +62,7 @@ def read_tree(
     Returns
     -------
     Dataset
-        Its `inputs` are made when they are asked for (`StoredInputs`).
+        Its `inputs` are made when they are asked for (`CompactInputs`).
 
     Raises
     ------
@@ -98,72 +89,34 @@ def read_tree(
 
     def make_inputs(listed: Listing) -> Sequence[Source]:
         numbers = listed.files.numbers
-        return StoredInputs(listed.kind, entries, np.empty(0, np.int64) if numbers is None else numbers, ids)
+        return inputs_in(listed.kind, entries, np.empty(0, np.int64) if numbers is None else numbers, ids)
 
     return make_dataset_of(
         place, name, listed, make_inputs, labelled=labelled, split_by=split_by, notes=notes
     )
 
 
-class StoredInputs(Sequence[Source]):
-    """Inputs that lie in places, made when they are asked for.
+def inputs_in(
+    kind: str,
+    entries: Sequence[tuple[str, Place | None]],
+    numbers: np.ndarray,
+    ids: Sequence[str] | None = None,
+) -> CompactInputs:
+    """Return the inputs of a kind that lie in places, made when they are asked for.
 
     Parameters
     ----------
     kind : {"image", "text", "clip"}
-    entries : sequence of (str, Place)
+    entries, ids
+        As for `read_tree`.
     numbers : ndarray of shape (n,), int64
         Which entries are the inputs, in order.
-    ids : sequence of str, optional
-        The id of each entry; default: its path.
     """
-
-    def __init__(
-        self,
-        kind: str,
-        entries: Sequence[tuple[str, Place | None]],
-        numbers: np.ndarray,
-        ids: Sequence[str] | None = None,
-    ) -> None:
-        self.kind, self.entries, self.numbers, self._ids = kind, entries, numbers, ids
-        self.all_files = True
-
-    @property
-    def kinds(self) -> set[str]:
-        """The kinds of the inputs."""
-        return {self.kind} if len(self) else set()
-
-    @functools.cached_property
-    def ids(self) -> StringColumn:
-        """Their ids."""
-        numbers = self.numbers.tolist()
-        if self._ids is not None:
-            return StringColumn.of(self._ids[i] for i in numbers)
-        if hasattr(self.entries, "paths"):
-            return StringColumn.of(self.entries.paths()).take(self.numbers)
-        return StringColumn.of(self.entries[i][0] for i in numbers)
-
-    def take(self, rows: np.ndarray) -> StoredInputs:
-        """Return the inputs at `rows` (whole numbers), in that order."""
-        return StoredInputs(self.kind, self.entries, self.numbers[rows], self._ids)
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    @overload
-    def __getitem__(self, index: int) -> Source: ...
-    @overload
-    def __getitem__(self, index: slice) -> StoredInputs: ...
-    def __getitem__(self, index: int | slice) -> Any:
-        if isinstance(index, slice):
-            return StoredInputs(self.kind, self.entries, self.numbers[index], self._ids)
-        number = int(self.numbers[index])
-        path, place = self.entries[number]
-        assert place is not None  # a folder is no input
-        return STORED[self.kind](path if self._ids is None else self._ids[number], place)
-
-    def __iter__(self) -> Iterator[Source]:
-        return (self[i] for i in range(len(self)))
+    if ids is None and hasattr(entries, "paths"):
+        names = StringColumn.of(entries.paths()).take(numbers)
+    else:
+        names = StringColumn.of(entries[i][0] if ids is None else ids[i] for i in numbers.tolist())
+    return CompactInputs(kind, names, PlaceOf(kind, entries), [numbers])
 
 
 class _TreeSorter(Sorter):
