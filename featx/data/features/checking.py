@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.data.features.writing import encoded
+from featx.data.features.hdf5_rows import encoded
 from featx.data.labels import encode
 from featx.data.string_column import StringColumn
 from featx.errors import FeaturesError, UnknownName

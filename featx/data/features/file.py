@@ -18,8 +18,8 @@ from featx.cache.identity import Space
 from featx.data.features.features import Features
 from featx.data.features.file_parts import FileParts, stored_dataset
 from featx.data.features.global_heap import check_heaps
+from featx.data.features.hdf5_rows import FORMAT_VERSION
 from featx.data.features.stored_rows import StoredRows, open_hdf5
-from featx.data.features.writing import FORMAT_VERSION
 from featx.durable import file_stamp
 from featx.errors import CacheError, FeaturesError, FeatxError, as_one_error
 from featx.options import checked, shown

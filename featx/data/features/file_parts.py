@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from featx.data.features.features import Failure
-from featx.data.features.writing import MANY, encoded, text_crc
+from featx.data.features.hdf5_rows import MANY, encoded, text_crc
 from featx.data.string_column import StringColumn
 from featx.data.tasks import LABEL, Task
 from featx.errors import FeaturesError, InputError

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from featx.data.collection import Collection
+from featx.data.features.hdf5_rows import Hdf5Rows
 from featx.data.features.parquet_rows import ParquetRows
 from featx.data.features.stored_rows import blocks_of
-from featx.data.features.writing import Hdf5Rows
 from featx.data.string_column import StringColumn
 from featx.durable import replacing, sweep_parts
 from featx.errors import FeaturesError, OutputError

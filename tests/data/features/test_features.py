@@ -15,7 +15,7 @@ import featx
 from featx.cache import Space
 from featx.cache.encoding import encode_shard
 from featx.data.features import Failure, Features, describe, load_features, open_features
-from featx.data.features import writing as writing_module
+from featx.data.features import hdf5_rows as writing_module
 from featx.data.tasks import Task
 from featx.errors import FeaturesError, OutputError
 
@@ -300,11 +300,11 @@ def test_a_real_limit_on_the_file_size_is_an_error_and_no_crash(tmp_path):
 import resource, sys
 import numpy as np
 from featx.errors import OutputError
-from featx.data.features import Features, writing
+from featx.data.features import Features, hdf5_rows
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 features = Features(np.zeros((1000, 100), "f4"), [str(i) for i in range(1000)])
-for reserve in (writing.reserve, lambda *_: None):
-    writing.reserve = reserve
+for reserve in (hdf5_rows.reserve, lambda *_: None):
+    hdf5_rows.reserve = reserve
     try:
         features.save(sys.argv[1])
     except OutputError as error:

@@ -17,9 +17,9 @@ from featx.data.features import (
     Features,
     FeaturesWriter,
     check_target,
+    hdf5_rows,
     load_features,
     open_features,
-    writing,
 )
 from featx.data.string_column import StringColumn
 from featx.data.tasks import Task
@@ -92,8 +92,8 @@ def assert_same_content(one, other):
 @pytest.mark.parametrize("dtype", ["f4", "f2"])
 @pytest.mark.parametrize("left_out", [(), (0,), (3, 4, 49), range(N)])
 def test_blocks_make_the_file_of_save(tmp_path, monkeypatch, dtype, left_out):
-    monkeypatch.setattr(writing, "_CHUNK_BYTES", 64)
-    monkeypatch.setattr(writing, "_WRITE_BYTES", 128)
+    monkeypatch.setattr(hdf5_rows, "_CHUNK_BYTES", 64)
+    monkeypatch.setattr(hdf5_rows, "_WRITE_BYTES", 128)
     data = dataset()
     positions = np.setdiff1d(np.arange(N), left_out)
     rows = rows_of(len(positions), dtype=dtype)
@@ -108,7 +108,7 @@ def test_blocks_make_the_file_of_save(tmp_path, monkeypatch, dtype, left_out):
 
 
 def test_many_texts_are_stored_with_a_fixed_length_and_read_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr(writing, "MANY", 10)
+    monkeypatch.setattr(hdf5_rows, "MANY", 10)
     data, positions = dataset(), np.arange(N)
     write(tmp_path / "f.h5", data, rows_of(), positions)
     with h5py.File(tmp_path / "f.h5") as file:
@@ -126,7 +126,7 @@ def test_many_texts_are_stored_with_a_fixed_length_and_read_the_same(tmp_path, m
 
 
 def test_few_long_texts_among_many_keep_their_own_lengths(tmp_path, monkeypatch):
-    monkeypatch.setattr(writing, "MANY", 10)
+    monkeypatch.setattr(hdf5_rows, "MANY", 10)
     ids = [*map(str, range(100)), "x" * 10_000]
     features = Features(np.zeros((101, 2), "f4"), ids, space=SPACE)
     features.save(tmp_path / "f.h5")

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from featx.data.features import Features, check_rows, load_features, open_features, writing
+from featx.data.features import Features, check_rows, hdf5_rows, load_features, open_features
 from featx.data.features import features as features_module
 from featx.data.features import file as file_module
 from featx.data.features.stored_rows import StoredRows
@@ -164,7 +164,7 @@ def test_a_file_that_was_replaced_is_read_on_here_and_refused_elsewhere(lazy, sa
 
 
 def test_damage_is_named_when_rows_are_read(saved, monkeypatch, tmp_path):
-    monkeypatch.setattr(writing, "_CHUNK_BYTES", 64)
+    monkeypatch.setattr(hdf5_rows, "_CHUNK_BYTES", 64)
     load_features(saved).save(saved)
     with h5py.File(saved) as file:
         at = file["embeddings"].id.get_chunk_info(20).byte_offset

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from featx.data import load_dataset
+from featx.data.readers.folders.early import told_early
 from featx.data.readers.folders.folder import read_folder
 from featx.data.readers.folders.folder_listing import list_inputs
 from featx.data.readers.folders.listed_files import FileSorter
@@ -81,7 +82,8 @@ def filled(folder, names):
 def test_inputs_are_told_while_the_listing_goes_on(tmp_path, few_at_a_time):
     filled(tmp_path, [f"c{i % 4}/{i:03d}.png" for i in range(95)])
     told = []
-    data = read_folder(tmp_path, found=told.append)
+    with told_early(told.append):
+        data = read_folder(tmp_path)
     assert len(told[0]) == 30
     assert {len(part) for part in told[1:]} == {10}
     early = [source for part in told for source in part]
@@ -93,21 +95,23 @@ def test_inputs_are_told_while_the_listing_goes_on(tmp_path, few_at_a_time):
 def test_nothing_is_told_before_the_kind_is_clear(tmp_path, few_at_a_time):
     filled(tmp_path, [f"a/{i:03d}.png" for i in range(40)] + [f"a/{i:03d}.txt" for i in range(40)])
     told = []
-    assert len(read_folder(tmp_path, labelled=False, found=told.append)) == 40
+    with told_early(told.append):
+        assert len(read_folder(tmp_path, labelled=False)) == 40
     assert told == []
 
 
 def test_clips_are_told_too_and_what_is_raised_ends_the_listing(tmp_path, few_at_a_time):
     filled(tmp_path, [f"c{i % 2}/{i:03d}.wav" for i in range(25)])
     told = []
-    read_folder(tmp_path, found=told.append)
+    with told_early(told.append):
+        read_folder(tmp_path)
     assert [part.kind for part in told] == ["clip", "clip"]
 
     def stop(part):
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        read_folder(tmp_path, found=stop)
+    with pytest.raises(KeyboardInterrupt), told_early(stop):
+        read_folder(tmp_path)
 
 
 def test_a_folder_of_images_is_listed_once(tmp_path, monkeypatch):

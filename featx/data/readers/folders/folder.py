@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
-from featx.data.compact_inputs import CompactInputs, FileBelow
+from featx.data.compact_inputs import CompactInputs
 from featx.data.dataset import Dataset
-from featx.data.readers.folders.folder_listing import PathFinder, list_inputs
+from featx.data.readers.folders.folder_listing import PathFinder, inputs_below, list_inputs
 from featx.data.readers.folders.listing import Listing
 from featx.data.readers.folders.tree import make_dataset_of, no_group_folders
-from featx.data.string_column import StringColumn
 from featx.errors import DatasetError
 
 
@@ -22,7 +20,6 @@ def read_folder(
     split_by: str | None = None,
     on_error: str = "raise",
     images: Listing | None = None,
-    found: Callable[[CompactInputs], None] | None = None,
 ) -> Dataset:
     """Read a folder of images, of audio files, or of ``.txt`` files with a text each.
 
@@ -44,9 +41,6 @@ def read_folder(
         list it in `Dataset.reading`. An input that cannot be opened is an error when it is read.
     images : Listing, optional
         What `list_images` returned with ``on_error="skip"``, so that the folder is not listed again.
-    found : callable, optional
-        Called with some thousand inputs at a time while a large folder is listed (`list_inputs`), in another
-        order than that of the dataset. The folder may still be refused.
 
     Returns
     -------
@@ -80,16 +74,10 @@ def read_folder(
         raise DatasetError(f"{root}: not a folder")
     if split_by == "group":
         raise no_group_folders(str(root))
-    inputs_of = inputs_below(root)
-
-    def tell(kind: str, ids: StringColumn) -> None:
-        assert found is not None
-        found(inputs_of(kind, ids))
-
-    listed = list_inputs(root, on_error=on_error, images=images, found=None if found is None else tell)
+    listed = list_inputs(root, on_error=on_error, images=images)
 
     def make_inputs(listed: Listing) -> CompactInputs:
-        return inputs_of(listed.kind, listed.files.ids)
+        return inputs_below(root, listed.kind, listed.files.ids)
 
     name = root.name or root.resolve().name
     return make_dataset_of(
@@ -100,12 +88,4 @@ def read_folder(
         labelled=labelled,
         split_by=split_by,
         inside="in this folder (or below it)",
-    )
-
-
-def inputs_below(root: Path) -> Callable[[str, StringColumn], CompactInputs]:
-    """Return what makes inputs of their kind and their paths below a folder."""
-    home = os.path.realpath(root)
-    return lambda kind, ids: CompactInputs(
-        kind, ids, FileBelow(kind, str(root), home if kind == "image" else None)
     )

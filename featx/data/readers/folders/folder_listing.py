@@ -6,7 +6,6 @@ import functools
 import heapq
 import os
 import unicodedata
-from collections.abc import Callable
 
 from featx.data.compact_inputs import CompactInputs, FileBelow
 from featx.data.labels import same_form
@@ -26,8 +25,6 @@ from featx.durable import check_regular
 from featx.inputs.image import is_ignored
 from featx.inputs.image.containers import sniff
 
-#: Called with the kind and the paths of inputs that were found.
-Found = Callable[[str, StringColumn], None]
 # How many inputs are told of at a time.
 _TOLD = 8192
 # Folders into which this process writes results; they may be empty when its data is listed.
@@ -44,7 +41,6 @@ def list_inputs(
     *,
     on_error: str = "raise",
     images: Listing | None = None,
-    found: Found | None = None,
 ) -> Listing:
     """List the images in a folder and below it, else its clips, else its texts (`choose_listing`).
 
@@ -55,39 +51,38 @@ def list_inputs(
         As for `read_folder`.
     images : Listing, optional
         What `list_images` returned with ``on_error="skip"``, so that the folder is not listed again.
-    found : callable, optional
-        Called with the kind and the paths of some thousand inputs at a time, while the listing goes on; in
-        the order of the walk, and only once it is clear which kind is meant. The folder may still be refused.
+
+    Notes
+    -----
+    A listener (`told_early`) is told of some thousand inputs at a time, while the listing goes on; in the
+    order of the walk, and only once it is clear which kind is meant.
     """
 
     def list_kind(kind: str) -> Listing:
-        return _list_files(root, kind, on_error, found)
+        return _list_files(root, kind, on_error)
 
     if images is not None and on_error == "raise":
         refuse_failures(images.failures, images.kind, functools.partial(_locate, root))
     return choose_listing(os.fspath(root), list_kind, images)
 
 
-def list_images(
-    root: str | os.PathLike[str], *, on_error: str = "raise", found: Found | None = None
-) -> Listing:
+def list_images(root: str | os.PathLike[str], *, on_error: str = "raise") -> Listing:
     """List the images in a folder and below it.
 
     A file without a suffix counts as an image if its first bytes are those of one. With ``on_error="raise"``,
-    the first of `Listing.failures` is raised as a `DatasetError`. `found` as for `list_inputs`.
+    the first of `Listing.failures` is raised as a `DatasetError`. A listener is told as by `list_inputs`.
     """
-    return _list_files(root, "image", on_error, found)
+    return _list_files(root, "image", on_error)
 
 
-def _list_files(root: str | os.PathLike[str], kind: str, on_error: str, found: Found | None) -> Listing:
-    if found is None and (told := listener()) is not None:
-        home = os.path.realpath(root) if kind == "image" else None
-        make = FileBelow(kind, os.fspath(root), home)
+def inputs_below(root: str | os.PathLike[str], kind: str, ids: StringColumn) -> CompactInputs:
+    """Return the inputs of a kind that have these paths below a folder."""
+    home = os.path.realpath(root) if kind == "image" else None
+    return CompactInputs(kind, ids, FileBelow(kind, os.fspath(root), home))
 
-        def found(kind: str, ids: StringColumn) -> None:
-            told(CompactInputs(kind, ids, make))
 
-    walk = _Walk(os.fspath(root), kind, found)
+def _list_files(root: str | os.PathLike[str], kind: str, on_error: str) -> Listing:
+    walk = _Walk(os.fspath(root), kind)
     walk.visit_all()
     return walk.listing(on_error, functools.partial(_locate, root))
 
@@ -99,9 +94,9 @@ def _locate(root: str | os.PathLike[str], id: str) -> str:
 class _Walk(Sorter):
     """Walks through a folder, each subfolder once by its real path; with a stack, so that any depth works."""
 
-    def __init__(self, root: str, kind: str, found: Found | None = None) -> None:
+    def __init__(self, root: str, kind: str) -> None:
         super().__init__(kind)
-        self._found, self._told = found, 0
+        self._listener, self._told = listener(), 0
         self.root, self.real = root, os.path.realpath(root)
         self._seen = {self.real}
         self._pile: list[tuple[Parts, str]] = [((), self.real)]
@@ -125,10 +120,11 @@ class _Walk(Sorter):
     def add(self, parts: Parts, number: int = -1) -> None:
         """Take a file as an input, whatever its name; tell of it, with others."""
         super().add(parts, number)
-        if self._found is None or len(self.files) < self._told + _TOLD:
+        if self._listener is None or len(self.files) < self._told + _TOLD:
             return
         if self.is_clear:
-            self._found(self.kind, self.files.last(len(self.files) - self._told))
+            new = self.files.last(len(self.files) - self._told)
+            self._listener(inputs_below(self.root, self.kind, new))
             self._told = len(self.files)
 
     def _visit(self, parts: Parts, real: str) -> None:
