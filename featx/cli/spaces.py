@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from featx.cache import Space
 
 
-def described(space: Space) -> tuple[str, ...]:
+def describe_space(space: Space) -> tuple[str, ...]:
     """Return backbone, layer, size of the input, precision and dtype, for people.
 
     The size of a text is the most tokens that the network takes, with ``mean`` where it is read in pieces;

@@ -12,12 +12,13 @@ import numpy as np
 
 from featx.data.collection import without_split
 from featx.data.dataset import Dataset
-from featx.data.path_forms import read_local_archives, read_path, refuse_columns, refuse_columns_of_tables
+from featx.data.path_forms import read_local_archives, read_path
 from featx.data.readers.archives.shards import find_archives, is_archive_name
 from featx.data.readers.arrays import from_arrays, from_torch
 from featx.data.readers.dict_rows import holds_rows, listed
 from featx.data.readers.patterns import find_files
 from featx.data.readers.records import has_columns, read_frame, read_parts, read_records
+from featx.data.readers.refusals import refuse_columns, refuse_columns_of_tables
 from featx.data.readers.remote import read_remote_archives, remote_table
 from featx.data.readers.stored.column_files import is_column_file, read_column_files
 from featx.data.summary import announce

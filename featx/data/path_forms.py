@@ -24,6 +24,7 @@ from featx.data.readers.folders.folder_listing import PathFinder, format_of_file
 from featx.data.readers.folders.listing import Listing, has_media
 from featx.data.readers.named import NAMES, canonical_name, named_dataset
 from featx.data.readers.patterns import find_files, is_pattern
+from featx.data.readers.refusals import refuse_columns, refuse_columns_of_tables, refuse_division
 from featx.data.readers.remote import read_remote
 from featx.data.readers.split_tables import find_split_tables, read_split_tables
 from featx.data.readers.stored.column_files import (
@@ -40,8 +41,7 @@ from featx.data.readers.stored.saved_folder import (
 )
 from featx.data.readers.table import SUFFIXES, read_table
 from featx.data.readers.urls import local_path
-from featx.data.tasks import names_of
-from featx.errors import DatasetError, InputError, UnknownName, as_one_error, reason_of
+from featx.errors import DatasetError, UnknownName, as_one_error, reason_of
 from featx.inputs.audio import FileClip, is_audio_file
 from featx.inputs.image import as_source, is_image_file
 from featx.inputs.image.containers import describe_data
@@ -195,11 +195,7 @@ def _archives(given: GivenPath) -> Dataset | None:
 
 
 def _no_folder(given: GivenPath) -> None:
-    if given.split_by == "folder":
-        raise InputError(
-            f"{given.text}: not a folder; split_by='folder' (--split-by folder) divides one by the folders "
-            "in it"
-        )
+    refuse_division(given.split_by, given.text)
 
 
 def _column_files(given: GivenPath) -> Dataset | None:
@@ -305,26 +301,3 @@ def _describe_file(path: Path) -> str:
     if not found.startswith(("text", "data")):
         return found
     return f"neither a table ({', '.join(SUFFIXES)}) nor an image, nor audio, nor a text (.txt)"
-
-
-def refuse_columns_of_tables(columns: dict[str, Any], what: str) -> None:
-    """Take `text` and `group` out of the columns that are asked for; `DatasetError` if one is given."""
-    for name in ("text", "group"):
-        column = columns.pop(name, None)
-        if column is not None:
-            raise DatasetError(
-                f"{what}: {name} (--{name}) chooses a column of a table, and this is no table; give one of "
-                f"{', '.join(SUFFIXES)} with the column {column}, or leave it out"
-            )
-
-
-def refuse_columns(columns: dict[str, Any], what: str) -> None:
-    """Raise `DatasetError` if a column is asked for, of data without columns; take `text` and `group` out."""
-    refuse_columns_of_tables(columns, what)
-    label, target = columns["label"], columns["target"]
-    if label is not None or target is not None:
-        raise DatasetError(
-            f"{what}: label and target choose columns of a table, and this is no table; "
-            "give a .csv or .parquet with the columns path (or text) and "
-            + " and ".join(names_of(label or target))
-        )

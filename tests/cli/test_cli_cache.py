@@ -10,7 +10,7 @@ from featx import extract
 from featx.cache import Cache, Space
 from featx.cli import main
 from featx.cli.parser import build_parser
-from featx.cli.spaces import described
+from featx.cli.spaces import describe_space
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_the_size_of_a_text_is_its_most_tokens():
     for long in ("cut", "mean"):
         prepared = {"kind": "text", "tokenizer": "ab", "max_length": 256, "prefix": "", "long": long}
         space = Space({"backbone": {"architecture": "bert", "layer": "pooled"}, "preprocessing": prepared})
-        sizes.append(described(space)[2])
+        sizes.append(describe_space(space)[2])
     assert sizes == ["256 tokens", "256 tokens mean"]
 
 
@@ -172,7 +172,7 @@ def test_the_size_of_a_clip_is_its_windows():
     for window, hop, join in ((None, None, "mean"), (30.0, None, "mean"), (1.5, 0.5, "concat:3")):
         prepared = {"kind": "clip", "window": window, "hop": hop, "join": join}
         network = {"architecture": "fbank", "source": "kaldi", "weights": "none", "layer": "embedding"}
-        told.append(described(Space({"backbone": network, "preprocessing": prepared})))
+        told.append(describe_space(Space({"backbone": network, "preprocessing": prepared})))
     assert [cells[2] for cells in told] == ["whole clips", "30.0 s", "1.5 s every 0.5 s, concat:3"]
     assert told[0][0] == "kaldi:fbank"
 

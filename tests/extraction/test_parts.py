@@ -99,7 +99,7 @@ def test_counting_from_0_and_no_output_without_a_part_are_errors(photos, capsys)
     status, _, err = run(capsys, photos, "-q")
     assert (status, err) == (
         2,
-        "featx: -o F.h5 is missing: the file to write (only with --part it may be left out)\n",
+        "featx: -o F.h5 is missing: the file to write (it may be left out only with --part)\n",
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from featx.cli import values
 from featx.cli.flags import add_flag, add_quiet
-from featx.cli.spaces import described
+from featx.cli.spaces import describe_space
 from featx.errors import InputError
 
 if TYPE_CHECKING:
@@ -105,9 +105,9 @@ def info(args: Namespace) -> int:
     rows: list[tuple[str, ...]] = [
         ("backbone", "layer", "input", "precision", "dtype", "rows", "dim", "size", "last use", "space")
     ]
-    for i in sorted(infos, key=lambda i: described(i.space)[0]):
+    for i in sorted(infos, key=lambda i: describe_space(i.space)[0]):
         numbers = (f"{i.rows:,}", str(i.dim or "-"), _bytes(i.bytes))
-        rows.append((*described(i.space), *numbers, _when(i.last_used), i.space.id[:12]))
+        rows.append((*describe_space(i.space), *numbers, _when(i.last_used), i.space.id[:12]))
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     for row in rows:
         sides = ["rjust" if k in (5, 6, 7) else "ljust" for k in range(len(row))]
@@ -146,7 +146,7 @@ def gc(args: Namespace) -> int:
     cache = _opened(args)
     done = cache.collect_garbage(max_bytes=args.max_size, older_than=args.older_than)
     for space in done.removed_spaces:
-        print(f"removed: {' '.join(described(space))} ({space.id[:12]}), the least recently used")
+        print(f"removed: {' '.join(describe_space(space))} ({space.id[:12]}), the least recently used")
     parts = [f"{_bytes(done.bytes_before)} before, {_bytes(done.bytes_after)} after"]
     if done.merged:
         parts.append(f"{_many(done.merged, 'small file')} merged into {done.into}")
@@ -176,7 +176,7 @@ def merge(args: Namespace) -> int:
         f"{_many(done.new, 'row')} new, {done.known:,} there already, {_bytes(done.bytes)} copied"
     )
     for alike in _alike_but_for_precision(list(done.rows)):
-        what = " ".join(cell for k, cell in enumerate(described(alike[0])) if k != 3)
+        what = " ".join(cell for k, cell in enumerate(describe_space(alike[0])) if k != 3)
         rows = " and ".join(f"{_many(done.rows[one], 'row')} in {one.fields['precision']}" for one in alike)
         print(
             f"note: {what}: {rows}, which are different spaces; state --precision for all parts of one "

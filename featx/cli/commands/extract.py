@@ -33,7 +33,7 @@ def add(parser: ArgumentParser) -> None:
         "Writes the embedding of each input, from the cache or the network, into one HDF5 file."
     )
     add_data(parser)
-    help = "the HDF5 file to write; with --part it may be left out: then only the cache is filled"
+    help = "the HDF5 file (or F.parquet) to write; may be left out with --part, to fill the cache only"
     add_output(parser, "F.h5", help, required=False)
     add_flag(parser, "backbone")
     add_columns(parser)
@@ -49,7 +49,7 @@ def run(args: Namespace) -> None:
     from featx.results.output_paths import output_file
 
     if args.output is None and args.part is None:
-        raise InputError("-o F.h5 is missing: the file to write (only with --part it may be left out)")
+        raise InputError("-o F.h5 is missing: the file to write (it may be left out only with --part)")
     target = None if args.output is None else output_file(args.output, "features", force=args.force)
     features = featx.extract(**keywords(args, featx.extract) | {"output": target})
     run = features.run or {}
@@ -69,7 +69,7 @@ def run(args: Namespace) -> None:
 def _about_part(args: Namespace, features: Features, run: dict[str, Any]) -> list[str]:
     """Say what a part held, what was computed and where it is, in one space or several for all parts."""
     from featx.cache import Cache, Space
-    from featx.cli.spaces import described
+    from featx.cli.spaces import describe_space
 
     of = count_of(run["part"]["of"], features.kind)
     if not len(features) and not features.failures:
@@ -78,7 +78,7 @@ def _about_part(args: Namespace, features: Features, run: dict[str, Any]) -> lis
     count = f"{len(features):,} of {of}, {run['computed']:,} computed"
     lines = [
         f"part {args.part}: {count}; cache: {Cache(args.cache).root}",
-        f"space {space.id[:12]}: {' '.join(described(space))}",
+        f"space {space.id[:12]}: {' '.join(describe_space(space))}",
     ]
     if args.precision == "auto":
         lines.append(

@@ -15,8 +15,8 @@ The file is plain HDF5 that any tool reads::
 
 From 65,536 on, ids, splits and groups may be texts of fixed length. A file is written whole or not at all,
 block after block (`writer`, with `hdf5_rows` or `parquet_rows`). What it claims about itself is checked
-before memory is allocated for it (`file`, `file_parts`, `global_heap`; `parquet_file`). `features` is the class, `stored_rows` its rows while they stay in
-the file, `description` is what ``featx inspect`` prints.
+before memory is allocated for it (`file`, `file_parts`, `global_heap`; `parquet_file`). `features` is the
+class, `stored_rows` its rows while they stay in the file, `description` is what ``featx inspect`` prints.
 """
 
 from featx.data.features.description import describe

@@ -13,24 +13,19 @@ from featx.data.dataset import Dataset
 from featx.data.readers.archives.archives import read_archives
 from featx.data.readers.archives.shards import is_archive_name
 from featx.data.readers.clips import is_audio_data
+from featx.data.readers.folders.listing import ARCHIVES, HEAD, kind_of_name
 from featx.data.readers.folders.tree import read_tree
 from featx.data.readers.patterns import expand_braces
+from featx.data.readers.refusals import refuse_columns, refuse_columns_of_tables, refuse_division
 from featx.data.readers.table import SUFFIXES, RemoteTable, read_table
 from featx.data.readers.urls import stored_at
-from featx.errors import DatasetError, InputError
-from featx.inputs.audio import is_audio_file
-from featx.inputs.image import is_image_file
+from featx.errors import DatasetError
 from featx.inputs.image.containers import sniff
-from featx.inputs.text import is_text_file
 from featx.places import PlaceError
 from featx.places.urls import is_url, parent_of, path_of, shown
 
 if TYPE_CHECKING:
     from featx.places.remote import RemoteFile
-
-_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
-# Bytes by which a file without a suffix is recognised.
-_HEAD = 64
 
 
 def read_remote(
@@ -75,11 +70,11 @@ def read_remote(
     if suffix in (".h5", ".hdf5"):
         raise DatasetError(f"{place}: a file of features is read from a disk only; download it")
     if is_table(url):
-        _refuse_division(split_by, place)
+        refuse_division(split_by, place)
         return read_table(remote_table(url), labelled=labelled, **divided, **columns)
-    if suffix in _ARCHIVES and not path.endswith("/"):
+    if suffix in ARCHIVES and not path.endswith("/"):
         return read_remote_archives([url], labelled=labelled, **divided, **columns)
-    if not path.endswith("/") and _kind_of_name(path):
+    if not path.endswith("/") and kind_of_name(path):
         is_folder = False
     else:
         with _named(url):
@@ -90,15 +85,15 @@ def read_remote(
         if all(is_archive_name(path) for path, _ in entries):
             called, archives = zip(*entries, strict=True)
             return _read_archives(list(archives), list(called), name, labelled, divided, columns)
-        _refuse_columns(columns, place)
+        refuse_columns(columns, place)
         return read_tree(name, entries, place=place, labelled=labelled, **divided)
-    _refuse_division(split_by, place)
-    _refuse_columns(columns, place)
-    kind = _kind_of_name(path)
+    refuse_division(split_by, place)
+    refuse_columns(columns, place)
+    kind = kind_of_name(path)
     if not kind:
         with _named(url):
             file = _opened(url)
-            kind = _kind_of_bytes(file.read_range(0, min(_HEAD, file.size)))
+            kind = _kind_of_bytes(file.read_range(0, min(HEAD, file.size)))
     if not kind:
         raise DatasetError(
             f"{place}: neither a folder nor an archive, nor a table ({', '.join(SUFFIXES)}), nor an image, "
@@ -149,8 +144,7 @@ def _read_archives(
     divided: dict[str, Any],
     columns: dict[str, Any],
 ) -> Dataset:
-    if columns.get("text") is not None:
-        _refuse_columns({"text": columns["text"]}, files[0].name)
+    refuse_columns_of_tables({"text": columns.get("text")}, files[0].name)
     for file in files:
         with _named(file.url):
             file.size  # noqa: B018
@@ -160,15 +154,6 @@ def _read_archives(
 
 def _last(url: str) -> str:
     return PurePosixPath(path_of(url)).name
-
-
-def _refuse_columns(columns: dict[str, Any], place: str) -> None:
-    asked = [name for name, value in columns.items() if value is not None]
-    if asked:
-        raise DatasetError(
-            f"{place}: {' and '.join(asked)} chooses a column of a table, and this is no table "
-            f"({', '.join(SUFFIXES)})"
-        )
 
 
 def remote_table(url: str) -> RemoteTable:
@@ -200,18 +185,5 @@ def _named(url: str) -> Iterator[None]:
         raise DatasetError(f"{shown(url)}: {error}") from None
 
 
-def _kind_of_name(path: str) -> str:
-    if is_image_file(path):
-        return "image"
-    return "clip" if is_audio_file(path) else "text" if is_text_file(path) else ""
-
-
-def _kind_of_bytes(head: bytes) -> str:
-    return "image" if sniff(head) is not None else "clip" if is_audio_data(head) else ""
-
-
-def _refuse_division(split_by: str | None, place: str) -> None:
-    if split_by == "folder":
-        raise InputError(
-            f"{place}: not a folder; split_by='folder' (--split-by folder) divides one by the folders in it"
-        )
+def _kind_of_bytes(head: bytes) -> str | None:
+    return "image" if sniff(head) is not None else "clip" if is_audio_data(head) else None

@@ -34,7 +34,7 @@ from featx.threads import limit_threads
 _here = threading.local()
 
 
-class _Part(NamedTuple):
+class _SentCell(NamedTuple):
     """A cell, as it is sent: with the numbers of what all cells share."""
 
     method: int
@@ -57,7 +57,7 @@ class _Shared:
     versions: dict[str, str | None] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, groups: Sequence[Sequence[Cell]]) -> tuple[_Shared, list[list[_Part]]]:
+    def of(cls, groups: Sequence[Sequence[Cell]]) -> tuple[_Shared, list[list[_SentCell]]]:
         """Return what the cells share, and the parts of each group."""
         shared = cls()
         known: dict[int, int] = {}
@@ -70,7 +70,7 @@ class _Shared:
 
         parts = [
             [
-                _Part(
+                _SentCell(
                     number(shared.methods, cell.method),
                     number(shared.rows, cell.rows),
                     number(shared.splits, cell.split),
@@ -86,7 +86,7 @@ class _Shared:
         shared.versions = {name: _version(name) for name in sorted(packages)}
         return shared, parts
 
-    def cell(self, part: _Part) -> Cell:
+    def cell(self, part: _SentCell) -> Cell:
         method, rows, split = self.methods[part.method], self.rows[part.rows], self.splits[part.split]
         return Cell(method, rows, split, part.seed, part.keep)
 
@@ -133,13 +133,13 @@ def compute_on(
                 running.close()
 
 
-def run_group(shared: _Shared, parts: Sequence[_Part]) -> list[tuple[dict[str, Any], float]]:
+def run_group(shared: _Shared, parts: Sequence[_SentCell]) -> list[tuple[dict[str, Any], float]]:
     """Run the cells of a group on a worker; return the record of each, and its seconds."""
     _require_versions(shared.versions)
     _add_probes(shared.probes)
     _forget_others(shared.rows[parts[0].rows])
     found: list[tuple[dict[str, Any], float]] = []
-    before: _Part | None = None
+    before: _SentCell | None = None
     fit: Fit | None = None
     for part in parts:
         began, cell = time.perf_counter(), shared.cell(part)

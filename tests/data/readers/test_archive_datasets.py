@@ -296,11 +296,11 @@ def test_an_archive_that_changes_is_noticed_at_the_next_read(tmp_path, photos):
 
 def test_inputs_are_made_when_they_are_asked_for(tmp_path, photos):
     path = write_zip(tmp_path / "p.zip", contents(photos))
-    from featx.data.readers.archives.archives import JoinedMembers, _Part  # the sequence under the dataset
+    from featx.data.readers.archives.archives import JoinedMembers, _Archive  # the sequence under the dataset
     from featx.places import LocalRanges
     from featx.places.archives import index_archive
 
-    members = JoinedMembers([_Part("p.zip", index_archive(LocalRanges(path)))] * 2)
+    members = JoinedMembers([_Archive("p.zip", index_archive(LocalRanges(path)))] * 2)
     inputs = inputs_in("image", members, np.arange(18))
     assert len(inputs) == 18
     assert inputs[0].id == inputs[9].id == "crimson/000.png"

@@ -272,7 +272,7 @@ def test_unreadable_images_are_left_out_of_every_task(table, tmp_path):
 
 def test_columns_are_asked_of_tables_only(photos):
     with pytest.raises(
-        DatasetError, match="label and target choose columns of a table, and this is no table"
+        DatasetError, match=r"label .--label. chooses a column of a table, and this is no table"
     ):
         load_dataset(photos, label="species")
 

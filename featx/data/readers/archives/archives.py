@@ -102,7 +102,7 @@ def read_archives(
 
 
 @dataclass
-class _Part:
+class _Archive:
     """One archive: what it is called, the folder in it that holds everything, and one to put around it."""
 
     called: str
@@ -118,9 +118,9 @@ class _Part:
 
 def _index_all(
     archives: Sequence[RangeReader], called: Sequence[str], wanted: Wanted, on_error: str
-) -> tuple[list[_Part], Samples, list[tuple[str, str]]]:
+) -> tuple[list[_Archive], Samples, list[tuple[str, str]]]:
     """Index all archives; return them, the samples in those that are tars, and what failed."""
-    parts: list[_Part] = []
+    parts: list[_Archive] = []
     failures: list[tuple[str, str]] = []
     samples, base = Samples(wanted), 0
     for archive, name in zip(archives, called, strict=True):
@@ -133,7 +133,7 @@ def _index_all(
             failures.append((name, str(error)))
             continue
         base += len(index)
-        parts.append(_Part(name, index))
+        parts.append(_Archive(name, index))
         for member, why in index.failures:
             known = "/".join(filter(None, (name if len(archives) > 1 or not member else "", member)))
             failures.append((known, why))
@@ -144,7 +144,7 @@ def _index_all(
 class JoinedMembers(Sequence[Entry]):
     """The members of several archives, one behind the other, with the paths by which they are laid out."""
 
-    def __init__(self, parts: Sequence[_Part]) -> None:
+    def __init__(self, parts: Sequence[_Archive]) -> None:
         self.parts = parts
         self._starts = [0]
         for part in parts:
@@ -153,7 +153,7 @@ class JoinedMembers(Sequence[Entry]):
     def __len__(self) -> int:
         return self._starts[-1]
 
-    def locate(self, i: int) -> tuple[_Part, int]:
+    def locate(self, i: int) -> tuple[_Archive, int]:
         """Return the archive of member `i`, and its number in it."""
         at = bisect_right(self._starts, i) - 1
         return self.parts[at], i - self._starts[at]
@@ -174,7 +174,7 @@ class JoinedMembers(Sequence[Entry]):
         return (_path(part, name) for part in self.parts for name in part.index.paths())
 
 
-def _path(part: _Part, name: str) -> str:
+def _path(part: _Archive, name: str) -> str:
     inner = name.removeprefix(part.top)
     return part.folder + inner if inner else ""
 
@@ -197,7 +197,7 @@ class _Ids(Sequence[str]):
         return f"{part.called}/{name}" if self._several else name
 
 
-def _top_folder(part: _Part) -> str:
+def _top_folder(part: _Archive) -> str:
     """Return the one folder that holds all that may be an input, if it is not a class, a split or a group.
 
     It holds folders, or is called like the archive: ``photos/`` in photos.zip.
@@ -221,7 +221,7 @@ def _top_folder(part: _Part) -> str:
     return f"{top}/" if nested or alike else ""
 
 
-def _splits_of_names(parts: Sequence[_Part]) -> list[str] | None:
+def _splits_of_names(parts: Sequence[_Archive]) -> list[str] | None:
     """Return the split that each archive's name, or a folder above it, says; None unless all say one."""
     found: list[str] = []
     for part in parts:
@@ -234,10 +234,10 @@ def _splits_of_names(parts: Sequence[_Part]) -> list[str] | None:
     return found if len(set(found)) > 1 else None
 
 
-class _PartSplits(Sequence[str]):
+class _ArchiveSplits(Sequence[str]):
     """The split of each member, by the archive that it lies in."""
 
-    def __init__(self, parts: Sequence[_Part], splits: Sequence[str]) -> None:
+    def __init__(self, parts: Sequence[_Archive], splits: Sequence[str]) -> None:
         self._members = JoinedMembers(parts)
         self._of = {id(part): split for part, split in zip(parts, splits, strict=True)}
 
@@ -248,12 +248,12 @@ class _PartSplits(Sequence[str]):
         return self._of[id(self._members.locate(i)[0])]
 
 
-def _splits(parts: Sequence[_Part]) -> Sequence[str] | None:
+def _splits(parts: Sequence[_Archive]) -> Sequence[str] | None:
     splits = _splits_of_names(parts)
-    return None if splits is None else _PartSplits(parts, splits)
+    return None if splits is None else _ArchiveSplits(parts, splits)
 
 
-def _set_folders(parts: Sequence[_Part]) -> None:
+def _set_folders(parts: Sequence[_Archive]) -> None:
     """Put a folder around the members of each of several archives: its split, or its class."""
     if len(parts) < 2:
         return

@@ -45,7 +45,8 @@ _CACHE = "stat.sqlite"
 OWN_FILES = frozenset((*_RESULTS, _CACHE))
 #: Suffixes of archives whose members are read where they lie.
 READ_ARCHIVES = frozenset([".zip", ".tar"])
-_ARCHIVES = READ_ARCHIVES | {".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"}
+#: Suffixes of all archives.
+ARCHIVES = READ_ARCHIVES | {".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"}
 
 
 @dataclass
@@ -96,7 +97,7 @@ class Sorter:
         if suffix in READ_ARCHIVES:
             self.archives.append(parts)
             self.leave_out(f"archive (give it by itself to have its {self.kind}s read)", parts)
-        elif suffix in _ARCHIVES:
+        elif suffix in ARCHIVES:
             self.leave_out(f"archive (unpack it to have its {self.kind}s read)", parts)
         else:
             self._suffixes[suffix] += 1
