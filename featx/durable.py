@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import hashlib
 import os
 import re
 import socket
@@ -273,6 +272,8 @@ def boot_digits() -> str:
         seed = Path("/proc/sys/kernel/random/boot_id").read_bytes()
     except OSError:
         seed = f"{uuid.getnode()} {socket.gethostname()}".encode()
+    import hashlib  # slow to import
+
     return hashlib.blake2b(seed, digest_size=4).hexdigest()
 
 

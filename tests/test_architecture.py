@@ -77,6 +77,14 @@ def test_light_imports_load_nothing_heavy(statement):
     assert done.stdout.strip() == "[]"
 
 
+def test_help_is_shown_without_numpy():
+    code = "import sys; from featx.cli import main; sys.argv = ['featx', '--help']; main()"
+    code = f"import atexit, sys; atexit.register(lambda: print([*sys.modules], file=sys.stderr)); {code}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "'featx.places'" in done.stderr
+    assert "'numpy'" not in done.stderr
+
+
 def test_public_names_are_the_documented_ones():
     assert featx.__all__ == [
         "Comparison",

@@ -89,7 +89,7 @@ JUNK: dict[str, tuple] = {
 #: Functions with what stands for their data, and the kinds of parameters that are called otherwise.
 FUNCTIONS = {
     "compare": (featx.compare, ("nowhere",), {}),
-    "extract": (featx.extract, ("nowhere",), {}),
+    "extract": (featx.extract, ("nowhere",), {"output": "resume"}),
     "learning_curve": (featx.learning_curve, ("nowhere",), {}),
     "rank": (featx.rank, ("nowhere",), {}),
     "layer_ablation": (featx.layer_ablation, ("nowhere",), {}),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import CancelledError
 
 _here = threading.local()
 
@@ -26,4 +25,6 @@ def pause(seconds: float) -> None:
     if stopped is None:
         time.sleep(seconds)  # Ctrl-C ends it
     elif stopped.wait(seconds):
+        from concurrent.futures import CancelledError  # slow to import
+
         raise CancelledError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import posixpath
 import re
 from typing import TypeGuard
@@ -94,7 +93,11 @@ def _hidden(name: str) -> bool:
 
 def _value(value: str) -> str:
     plain = len(value) <= _LONGEST_SHOWN or ("/" in value and "." in value.rpartition("/")[2])
-    return value if plain else "~" + hashlib.blake2b(value.encode(), digest_size=4).hexdigest()
+    if plain:
+        return value
+    import hashlib
+
+    return "~" + hashlib.blake2b(value.encode(), digest_size=4).hexdigest()
 
 
 def why_refused(url: str) -> str:
