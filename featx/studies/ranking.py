@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Unpack
 
 import numpy as np
 
-from featx.analysis.transferability import (
-    Spectrum,
-    h_score,
-    h_score_shrunk,
-    leep,
-    logme,
-    nce,
-    softmax,
-    transrate,
-)
-from featx.clusters import Cluster, Task, opens_cluster
+from featx.analysis.transferability import softmax
+from featx.clusters import opens_cluster
 from featx.data import Dataset, require_labelled, study_notes
 from featx.data.features import check_rows
 from featx.data.splits import Split, make_split
@@ -33,12 +22,11 @@ from featx.options import Network, RankOptions, Reading, Run, backbone_for, chec
 from featx.results import describe_environment
 from featx.results.output_paths import resolve_source
 from featx.results.ranking import SCORES, Candidate, RankingResult
+from featx.studies.candidates import ToScore, answer_by_probe, score_candidates
 from featx.studies.collections import describe_failures, find_copies_among, open_dataset
-from featx.studies.evaluation import Cell, LabelledRows, probe_method, run_cells
 from featx.studies.fingerprints import take_fingerprints
 from featx.studies.output import Reported
 from featx.studies.units import Units, find_units
-from featx.terminal import tell
 
 #: The most inputs that CKA is computed from: memory and time grow with the square.
 CKA_IMAGES = 1000
@@ -138,9 +126,9 @@ def rank(
         if labels is None and isinstance(data, str | os.PathLike):
             result.dataset["source"] = resolve_source(data)
         y = np.asarray(used.labels)
-        to_score = _ToScore(embeddings, y, probabilities, rows)
-        scores = _score_candidates(to_score, members, run)
-        answers = _test_probes(embeddings, y, units, split, seed, run) if units is not None else None
+        to_score = ToScore(embeddings, y, probabilities, rows)
+        scores = score_candidates(to_score, members, run)
+        answers = answer_by_probe(embeddings, y, units, split, seed, run) if units is not None else None
         for depth, (member, X) in enumerate(zip(members, embeddings, strict=True), 1):
             candidate = Candidate(member.name, member.layer, depth, member.row_dim, {})
             candidate.scores, candidate.seconds["scores"] = next(scores)
@@ -272,83 +260,6 @@ def _given_split(dataset: Dataset) -> Split | None:
         return None
     split = make_split(dataset.labels, splits=dataset.splits, groups=dataset.groups, classes=dataset.classes)
     return split if split.origin == "given" else None
-
-
-@dataclass
-class _ToScore:
-    """The candidates of a backbone, and what their scores are computed from."""
-
-    embeddings: list[np.ndarray]
-    y: np.ndarray
-    probabilities: np.ndarray | None  # of the source classes
-    rows: np.ndarray  # those to score on
-
-
-def _score_candidates(
-    given: _ToScore, members: Sequence[Any], run: Run
-) -> Iterator[tuple[dict[str, float | None], float]]:
-    """Yield the scores of each candidate, and their seconds; on a cluster all are computed first."""
-    cluster: Cluster | None = run.on
-    if cluster is not None:
-        tasks = [Task(at, at) for at in range(len(members))]
-        found = {task.key: scores for task, scores in cluster.run(_score_candidate, tasks, given)}
-        yield from (found[task.key] for task in tasks)
-        return
-    for at, member in enumerate(members):
-        if run.verbose:
-            tell(f"scoring {member.name} {member.layer}")
-        yield _score_candidate(given, at)
-
-
-def _score_candidate(given: _ToScore, at: int) -> tuple[dict[str, float | None], float]:
-    began, rows = time.perf_counter(), given.rows
-    probabilities = None if given.probabilities is None else given.probabilities[rows]
-    scores = _score(given.embeddings[at][rows], given.y[rows], probabilities)
-    return scores, time.perf_counter() - began
-
-
-def _score(X: np.ndarray, y: np.ndarray, probabilities: np.ndarray | None) -> dict[str, float | None]:
-    spectrum = Spectrum.of(X, y)
-    equal = not len(spectrum.centred_squares)  # all rows are
-    return {
-        "logme": logme(X, y, spectrum=spectrum),
-        # Without more images than values it is always the number of classes less 1, up to rounding.
-        "h_score": h_score(X, y, spectrum=spectrum) if len(X) > X.shape[1] else None,
-        "h_score_shrunk": None if equal else h_score_shrunk(X, y, spectrum=spectrum),
-        "transrate": transrate(X, y, spectrum=spectrum),
-        "leep": None if probabilities is None else leep(probabilities, y),
-        "nce": None if probabilities is None else nce(probabilities, y),
-    }
-
-
-def _test_probes(
-    embeddings: Sequence[np.ndarray], y: np.ndarray, units: Units, split: Split | None, seed: int, run: Run
-) -> Iterator[tuple[np.ndarray, float]]:
-    """Yield for each candidate whether logistic regression gets the inputs right (n,), and its seconds.
-
-    Without a split every input is tested in a fold, and no unit is on both sides of a fold.
-    """
-    from featx.methods.probes.folds import make_folds
-
-    together = units.take(np.arange(len(y)))
-    folds = [(split.train, split.test)] if split is not None else make_folds(y, together, seed)
-    if not folds:
-        raise DatasetError(
-            "no folds for the probe keep every class in training; rank without it (--no-probe)"
-        )
-    method, splits = probe_method("logreg"), [Split(train, held) for train, held in folds]
-    # Here one candidate after another, so that what is computed from its rows can be forgotten.
-    for some in [[X] for X in embeddings] if run.on is None else [embeddings]:
-        each = [LabelledRows(X, y, len(np.unique(y)), together, run.device) for X in some]
-        cells = [Cell(method, rows, one, seed) for rows in each for one in splits]
-        outcomes = run_cells(cells, n_jobs=run.n_jobs, cluster=run.on)
-        for _ in each:
-            right, seconds = np.zeros(len(y), bool), 0.0
-            for one, outcome in zip(splits, islice(outcomes, len(splits)), strict=True):
-                right[one.test] = outcome.labels == y[one.test]
-                spent = outcome.seconds
-                seconds += (spent["fit"] or 0.0) + len(one.test) * (spent["predict_per_image"] or 0.0)
-            yield right, seconds
 
 
 def _compare_probes(result: Ranking, right: np.ndarray, units: np.ndarray | None, seed: int) -> None:

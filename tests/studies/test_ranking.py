@@ -97,7 +97,7 @@ def test_the_correlation_is_that_of_the_ranks():
 
 
 def test_no_group_and_no_picture_is_on_both_sides_of_a_fold(photos, tmp_path, monkeypatch):
-    from featx.studies import ranking
+    from featx.studies import candidates, ranking
 
     twice = tmp_path / "twice"
     shutil.copytree(photos, twice)
@@ -112,9 +112,9 @@ def test_no_group_and_no_picture_is_on_both_sides_of_a_fold(photos, tmp_path, mo
     found = find_units(None, pictures, 48)
     assert found.describe(np.arange(48)) == {"images": 48, "units": 24, "groups": False, "copies": 24}
     cells = []
-    monkeypatch.setattr(ranking, "run_cells", lambda given, **options: cells.extend(given) or [])
+    monkeypatch.setattr(candidates, "run_cells", lambda given, **options: cells.extend(given) or [])
     with pytest.raises(ValueError, match="zip"):
-        next(ranking._test_probes([X], np.asarray(data.labels), found, None, 0, Run(n_jobs=1)))
+        next(candidates.answer_by_probe([X], np.asarray(data.labels), found, None, 0, Run(n_jobs=1)))
     assert len(cells) == 5
     for cell in cells:
         assert not set(found.of[cell.split.train]) & set(found.of[cell.split.test])
