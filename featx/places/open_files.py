@@ -48,7 +48,7 @@ def open_in_state(key: StatKey) -> OpenFile:
         raise PlaceError(f"cannot be read ({reason_of(error)})") from error
     found = os.fstat(file.descriptor)
     if not stat.S_ISREG(found.st_mode):
-        raise PlaceError("is no file")
+        raise PlaceError("is not a regular file")
     if (found.st_size, found.st_mtime_ns, found.st_ctime_ns) != key[1:]:
         raise PlaceError("was changed since it was listed; run again")
     with _lock:

@@ -86,7 +86,7 @@ def test_an_empty_part_is_fine_and_says_so(photos, tmp_path, capsys):
     options = [*QUICK_OPTIONS, "--cache", tmp_path / "c", "--quiet"]
     status, out, err = run(capsys, photos, "--part", "1/64", "-o", tmp_path / "f.h5", *options)
     assert (status, err) == (0, "")
-    assert out.startswith("part 1/64: none of 24 images, since there are fewer than parts; nothing to do\n")
+    assert out.startswith("part 1/64: nothing to do: 24 images are fewer than the parts\n")
     empty = load_features(tmp_path / "f.h5")
     assert (len(empty), empty.dim) == (0, 512)
     full = extract(photos, **QUICK, cache=tmp_path / "c", part="2/24")

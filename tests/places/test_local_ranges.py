@@ -29,10 +29,10 @@ def test_what_cannot_be_read_is_said(tmp_path):
         LocalRanges(tmp_path / "a").read_range(-5, 2)
     with pytest.raises(PlaceError, match="no such file"):
         LocalRanges(tmp_path / "b").read_range(0, 1)
-    with pytest.raises(PlaceError, match="is no file"):
+    with pytest.raises(PlaceError, match="is not a regular file"):
         LocalRanges(tmp_path).read_range(0, 1)
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(PlaceError, match="is no file"):
+    with pytest.raises(PlaceError, match="is not a regular file"):
         LocalRanges(tmp_path / "pipe").read_range(0, 1)
 
 

@@ -160,8 +160,8 @@ DAMAGED = {
         raw_tar((tar_header(b"x", 12, kind=b"x"), b"12 size=-55\n"), (A, b"abc")),
         "broken pax records at byte 0",
     ),
-    "two archives in one file": (raw_tar((A, b"abc")) * 2, "goes on behind its end, at byte 2048"),
-    "no tar": (b"hello" * 1000, "no zip and no tar: it begins with 68 65"),
+    "two archives in one file": (raw_tar((A, b"abc")) * 2, "continues after its end, at byte 2048"),
+    "no tar": (b"hello" * 1000, "neither a zip nor a tar: it begins with 68 65"),
 }
 
 

@@ -70,9 +70,9 @@ def add(parser: ArgumentParser) -> None:
         "merge",
         help="copy what other caches have and this one lacks",
         description="Copies the rows that other caches have and this one lacks, such as those of jobs with a "
-        "cache each. The others are only read, and all may be in use; run again after a kill, it goes on. "
-        "Damaged files are named, and their intact rows are copied. Exit status: 0 when all is well, 3 when "
-        "something was damaged.",
+        "cache each. The others are only read, and all may be in use. A merge that was stopped goes on when "
+        "it is run again. Damaged files are named, and their intact rows are copied. Exit status: 0 when all "
+        "is well, 3 when something was damaged.",
     )
     p.add_argument("roots", nargs="+", metavar="ROOT", help="the folder of another cache")
     add_flag(p, "cache", help="merge into this one (default: FEATX_CACHE or the user's cache folder)")

@@ -73,7 +73,7 @@ def _about_part(args: Namespace, features: Features, run: dict[str, Any]) -> lis
 
     of = count_of(run["part"]["of"], features.kind)
     if not len(features) and not features.failures:
-        return [f"part {args.part}: none of {of}, since there are fewer than parts; nothing to do"]
+        return [f"part {args.part}: nothing to do: {of} are fewer than the parts"]
     space = Space(features.space)
     count = f"{len(features):,} of {of}, {run['computed']:,} computed"
     lines = [

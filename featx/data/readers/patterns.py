@@ -34,7 +34,7 @@ def find_files(pattern: str) -> list[str]:
         else:
             raise DatasetError(f"{pattern}: no such file: {path}")
     if not found:
-        raise DatasetError(f"{pattern}: no file is called like that")
+        raise DatasetError(f"{pattern}: no file matches")
     return list(dict.fromkeys(found))
 
 

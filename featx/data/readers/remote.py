@@ -117,9 +117,9 @@ def read_remote_archives(
     from featx.places.remote import RemoteFile, open_store, refresh_states
 
     every = [one for url in urls for one in expand_braces(url)]
-    for url in every:
-        if not is_url(url):
-            raise DatasetError(f"{url}: no URL, among URLs of archives; give them apart")
+    local = next((one for one in every if not is_url(one)), None)
+    if local is not None:
+        raise DatasetError(f"{local}: a file on this machine, among URLs; give either files or URLs")
     with _named(every[0]):
         open_store(every[0])
     files = [RemoteFile(url) for url in every]

@@ -117,7 +117,7 @@ def join_tables(place: str, parts: Sequence[tuple[str, str, Table]], several: bo
             table.stored is not None and first.stored is not None and table.stored.kind != first.stored.kind
         ):
             raise DatasetError(
-                f"{table.place}: its inputs are not of the kind, or not stored in the way, of those in {head}"
+                f"{table.place}: its inputs are of another kind than those in {head}, or stored otherwise"
             )
         if several and "split" in table.columns:
             raise DatasetError(

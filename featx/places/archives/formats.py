@@ -64,4 +64,4 @@ def index_archive(
     if format == "tar":
         return index_tar(ranges, on_error=on_error, visit=visit)
     reason = why_not_read(head, ranges.name.rsplit("/", 1)[-1])
-    raise PlaceError(reason or f"no zip and no tar: it begins with {head[:8].hex(' ') or 'nothing'}")
+    raise PlaceError(reason or f"neither a zip nor a tar: it begins with {head[:8].hex(' ') or 'nothing'}")

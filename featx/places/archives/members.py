@@ -142,7 +142,7 @@ class ZipMember(ArchiveMember):
 
 @dataclass(frozen=True, slots=True)
 class LostMember:
-    """A member of which it is known that it cannot be read, and why: it fails when it is read."""
+    """A member that cannot be read, and why; it fails when it is read, as others do."""
 
     name: str
     reason: str

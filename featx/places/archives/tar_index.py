@@ -230,11 +230,11 @@ def _after_sparse(data: ReadAhead, header: bytes, begin: int) -> int:
 
 
 def _check_end(data: ReadAhead, at: int) -> None:
-    """Refuse an archive that goes on behind its end: its further members would be lost without a word."""
+    """Refuse an archive that continues after its end: its other members would be lost silently."""
     behind = data.read(at, min(_BEHIND, data.size - at))
     first = len(behind) - len(behind.lstrip(b"\0"))
     if first < len(behind):
         raise PlaceError(
-            f"goes on behind its end, at byte {at + first}: it is damaged, or several archives in one file "
+            f"continues after its end, at byte {at + first}: it is damaged, or several archives in one file "
             "(tar --concatenate joins them)"
         )

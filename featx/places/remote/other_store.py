@@ -99,7 +99,7 @@ class FsspecStore(Store):
 def require_objects(listing: ObjectListing) -> ObjectListing:
     """Return a listing that is not empty."""
     if not listing:
-        raise PlaceError("no objects are below it, and none is at it")
+        raise PlaceError("there is no object at it or below it")
     return listing
 
 

@@ -308,3 +308,8 @@ def test_the_command_line_takes_urls(server, tmp_path, capsys):
     assert error.count("\n") == 1
     assert "no listing of a folder (404)" in error
     assert SECRET not in error
+
+
+def test_archives_here_and_behind_urls_are_not_mixed():
+    with pytest.raises(DatasetError, match=r"^b\.zip: a file on this machine, among URLs; give either"):
+        load_dataset(["http://127.0.0.1:9/a.zip", "b.zip"])
