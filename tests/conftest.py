@@ -143,3 +143,13 @@ def split_photos(tmp_path):
     write_photos(tmp_path / "split" / "train", 10)
     write_photos(tmp_path / "split" / "test", 5, seed=500)
     return tmp_path / "split"
+
+
+@pytest.fixture
+def pauses(monkeypatch):
+    """The pauses between two tries of a request, which are not waited for."""
+    from featx.places.remote import Retries, store
+
+    waited = []
+    monkeypatch.setattr(store, "RETRIES", Retries(sleep=waited.append))
+    return waited

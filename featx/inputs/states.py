@@ -23,8 +23,7 @@ def is_remote(source: Source) -> bool:
 def any_remote(sources: Sequence[Source], positions: Sequence[int] | np.ndarray) -> bool:
     """Whether one of some sources, spread over those at `positions`, is remote."""
     some = [sources[i] for i in positions[:: -(-len(positions) // _LOOKED_AT) or 1]]
-    places: list[Any] = [getattr(source, "place", None) for source in some]
-    return any(place.is_remote for place in places if place is not None)
+    return any(map(is_remote, some))
 
 
 def stat_keys(sources: Sequence[Source], knows: Callable[[str], bool]) -> list[StatKey | None]:

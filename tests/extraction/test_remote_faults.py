@@ -15,6 +15,8 @@ from featx.errors import ImageError
 from featx.extraction.chunks import read_item
 from featx.places.remote import Retries, store
 
+pytestmark = pytest.mark.usefixtures("pauses")
+
 ACTIONS = ("drop", "refuse", "long", 429, 500, 503, (429, {"Retry-After": "1"}))
 
 
@@ -29,13 +31,6 @@ def root(tmp_path):
 def server(root):
     with serving(root.parent) as server:
         yield server
-
-
-@pytest.fixture(autouse=True)
-def pauses(monkeypatch):
-    waited = []
-    monkeypatch.setattr(store, "RETRIES", Retries(sleep=waited.append))
-    return waited
 
 
 def rows_by_id(features):

@@ -38,14 +38,6 @@ def server(folder):
 
 
 @pytest.fixture
-def pauses(monkeypatch):
-    """The pauses between tries, which are not waited for."""
-    waited = []
-    monkeypatch.setattr(store, "RETRIES", Retries(sleep=waited.append))
-    return waited
-
-
-@pytest.fixture
 def changing(tmp_path):
     """A server of one file, and a function that replaces it."""
     (tmp_path / "a.bin").write_bytes(b"old" * 10)

@@ -18,9 +18,10 @@ from featx import extract, load_dataset
 from featx.cache import Cache
 from featx.data import from_arrays
 from featx.errors import DatasetError, ImageError, InputError, MissingExtra
-from featx.places.remote import Retries, store
 from featx.results.next_command import _plain
 from featx.results.output_paths import _from_folder, resolve_source
+
+pytestmark = pytest.mark.usefixtures("pauses")
 
 SECRET = "hunter2"
 
@@ -59,13 +60,6 @@ def root(tmp_path_factory):
 def server(root):
     with serving(root) as server:
         yield server
-
-
-@pytest.fixture(autouse=True)
-def pauses(monkeypatch):
-    waited = []
-    monkeypatch.setattr(store, "RETRIES", Retries(sleep=waited.append))
-    return waited
 
 
 def contents(dataset):
