@@ -177,7 +177,8 @@ def kinds_of(inputs: Sequence[Source]) -> set[str]:
 def take_inputs(inputs: Sequence[Source], rows: np.ndarray) -> Sequence[Source]:
     """Return the inputs at `rows`, compact if they all are."""
     if hasattr(inputs, "take"):
-        return inputs.take(rows)  # type: ignore[no-any-return]
+        taken: Sequence[Source] = inputs.take(rows)
+        return taken
     return [inputs[i] for i in rows.tolist()]
 
 

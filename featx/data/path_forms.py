@@ -64,7 +64,8 @@ class GivenPath:
     @property
     def split_by(self) -> str | None:
         """What the data is divided by."""
-        return self.reading["split_by"]  # type: ignore[no-any-return]
+        divided: str | None = self.reading["split_by"]
+        return divided
 
     @property
     def divided(self) -> dict[str, Any]:

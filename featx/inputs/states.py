@@ -33,9 +33,9 @@ def stat_keys(sources: Sequence[Source], knows: Callable[[str], bool]) -> list[S
     """
     sources = list(sources)  # compact ones are made each time that they are asked for
     places = [place for source in sources if (place := getattr(source, "place", None)) is not None]
-    files = [place for place in places if getattr(place, "url", None)]
+    files: list[Any] = [place for place in places if getattr(place, "url", None)]
     if files:
         from featx.places.remote import refresh_states
 
-        refresh_states(files, knows)  # type: ignore[arg-type]
+        refresh_states(files, knows)
     return [source.stat_key() for source in sources]

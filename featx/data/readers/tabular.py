@@ -18,7 +18,7 @@ class Table:
 
     place: str  # the file, for messages
     folder: str  # what paths are relative to; empty for the working directory
-    rows: list[Any]  # number for messages: the line of a .csv, from 1 in a .parquet, from 0 in memory
+    rows: Sequence[Any]  # number for messages: the line of a .csv, from 1 in a .parquet, from 0 in memory
     columns: dict[str, list[Any]]  # `COLUMNS`, `OPTIONAL` and the chosen ones; image if a frame holds images
     found: list[str]  # names of all columns
     all_columns: Callable[[], Mapping[str, list[Any]]] = dict  # reads what could be labels, for a message

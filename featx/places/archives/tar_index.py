@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from featx.places.archives.index import ArchiveIndex, Visitor
 from featx.places.archives.read_ahead import ReadAhead
 from featx.places.place import PlaceError, RangeReader
+
+_T = TypeVar("_T")
 
 _BLOCK = 512
 # Largest header of a long name, or of pax records.
@@ -103,7 +106,7 @@ def _scan(scan: _Scan) -> None:
         at = begin + -(-length // _BLOCK) * _BLOCK
 
 
-def _first(*values):  # type: ignore[no-untyped-def]
+def _first(*values: _T | None) -> _T:
     return next(value for value in values if value is not None)
 
 

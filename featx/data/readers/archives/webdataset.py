@@ -238,7 +238,7 @@ def read_samples(
         raise DatasetError(f"{place}: {': '.join(filter(None, failed[0]))}")
     found = [*samples.found, *([_CLASS] if _CLASS in samples.columns else [])]
     # Ids are made when they are needed, for a message.
-    table = Table(place, "", _Named(ids, numbers), columns, found)  # type: ignore[arg-type]
+    table = Table(place, "", _Named(ids, numbers), columns, found)
     reading = ReadReport(
         splits_from=origin,
         left_out=LeftOut(dict(samples.others), first={"": samples.first_other}, kind=kind),

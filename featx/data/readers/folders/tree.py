@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -180,11 +181,11 @@ def _own_folders(entries: Sequence[tuple[str, Place | None]], split: Sequence[Pa
     for number, parts in enumerate(split):
         if parts and len(parts) > 1 and parts[-1] in OWN_FILES and (place := entries[number][1]) is not None:
             found.setdefault(parts[:-1], {})[parts[-1]] = place
-    return {
-        folder
-        for folder, places in found.items()
-        if is_own(places, lambda name, places=places: _head_of(places[name]))  # type: ignore[misc]
-    }
+    return {folder for folder, places in found.items() if is_own(places, functools.partial(_head_in, places))}
+
+
+def _head_in(places: Mapping[str, Place], name: str) -> bytes:
+    return _head_of(places[name])
 
 
 def _head_of(place: Place | None) -> bytes:
