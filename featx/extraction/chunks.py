@@ -112,11 +112,15 @@ def read_item(source: Source, position: int) -> Item:
         item.key = source.stat_key()
         item.content = source.read()
         item.digest = item.content.digest
-        if item.key is None or "://" in item.key[0]:  # what came from a URL also says of which state it is
-            item.key = source.stat_key()
+        if "://" in item.key[0] if item.key is not None else source.is_file and _has_url(source):
+            item.key = source.stat_key()  # what came from a URL also says of which state it is
     except SourceError as error:
         item.error = error
     return item
+
+
+def _has_url(source: Source) -> bool:
+    return getattr(getattr(source, "place", None), "url", None) is not None
 
 
 def identify(source: Source) -> Item:

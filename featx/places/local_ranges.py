@@ -18,14 +18,14 @@ class LocalRanges:
     path : str or PathLike
         A regular file.
     seen : tuple, optional
-        The stat key that it must have; default: that of the first look at it.
+        The stat key that it must have; default: that of now.
     """
 
     is_remote = False
 
     def __init__(self, path: str | os.PathLike[str], seen: StatKey | None = None) -> None:
         self.path = os.path.abspath(path)
-        self._seen = seen
+        self._seen = seen or self._key()
 
     @property
     def name(self) -> str:
@@ -55,7 +55,11 @@ class LocalRanges:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def stat_key(self) -> StatKey | None:
-        """Return (absolute path, size, mtime and ctime in ns) now; None where there is no such file."""
+        """Return (absolute path, size, mtime and ctime in ns); None where it has changed, or is not there."""
+        key = self._key()
+        return key if key == self._seen else None
+
+    def _key(self) -> StatKey | None:
         try:
             found = os.stat(self.path)
         except (OSError, ValueError):
@@ -64,11 +68,7 @@ class LocalRanges:
 
     def _state(self) -> StatKey:
         if self._seen is None:
-            seen = self.stat_key()
-            if seen is None:
-                raise PlaceError("no such file")
-            open_in_state(seen)
-            self._seen = seen
+            raise PlaceError("no such file")
         return self._seen
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -129,14 +129,37 @@ def test_a_place_says_what_it_is_and_when_it_has_changed(tmp_path):
         column(path)[3].read(9)
     with pytest.raises(PlaceError, match="no column other of bytes"):
         column(path, ("other",))[0].read(9)
-    LocalRanges(path)
-    held = ParquetColumn(LocalRanges(path, LocalRanges(path).stat_key()), BYTES)
+    held = ParquetColumn(LocalRanges(path), BYTES)
     assert held[0].read(9) == b"a"
     write(path, [b"xyz", b"bc", b"d"])
+    # A page from before may be kept; its bytes must not count as those of the new file.
+    assert held[0].read(9) == b"a"
+    assert held[0].stat_key() is None
+    assert cell.stat_key() is None
     drop_pages()
     with pytest.raises(PlaceError, match="was changed"):
         held[0].read(9)
-    assert held[0].stat_key() != cell.stat_key()
+    assert held[0].stat_key() is None
+
+
+class WithoutState(LocalRanges):
+    """As a server that says neither ETag nor time of change."""
+
+    def stat_key(self):
+        return None
+
+    def read_range(self, start, length):
+        return LocalRanges(self.path).read_range(start, length)
+
+
+def test_pages_of_a_file_without_a_known_state_are_those_of_one_object_only(tmp_path):
+    path = tmp_path / "t.parquet"
+    write(path, [b"abc"])
+    first = ParquetColumn(WithoutState(path), BYTES)
+    assert first[0].read(9) == b"abc"
+    write(path, [b"xyz"])
+    assert ParquetColumn(WithoutState(path), BYTES)[0].read(9) == b"xyz"
+    assert first[0].stat_key() is None
 
 
 def test_a_path_in_the_place_of_bytes_is_read_and_has_no_stat_key(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ class ParquetEmbeddings:
         self._ends = np.concatenate([[0], np.cumsum(groups, dtype=np.int64)])
         self.shape = (int(self._ends[-1]), int(value.list_size))
         self._kept: tuple[int, np.ndarray] | None = None
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -48,14 +50,15 @@ class ParquetEmbeddings:
 
     def _group(self, group: int) -> np.ndarray:
         """Return the rows of a group; the last one is kept, as rows are mostly read in order."""
-        if self._kept is None or self._kept[0] != group:
-            try:
-                column = self._file.read_row_group(group, columns=["embedding"])["embedding"]
-                rows = np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks])
-            except Exception as error:  # pyarrow raises many kinds of error for damaged bytes
-                raise OSError(f"group {group}: {error}") from error
-            self._kept = group, rows.reshape(-1, self.shape[1])
-        return self._kept[1]
+        with self._lock:
+            if self._kept is None or self._kept[0] != group:
+                try:
+                    column = self._file.read_row_group(group, columns=["embedding"])["embedding"]
+                    rows = np.concatenate([chunk.flatten().to_numpy() for chunk in column.chunks])
+                except Exception as error:  # pyarrow raises many kinds of error for damaged bytes
+                    raise OSError(f"group {group}: {error}") from error
+                self._kept = group, rows.reshape(-1, self.shape[1])
+            return self._kept[1]
 
 
 def open_parquet(path: Path) -> Any:

@@ -180,7 +180,7 @@ def _ids(inputs: list, *, of_texts: bool) -> list[str]:
     width = len(str(len(inputs) - 1))
     names = []
     for i, one in enumerate(inputs):
-        if is_url(one) and not of_texts:
+        if not of_texts and is_url(one):
             names.append(shown(one))
         elif isinstance(one, os.PathLike) or (isinstance(one, str) and not of_texts):
             names.append(Path(one).as_posix())

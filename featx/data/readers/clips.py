@@ -166,7 +166,8 @@ def is_sampled(row: Any) -> bool:
 
 def is_audio_path(text: str) -> bool:
     """Whether a string ends like the name of an audio file, and may be a path."""
-    text = named(text)
+    if "://" in text:
+        text = named(text)
     return is_audio_file(text[-8:]) and len(text) <= _LONGEST_PATH and "\n" not in text and "\0" not in text
 
 

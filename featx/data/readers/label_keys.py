@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from featx.data.dataset import quote_names
@@ -38,11 +38,13 @@ def choose_label_key(place: str, names: Sequence[Any]) -> Any | None:
     return found[0] if found else None
 
 
-def refuse_labels_in(rows: Iterable[Any], where: str, keys: Sequence[str]) -> None:
+def refuse_labels_in(rows: Sequence[Any], where: str, keys: Sequence[str]) -> None:
     """Raise `DatasetError` if a row that is a dict has labels beside the input, where only inputs are taken.
 
     `keys` are what the key of the input may be.
     """
+    if not any(issubclass(kind, Mapping) for kind in set(map(type, rows))):  # quick for a million texts
+        return
     for i, row in enumerate(rows):
         found = [name for name in row if names_labels(name)] if isinstance(row, Mapping) else []
         key = next((name for name in (*keys, "bytes", "array") if name in row), None) if found else None

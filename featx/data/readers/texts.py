@@ -70,7 +70,9 @@ def texts_in(rows: Sequence[Any], kind: str | None = None) -> list[Any] | None:
         return None
     of_texts = sum(map(_is_text_path, names))
     # A URL without a suffix may be one of an image; a list of texts that are URLs says kind="text".
-    of_images = sum((is_url(name) and not _is_text_path(name)) or is_image_path(name) for name in names)
+    of_images = sum(
+        is_image_path(name) or ("://" in name and is_url(name) and not _is_text_path(name)) for name in names
+    )
     if 2 * (of_texts + of_images) <= len(names) and not _are_files(names):
         if all(isinstance(row, Path) for row in given):
             return None  # files without a known suffix, as images may be
@@ -90,7 +92,7 @@ def _may_be_path(text: str) -> bool:
 
 
 def _is_text_path(text: str) -> bool:
-    return is_text_file(text if "?" not in text else named(text)) and _may_be_path(text)
+    return is_text_file(named(text) if "://" in text else text) and _may_be_path(text)
 
 
 def is_image_path(text: str) -> bool:

@@ -75,7 +75,7 @@ class ParquetColumn:
         When it is first read: the file is damaged, or the column is no such one.
     """
 
-    __slots__ = ("files", "path", "reader", "state")
+    __slots__ = ("files", "opened_as", "path", "reader", "state")
 
     def __init__(
         self,
@@ -86,6 +86,8 @@ class ParquetColumn:
     ) -> None:
         self.reader, self.path, self.files = reader, path, files
         self.state = state or reader.stat_key()
+        #: What pages are kept by. Of a file whose state cannot be known, another object may see other bytes.
+        self.opened_as = self.state or next(_numbers)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ParquetColumn, (self.reader, self.path, self.files, self.state)
@@ -135,9 +137,12 @@ class ParquetColumn:
             raise PlaceError(f"no bytes, and its path cannot be read ({reason_of(error)})") from error
 
     def stat_key(self, row: int) -> StatKey | None:
-        """Return what names the state of a row; None where its value may be that of another file."""
+        """Return what names the state of a row; None where its value may be that of another file.
+
+        None, too, where the file has changed since it was listed: what is read may be a page from before.
+        """
         key = self.reader.stat_key()
-        if key is None:
+        if key is None or key != self.state:
             return None
         try:
             opened = _opened(self, self.path)
@@ -280,7 +285,7 @@ class _OpenedColumn:
 
 
 _lock = fresh_in_child(threading.Lock())
-_numbers = count()
+_numbers = count()  # of what was opened in this process
 _columns: OrderedDict[Any, _OpenedColumn] = OrderedDict()
 #: What a parent had opened: never used in the child, whose locks it may hold, and not ended there either.
 _of_parent: list[Any] = []
@@ -288,7 +293,7 @@ _of_parent: list[Any] = []
 
 def _opened(of: ParquetColumn, path: tuple[str, ...]) -> _OpenedColumn:
     """Return a column as this process has opened it."""
-    key = of.reader.name, of.state, path
+    key = of.reader.name, of.opened_as, path
     with _lock:
         if key in _columns:
             _columns.move_to_end(key)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -265,6 +269,26 @@ def test_a_parquet_file_is_features_again(tmp_path, monkeypatch, dtype):
         for name, task in expected.targets.items():
             np.testing.assert_array_equal(found.targets[name].values, task.values)
             assert found.targets[name].classes == task.classes
+
+
+def test_threads_that_read_different_groups_of_a_parquet_file_get_their_rows(tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow")
+    monkeypatch.setattr("featx.data.features.parquet_rows._GROUP_BYTES", 100)
+    rows = rows_of()
+    write(tmp_path / "f.parquet", dataset(), rows, np.arange(N))
+    found = load_features(tmp_path / "f.parquet", in_memory=False).embeddings
+    read, alone = found._dataset._file.read_row_group, threading.Lock()
+
+    def read_alone(group, **options):
+        assert alone.acquire(blocking=False)
+        time.sleep(0.001)
+        alone.release()
+        return read(group, **options)
+
+    monkeypatch.setattr(found._dataset, "_file", SimpleNamespace(read_row_group=read_alone))
+    with ThreadPoolExecutor(2) as threads:
+        for i, row in enumerate(threads.map(found.__getitem__, [slice(i, i + 1) for i in range(N)])):
+            np.testing.assert_array_equal(row, rows[i : i + 1])
 
 
 def test_a_parquet_file_of_something_else_or_damaged_is_named(tmp_path):

@@ -27,6 +27,7 @@ def read_arrow(file: Path, text: str | None, asked: list[str], title: str | None
         raise MissingExtra("pyarrow", "parquet", f"reading {file.name}") from error
     name = str(file)
     with as_one_error(lambda reason: DatasetError(f"{name}: not a readable Arrow file ({reason})")):
+        reader = LocalRanges(file)  # before the file is mapped: one that replaces it has other offsets
         mapped = pyarrow.memory_map(name)
         whole = mapped.read_buffer()
         mapped.seek(0)
@@ -48,7 +49,7 @@ def read_arrow(file: Path, text: str | None, asked: list[str], title: str | None
         table = Table(name, str(file.parent), rows, columns, chosen.names, all_columns, orders, chosen.text)
         if chosen.stored is not None:
             try:
-                column = _spans(file, whole, data.column(chosen.stored.name))
+                column = _spans(reader, whole, data.column(chosen.stored.name))
                 kind = chosen.stored.kind or kind_of_stored(chosen.stored, column)
             except PlaceError as error:
                 raise DatasetError(f"{name}: not a readable Arrow file ({error})") from error
@@ -57,12 +58,12 @@ def read_arrow(file: Path, text: str | None, asked: list[str], title: str | None
     return table
 
 
-def _spans(file: Path, whole: Any, column: Any) -> SpanColumn:
+def _spans(reader: LocalRanges, whole: Any, column: Any) -> SpanColumn:
     """Return the values of a column by their offset in the file, which `whole` is in memory."""
     starts, lengths, files = [np.empty(0, np.int64)], [np.empty(0, np.int64)], {}
     first = 0
     for chunk in column.chunks:
-        held: HeldColumn = hold(chunk, os.path.dirname(file))
+        held: HeldColumn = hold(chunk, os.path.dirname(reader.path))
         offset = 0
         if len(held.data):
             offset = np.frombuffer(held.data, np.uint8).ctypes.data - whole.address
@@ -72,4 +73,4 @@ def _spans(file: Path, whole: Any, column: Any) -> SpanColumn:
         lengths.append(held.lengths)
         files.update({first + row: path for row, path in held.files.items()})
         first += len(held)
-    return SpanColumn(LocalRanges(file), np.concatenate(starts), np.concatenate(lengths), files)
+    return SpanColumn(reader, np.concatenate(starts), np.concatenate(lengths), files)
