@@ -151,15 +151,19 @@ class RayCluster:
         """Yield tasks with what `work` returns, as they end; see `Cluster.run`."""
         name, held = new_name(), self._ray.put(pack(shared))
         run, stop_now = _Work(iter(tasks)), True
+
+        def give_work() -> None:
+            with_gpus = any(worker.gpus for worker in self._workers)
+            for worker in sorted(self._ready(), key=lambda worker: len(worker.tasks)):
+                while (task := run.next_for(worker, with_gpus)) is not None:
+                    ticket = worker.actor.call.remote(pack((work, task.argument)), name, [held])
+                    run.busy[ticket] = worker, task
+                    worker.tasks.append(task)
+
         try:
             while True:
                 self._look()
-                with_gpus = any(worker.gpus for worker in self._workers)
-                for worker in sorted(self._ready(), key=lambda worker: len(worker.tasks)):
-                    while (task := run.next_for(worker, with_gpus)) is not None:
-                        ticket = worker.actor.call.remote(pack((work, task.argument)), name, [held])
-                        run.busy[ticket] = worker, task
-                        worker.tasks.append(task)
+                give_work()
                 if run.is_done:
                     return
                 starting = [worker.ready for worker in self._workers if worker.ready is not None]
@@ -167,6 +171,7 @@ class RayCluster:
                     self._require_hope()
                     time.sleep(_LOOK_SECONDS / 4)
                     continue
+                ended: list[tuple[Task, Outcome]] = []
                 for ticket in self._ray.wait([*run.busy, *starting], timeout=_LOOK_SECONDS)[0]:
                     if ticket not in run.busy:
                         self._welcome(ticket)
@@ -178,7 +183,11 @@ class RayCluster:
                         self._again(run, task, worker)
                     else:
                         run.lost.pop(task, None)
-                        yield task, outcome.result()
+                        ended.append((task, outcome))
+                if all(outcome.error is None for _, outcome in ended):
+                    give_work()  # workers go on while the caller takes what they returned
+                for task, outcome in sorted(ended, key=lambda one: one[1].error is not None):
+                    yield task, outcome.result()
         except Exception:
             stop_now = False
             raise

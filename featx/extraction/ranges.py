@@ -161,6 +161,8 @@ def compute_range(job: Job, sources: Sequence[Source]) -> RangeResult:
     if cache is not None:
         members = [EmbedderRun(cache, embedder) for embedder in job.embedders]
         stores = [member.store for member in members]
+        for store in stores:  # kept from an earlier run, since when the cache may have been cleared
+            store.refresh()
     else:
         stores = [_NoStore() for _ in engines]
     pipeline = Pipeline(sources, preparation, engines, stores, job.cores or cores())

@@ -14,7 +14,7 @@ from PIL import Image
 
 import featx
 from featx.cache import Cache
-from featx.errors import ClusterError, EngineError, ImageError
+from featx.errors import ClusterError, DataLossWarning, EngineError, ImageError
 from featx.extraction import ranges
 
 OPTIONS = {"weights": None, "image_size": 32, "engine": "torch", "precision": "fp32", "batch_size": 4}
@@ -89,6 +89,24 @@ def test_only_what_is_missing_is_computed(alone, processes, tmp_path):
     found = extract(more + pictures, tmp_path / "cache", on=processes)
     assert found.run["forward_passes"] == len(more)
     np.testing.assert_array_equal(found.embeddings[len(more) :], expected.embeddings)
+
+
+@pytest.mark.parametrize("loss", ["cleared", "damaged"])
+def test_workers_compute_again_what_the_cache_lost_since_their_last_run(alone, tmp_path, loss):
+    photos, expected = alone
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
+        extract(photos, tmp_path / "cache", on=pool)
+        if loss == "cleared":
+            Cache(tmp_path / "cache").clear()
+            found = extract(photos, tmp_path / "cache", on=pool)
+        else:
+            for shard in (tmp_path / "cache").rglob("shards/*.h5"):
+                with open(shard, "r+b") as file:
+                    file.seek(-9, os.SEEK_END)
+                    file.write(b"damaged")
+            with pytest.warns(DataLossWarning):
+                found = extract(photos, tmp_path / "cache", on=pool)
+    np.testing.assert_array_equal(found.embeddings, expected.embeddings)
 
 
 @pytest.mark.parametrize("where", ["processes", "far"])
