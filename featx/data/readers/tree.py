@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import Any, overload
 
 import numpy as np
@@ -24,6 +25,7 @@ from featx.inputs.image import StoredImage, is_ignored
 from featx.inputs.image.decode import MAX_FILE_BYTES
 from featx.inputs.text import StoredText
 from featx.places import Place, PlaceError, read_start
+from featx.places.archives import ArchiveMember
 
 # Suffixes of documents whose text featx does not read.
 _DOCUMENTS = {".docx", ".doc", ".pdf", ".odt", ".rtf", ".html", ".htm", ".md", ".epub"}
@@ -173,6 +175,8 @@ class _TreeSorter(Sorter):
         super().__init__(kind)
         self._entries, self._own = entries, own
         self._left_out: set[Parts] = set()
+        if any(isinstance(place, ArchiveMember) for _, place in islice(entries, 100)):
+            self.archive_advice = "unpack it"  # an archive in another one cannot be given
         self.folders.add(())
 
     def take(self, parts: Parts | None, number: int) -> None:
