@@ -12,9 +12,10 @@ DATA_HELP = (
     "a folder of images, audio files or .txt files with one subfolder per class (optionally under train/ and "
     "test/ or val/), a .zip or .tar of such a folder or a WebDataset, a folder of these or a quoted pattern "
     "('shards/{000..015}.tar'), a .csv, .tsv, .parquet or .jsonl with the columns path (images or audio) or "
-    "text, label and optionally split, group and, of audio, start and end in seconds, a folder of tables "
-    "called train, val (or dev) and test, a URL of any of these (https://, s3://, ...), a saved dataset of "
-    "Hugging Face (hf-dataset:FOLDER), or a named dataset (digits, fashion-mnist, cifar10, ...)"
+    "text, label and optionally split, group and, of audio, start and end in seconds (a .parquet may hold "
+    "the files), a folder of tables called train, val (or dev) and test, a folder, archive or table "
+    "behind a URL (https://, s3://, gs://, ...), a dataset that Hugging Face's save_to_disk wrote "
+    "(hf-dataset:FOLDER), or a named dataset (digits, fashion-mnist, cifar10, ...)"
 )
 _PARSERS: dict[str, Callable[[str], Any]] = {
     "count": values.positive,

@@ -17,7 +17,8 @@ from featx.terminal import printable, tell_always
 def image_paths(args: Namespace) -> tuple[list[Any], list[Any]]:
     """Return the image files, folders, URLs and archives expanded, and the failures of listing them."""
     from featx.data import SKIP_HINT, list_images
-    from featx.data.readers.archives.shards import archives_in, expand_pattern, is_archive_name
+    from featx.data.path_forms import means_data
+    from featx.data.readers.archives.shards import is_archive_name
     from featx.estimators.model.inputs import read_inputs
     from featx.inputs.image import as_source
 
@@ -32,10 +33,12 @@ def image_paths(args: Namespace) -> tuple[list[Any], list[Any]]:
     for item in args.images:
         path = Path(item)
         url = is_url(item)
-        shards: Any = ()
-        if not url:
-            shards = expand_pattern(item) if not path.exists() else archives_in(path) if path.is_dir() else ()
-        if url or shards or (path.is_file() and is_archive_name(path)):
+        listed = None if url or not path.is_dir() else list_images(path, on_error=args.on_error)
+        if listed is not None and listed.files:
+            _tell_left_out(item, listed.left_out, args)
+            paths += [str(path.joinpath(*parts)) for parts in listed.files]
+            failures += listed.failures
+        elif listed is not None or (is_archive_name(path) if path.exists() else means_data(item)):
             dataset = read_inputs(item, "image", None, args.on_error)
             failures += dataset.reading.failures
             _tell_left_out(shown(item) if url else item, dataset.reading.left_out, args)
@@ -43,13 +46,6 @@ def image_paths(args: Namespace) -> tuple[list[Any], list[Any]]:
             for one in dataset.inputs:
                 whole = name if name.endswith(f"/{one.id}") else f"{name}/{one.id}"  # one image has its name
                 paths.append(as_source(one, whole if several else one.id))
-        elif path.is_dir():
-            listed = list_images(path, on_error=args.on_error)
-            _tell_left_out(item, listed.left_out, args)
-            if not listed.files:
-                raise DatasetError(f"{item}: no images in this folder")
-            paths += [str(path.joinpath(*parts)) for parts in listed.files]
-            failures += listed.failures
         elif path.exists() or args.on_error == "skip":
             paths.append(item)
         else:
@@ -104,7 +100,7 @@ def _collect(
     the message about a file that is not there.
     """
     from featx.data import skip_hint
-    from featx.data.readers.archives.shards import expand_pattern
+    from featx.data.path_forms import means_data
     from featx.estimators.model.inputs import read_inputs
 
     sources: list[Any] = []
@@ -123,13 +119,13 @@ def _collect(
                 as_source(one, f"{shown(item)}: {one.id}" if several else one.id) for one in dataset.inputs
             ]
             continue
-        shards = None if path.exists() else expand_pattern(item)
-        if not path.exists() and not shards and args.on_error == "raise":
+        named = not path.exists() and means_data(item)  # hf-dataset:FOLDER, or a pattern
+        if not path.exists() and not named and args.on_error == "raise":
             raise DatasetError(f"{item}: no such file or folder{missing}; {skip_hint(kind)}")
         if path.suffix.lower() in suffixes and not path.is_dir():
             sources.append(as_source(path, item))
             continue
-        dataset = read_inputs(item if shards else path, kind, args.text, args.on_error)
+        dataset = read_inputs(item if named else path, kind, args.text, args.on_error)
         failures += dataset.reading.failures
         if path.is_dir():
             _tell_left_out(item, dataset.reading.left_out, args)

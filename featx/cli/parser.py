@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NoReturn
 
 import featx
@@ -42,14 +43,24 @@ class Parser(argparse.ArgumentParser):
         import difflib
 
         wrong = next((word.partition("=")[0] for word in unknown if word.startswith("--")), "")
-        near = difflib.get_close_matches(wrong, self._option_string_actions, n=1, cutoff=0.7)
-        return f"; did you mean {near[0]}?" if near else ""
+        near = functools.partial(difflib.get_close_matches, wrong, self._option_string_actions, n=1)
+        others = [name for name in command_names() if wrong in _options_of(name)]
+        if others and not near(cutoff=0.9):
+            more = ", ..." if len(others) > 3 else ""
+            return f"; {wrong} is an option of featx {', '.join(others[:3])}{more}"
+        return "".join(f"; did you mean {name}?" for name in near(cutoff=0.7))
 
     def error(self, message: str) -> NoReturn:
         """Print the message on one line and exit with status 2."""
         line = printable(" ".join(message.split()))
         tell(f"{self.prog}: {line} (see {self.prog} --help)")
         sys.exit(2)
+
+
+def _options_of(command: str) -> Collection[str]:
+    parser = Parser()
+    command_module(command).add(parser)
+    return parser._option_string_actions
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -255,10 +255,12 @@ class Dataset(Collection):
 
 def require_labelled(dataset: Dataset) -> None:
     """Raise `DatasetError` unless classifiers can be trained: two or more classes of two or more inputs."""
+    notes = "".join(f"; {note}" for note in dataset.reading.notes)
     if dataset.labels is None or dataset.classes is None:
         raise DatasetError(
             f"{dataset.name}: the {dataset.kind}s have no labels; put them into one folder per class, "
             + _TABLES[dataset.kind]
+            + notes
         )
     counts = np.bincount(dataset.labels, minlength=len(dataset.classes))
     present = np.flatnonzero(counts)
@@ -266,7 +268,6 @@ def require_labelled(dataset: Dataset) -> None:
     hint = f"; {rest} more have no label: featx label" if rest else ""
     if len(present) < 2:
         names = ", ".join(repr(dataset.classes[i]) for i in present) or "none"
-        notes = "".join(f"; {note}" for note in dataset.reading.notes)
         raise DatasetError(
             f"{dataset.name}: a classifier needs at least 2 classes, got {len(present)}: {names}{notes}{hint}"
         )

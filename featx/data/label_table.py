@@ -22,6 +22,7 @@ from featx.data.readers.table import csv_records, read_csv_text
 from featx.errors import DatasetError
 from featx.inputs.audio import Segment
 from featx.inputs.text import text_words
+from featx.places import is_url
 from featx.results.writing import write_atomically
 from featx.spreadsheet import csv_text, original_cell, safe_cell
 
@@ -118,27 +119,31 @@ class LabelTable:
 
     def key_of(self, path: str) -> str:
         """Return what identifies a file, whichever way its path is written; relative to the table."""
+        if is_url(path):
+            return path
         folder, name = os.path.split(os.path.join(os.path.abspath(self.file.parent), path))
         return same_form(os.path.join(self._real(folder), name))
 
     def path_of(self, path: str) -> str:
-        """Return a path as the table has it: relative to its folder, with slashes.
+        """Return a path as the table has it: relative to its folder, with slashes; a URL as it is.
 
         Raises
         ------
         DatasetError
             The table cannot hold it: it has control characters, or spaces at an end.
         """
-        folder, name = os.path.split(os.path.abspath(path))
-        path = os.path.join(self._real(folder), name)
-        try:
-            relative = os.path.relpath(path, self._real(os.path.abspath(self.file.parent)))
-        except ValueError:  # on another drive
-            relative = path
-        cell = relative.replace(os.sep, "/")
+        cell = path if is_url(path) else self._relative(path).replace(os.sep, "/")
         if original_cell(safe_cell(cell).strip()) != cell:
             raise DatasetError(f"{cell!r}: a table cannot hold this name; rename the file")
         return cell
+
+    def _relative(self, path: str) -> str:
+        folder, name = os.path.split(os.path.abspath(path))
+        path = os.path.join(self._real(folder), name)
+        try:
+            return os.path.relpath(path, self._real(os.path.abspath(self.file.parent)))
+        except ValueError:  # on another drive
+            return path
 
     def write(self, rows: Sequence[Mapping[str, str]]) -> None:
         """Write these rows, in their order; columns that a person added keep their cells.

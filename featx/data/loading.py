@@ -150,10 +150,11 @@ def _load(
     if isinstance(data, Mapping) and data and all(map(_is_part, data.values())):
         _refuse_labels(labels, "a dict of datasets")
         return read_parts(data, **divided, **columns)
-    if hasattr(data, "column_names") and not hasattr(data, "__len__"):
+    if _is_streamed(data) or (isinstance(data, Mapping) and any(map(_is_streamed, data.values()))):
+        one = f"data[{next(iter(data))!r}]" if isinstance(data, Mapping) else "data"
         raise DatasetError(
             f"data: {type(data).__name__} has neither length nor order; load it without streaming=True, or "
-            "take some of its rows: list(data.take(1000))"
+            f"take some of its rows: list({one}.take(1000))"
         )
     data = listed(data)
     sequence = hasattr(data, "__getitem__") and hasattr(data, "__len__") and not isinstance(data, Mapping)
@@ -181,6 +182,10 @@ def _read_tables(names: list[str], **reading: Any) -> Dataset:
     local = [str(file.absolute().parent) for file in files if isinstance(file, Path)]
     place = os.path.commonpath(local) if len(local) == len(files) else "a list of tables"
     return read_column_files(files, place, os.path.basename(place), **reading)
+
+
+def _is_streamed(data: Any) -> bool:
+    return hasattr(data, "column_names") and hasattr(data, "__iter__") and not hasattr(data, "__len__")
 
 
 def _is_part(part: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -50,6 +51,8 @@ from featx.options import DATA
 from featx.places import LocalRanges, is_url
 from featx.terminal import shortened
 
+# A URL with one slash, which commands may have made a path of.
+_ALMOST_URL = re.compile(r"(?:^|/)([a-z][a-z0-9+.-]+):/(?!/)(.*)")
 #: The columns of a table that may be asked for.
 COLUMNS = ("text", "label", "target", "group")
 
@@ -140,6 +143,20 @@ def read_path(data: str | Path, **reading: Any) -> Dataset:
     given = GivenPath(text, reading)
     found = (form(given) for form in FORMS)
     return next(dataset for dataset in found if dataset is not None)
+
+
+def means_data(text: str) -> bool:
+    """Whether a string means data by its form: a URL, ``hf-dataset:``, a pattern of files, or a path here."""
+    if is_url(text) or text.startswith(PREFIX):
+        return True
+    try:
+        if Path(text).expanduser().exists():
+            return True
+        return expand_pattern(text) is not None or (is_column_file(text) and is_pattern(text))
+    except DatasetError:  # a pattern that means no file
+        return True
+    except (OSError, ValueError, RuntimeError):  # too long a name, a null byte, no home folder
+        return False
 
 
 def _url(given: GivenPath) -> Dataset | None:
@@ -239,6 +256,8 @@ def _name(given: GivenPath) -> Dataset:
         return named_dataset(text)
     # A word is a misspelt name; anything that looks like a path is a path.
     if given.suffix or os.sep in text or "/" in text or text.startswith("~"):
+        if almost := _ALMOST_URL.search(text):
+            raise DatasetError(f"{text}: no such file; a URL has two slashes: {almost[1]}://{almost[2]}")
         raise DatasetError(f"{text}: no such file or folder; expected {DATA}")
     if len(text.split()) > 2:
         raise DatasetError(f"{shortened(text, 60)!r} is no file or folder; put a text into a list: [text]")

@@ -36,6 +36,7 @@ def read_place(place: Place, id: str, error_type: type[SourceError], at_most: in
     try:
         return place.read(at_most)
     except PlaceError as error:
-        raise error_type(id, f"{error}: {place.name}") from error
+        # What a URL in a table names is called by it.
+        raise error_type(id, str(error) if place.name == id else f"{error}: {place.name}") from error
     except (OSError, ValueError, MemoryError) as error:
         raise error_type(id, f"cannot be read ({reason_of(error)}): {place.name}") from error

@@ -46,10 +46,11 @@ JOIN = re.compile(r"mean|max|concat:([2-9]|[1-5][0-9]|6[0-4])")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 #: Largest seed. Repeated splits use the next seeds too, and every random generator must accept them.
 MOST_SEED = 2**31 - 1
-#: What can be read as a collection of images.
+#: What can be read as a collection of inputs.
 DATA = (
     "a folder, a table (.csv, .tsv, .parquet or .jsonl), an archive (.zip or .tar) or a list of them, an "
-    "image, audio or .txt file, a list or array of images, clips or texts, or the name of a dataset"
+    "image, audio or .txt file, a URL of one of these, a list or array of images, clips or texts, a dataset "
+    "of Hugging Face, or the name of a dataset"
 )
 
 

@@ -23,6 +23,7 @@ from featx.inputs.audio import WHOLE, Segment
 from featx.inputs.text import is_text_file
 from featx.options import Network, Reading, Run, require_no_network
 from featx.options.checks import short
+from featx.places import is_url
 from featx.studies.collections import open_dataset
 
 #: ``"auto"`` and the functions of `featx.analysis.labelling`.
@@ -105,7 +106,10 @@ class LabelPool:
         if path is not None:
             return path
         if kind != "text":
-            raise InputError(f"{self.place}: a table of labels needs {kind}s in files")
+            raise InputError(
+                f"{self.place}: a table of labels names {kind}s by their paths or URLs, and these have none; "
+                "write each to a file of its own, or give an archive on this machine"
+            )
         return ""
 
     def segment_of(self, i: int) -> Segment:
@@ -155,7 +159,7 @@ class LabelPool:
         everything = range(len(self.names))
         inputs = [
             # Absolute, because the table may lie elsewhere than the working directory.
-            (self._text_of(i) or "") if table.of_texts else os.path.abspath(self.path_of(i))
+            (self._text_of(i) or "") if table.of_texts else _absolute(self.path_of(i))
             for i in everything
         ]
         segments = [self.segment_of(i) for i in everything] if table.of_segments else []
@@ -265,6 +269,10 @@ class LabelPool:
         path, text = self.path_of(i), self._text_of(i)
         segment = self.segment_of(i)
         return LabelRow(of.ids[i], path, self.names[i], suggested, confidence, split, group, text, segment)
+
+
+def _absolute(path: str) -> str:
+    return path if is_url(path) else os.path.abspath(path)
 
 
 class _Guess(NamedTuple):

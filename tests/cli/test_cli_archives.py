@@ -5,6 +5,7 @@ import zipfile
 import numpy as np
 import pytest
 from archives import write_tar, write_zip
+from file_server import serving
 from pictures import QUICK_OPTIONS, write_photos
 
 import featx
@@ -84,3 +85,51 @@ def test_label_writes_paths_into_the_archive_which_are_data(work, capsys):
     )
     with pytest.raises(featx.FeatxError, match=r"row 3, column path: no such file: .*some\.zip/sky/99\.png"):
         load_dataset("lost.csv")
+
+
+def test_predict_takes_patterns_and_datasets_of_hugging_face(work, capsys):
+    datasets = pytest.importorskip("datasets")
+    photo = work / "photos" / "leaf" / "001.png"
+    images = {"image": [{"bytes": photo.read_bytes(), "path": None}] * 2}
+    made = datasets.Dataset.from_dict(images, features=datasets.Features({"image": datasets.Image()}))
+    made.save_to_disk(work / "saved")
+    made.to_parquet(work / "train-0.parquet")
+    for i in range(2):
+        write_zip(work / f"shard-{i}.zip", {"001.png": photo.read_bytes()})
+    run("train", "photos.tar", "-o", "m.featx", "--classifier", "knn", "--force", *QUICK_OPTIONS)
+    for data in ("hf-dataset:saved", "saved", "train-*.parquet", "shard-{0..1}.zip", "shard-*.zip"):
+        capsys.readouterr()
+        run("predict", "m.featx", data, "--format", "csv")
+        assert len(capsys.readouterr().out.splitlines()) == 1 + 2
+    assert main(["predict", "m.featx", "hf-dataset:lost"]) == 2
+    assert "hf-dataset:lost: no such folder; for a dataset of the hub" in capsys.readouterr().err
+
+
+def test_label_and_search_take_urls(work, capsys):
+    with serving(work) as server:
+        url = f"{server.url}photos/sky/001.png"
+        (work / "urls.csv").write_text(f"path,label\n{url},\n{url.replace('001', '002')},sky\n")
+        for _ in range(2):  # the second time, labels of the table come first
+            run("label", "urls.csv", "-o", "labels.csv", "-n", "1", "--force", *QUICK_OPTIONS)
+            assert f"{url},," in (work / "labels.csv").read_text(encoding="utf-8")
+        run("label", f"{server.url}photos/sky/", "-o", "sky.csv", "-n", "1", "--force", *QUICK_OPTIONS)
+        assert f"{url}," in (work / "sky.csv").read_text(encoding="utf-8")
+        assert main(["label", f"{server.url}photos.zip", "-o", "zip.csv"]) == 2
+        assert "by their paths or URLs, and these have none" in capsys.readouterr().err
+        run("extract", "photos", "-o", "f.h5", "--force", *QUICK_OPTIONS)
+        capsys.readouterr()
+        run("search", "f.h5", url, "-k", "1")
+        assert "1.0000  sky/001.png" in capsys.readouterr().out
+
+
+def test_mistakes_say_what_to_do(work, capsys):
+    assert main(["extract", "http:/example.org/a.zip", "-o", "x.h5"]) == 2
+    assert "a URL has two slashes: http://example.org/a.zip" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["compare", "photos", "-o", "out", "--part", "1/2"])
+    assert "--part is an option of featx extract (see" in capsys.readouterr().err
+    with serving(work) as server:
+        url = f"{server.url}lost.png"
+        (work / "lost-url.csv").write_text(f"path,label\n{url},sky\n")
+        assert main(["extract", "lost-url.csv", "-o", "x.h5", *QUICK_OPTIONS]) == 2
+    assert f"{url}: no such object (404); to go on" in capsys.readouterr().err

@@ -30,7 +30,12 @@ featx compare missing.csv -o out                        | missing.csv
 featx compare empty -o out                              | no images in this folder
 featx compare texts -o out                              | texts have no labels
 featx compare papers -o out                             | no images; no texts; .pdf; .txt file
-featx compare photos.zip -o out                         | a zip archive; unzip it
+featx compare photos.tar.gz -o out                     | is compressed as a whole (gzip)
+featx compare lost.tar -o out --label x                 | no such file or folder
+featx compare http:/photos.zip -o out                   | a URL has two slashes
+featx compare hf-dataset:photos -o out                  | no dataset of Hugging Face
+featx compare htp://photos.zip -o out                   | did you mean http
+featx compare photos -o out --part 1/2                  | --part is an option of featx extract
 featx compare notes.txt -o out                          | texts have no labels
 featx compare notes.h5.log -o out                       | neither a table
 featx compare one-class -o out                          | one-class; class
@@ -369,7 +374,7 @@ def home(tmp_path_factory):
     (root / "texts" / "a.txt").write_text("text")
     (root / "notes.txt").write_text("a text that is nothing else")
     (root / "notes.h5").write_text("a text that is nothing else")
-    shutil.make_archive(str(root / "photos"), "zip", root / "photos")
+    shutil.make_archive(str(root / "photos"), "gztar", root / "photos")
     rows = [(f"photos/{name}", name.split("/")[0]) for name in both]
     for name, text in {
         "good": ["path,label", *(f"{path},{label}" for path, label in rows)],

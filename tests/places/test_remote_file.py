@@ -145,6 +145,13 @@ def test_after_five_tries_the_failure_is_named(server, pauses, action, reason):
     assert len(pauses) == 4
 
 
+def test_a_listing_is_tried_five_times(server, pauses):
+    server.script["/"] = [503] * 9
+    with pytest.raises(PlaceError, match=r"unavailable; tried 5 times"):
+        open_store(server.url).list_all(server.url)
+    assert server.asked["GET", "/"] == 5
+
+
 def test_the_server_says_how_long_to_wait_up_to_a_limit(server, pauses):
     later = email.utils.formatdate(time.time() + 30, usegmt=True)
     server.script["/a.bin"] = [

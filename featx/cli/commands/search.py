@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from featx.cli import values
 from featx.cli.flags import add_flag, add_machine, add_quiet, add_trust
 from featx.errors import DatasetError, UnknownName
+from featx.places import is_url
 from featx.terminal import json_line, printable, say
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def add(parser: ArgumentParser) -> None:
         "queries",
         nargs="+",
         metavar="QUERY",
-        help="an id in F.h5, else an image or audio file; for texts a .txt file or the text, in quotes",
+        help="an id in F.h5, else an image or audio file, or its URL; for texts a .txt file or the text, in "
+        "quotes",
     )
     parser.add_argument("-k", type=values.positive, default=10, metavar="K", help="how many (default: 10)")
     parser.add_argument("--json", action="store_true", help="for programs, instead of a table")
@@ -92,6 +94,8 @@ def run(args: Namespace) -> None:
 def _check_file(query: str, ids: Sequence[str], file: str, kind: str) -> None:
     """Raise `DatasetError` for what is no file."""
     path = Path(query)
+    if is_url(query):
+        return
     if path.is_dir():
         wanted = "an audio file" if kind == "clip" else "an image file"
         raise DatasetError(f"{query}: a folder; QUERY is an id in {file} or {wanted}")
@@ -119,6 +123,7 @@ def _is_text_file(query: str) -> bool:
 def _embedded(queries: list[str], features: Features, args: Namespace) -> np.ndarray:
     """Embed files, or texts, with the network that made the features file."""
     from featx.data import from_arrays, inputs_of
+    from featx.data.readers.urls import stored_at
     from featx.extraction import backbone_arguments, embed, matching_embedder
     from featx.inputs.audio import as_source
     from featx.options import Run
@@ -137,7 +142,9 @@ def _embedded(queries: list[str], features: Features, args: Namespace) -> np.nda
     if features.kind == "text":
         inputs = inputs_of([Path(query) if _is_text_file(query) else query for query in queries], "text")
     elif features.kind == "clip":
-        inputs = [as_source(query, query) for query in queries]
+        inputs = [
+            stored_at(query, query, "clip") if is_url(query) else as_source(query, query) for query in queries
+        ]
     else:
         inputs = from_arrays(queries, None).inputs
     rows: np.ndarray = embed(inputs, embedder, cache=args.cache, verbose=not args.quiet).embeddings

@@ -9,7 +9,7 @@ from featx.errors import DatasetError
 #: Columns of every table, apart from those of texts and clips.
 COLUMNS = ("path", "label", "split", "group")
 #: Names of the column of labels in rows that are dicts; the first that exists is taken.
-LABEL_KEYS = ("label", "labels", "class", "category", "target", "y")
+LABEL_KEYS = ("label", "labels", "class", "cls", "category", "target", "y")
 #: Names of the column or key of clips in rows with several; the first that exists is taken.
 AUDIO_KEYS = ("audio", "wav", "audio_path", "audio_file", "audio_filepath")
 #: Names of files that are clips where no other column is one of inputs, and its files are audio.

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from featx.data import Dataset, from_arrays, load_dataset
+from featx.data.path_forms import means_data
 from featx.data.readers.clips import is_sampled
 from featx.errors import InputError
 from featx.inputs import Source
 from featx.inputs.text import LazyText, StringText
 from featx.options import require_no_effect
-from featx.places import is_url
 
 
 def read_inputs(data: Any, kind: str, text: str | None, on_error: str) -> Dataset:
@@ -42,7 +41,7 @@ def read_inputs(data: Any, kind: str, text: str | None, on_error: str) -> Datase
     if kind != "image" and text is None and _is_plain(data):
         dataset = from_arrays(data, kind=kind, on_error=on_error, name=f"{kind}s")
     else:
-        if kind == "text" and isinstance(data, str) and not _is_path(data):
+        if kind == "text" and isinstance(data, str) and not means_data(data):
             raise InputError(
                 f"{data!r:.80} is no file and no folder; if it is a text, put it into a list: predict([text])"
             )
@@ -70,12 +69,3 @@ def _is_plain(data: Any) -> bool:
         return len(data.columns) == 1
     rows = data if isinstance(data, (list, tuple)) else ()
     return not any(isinstance(row, dict) for row in rows[:1])
-
-
-def _is_path(name: str) -> bool:
-    if is_url(name):
-        return True
-    try:
-        return Path(name).expanduser().exists()
-    except (OSError, ValueError, RuntimeError):  # too long a name, a null byte, no home folder
-        return False

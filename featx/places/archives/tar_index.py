@@ -58,6 +58,9 @@ def index_tar(ranges: RangeReader, *, on_error: str = "raise", visit: Visitor | 
     try:
         _scan(scan)
     except PlaceError as error:
+        if on_error == "raise" and len(scan.index):
+            hint = "to read the members before that: --on-error skip (on_error='skip')"
+            raise PlaceError(f"{error}; {hint}") from error
         if on_error == "raise":
             raise
         scan.index.failures.append(("", str(error)))

@@ -51,11 +51,15 @@ class Retries:
                 return attempt()
             except Passing as error:
                 if number == self.tries:
-                    times = f"tried {self.tries} times" if self.tries > 1 else "tried once"
-                    raise PlaceError(f"cannot be read ({error.reason}; {times})") from None
+                    raise self.give_up(error) from None
                 seconds = self.pause(number, error.after)
             (self.sleep or stopping.pause)(seconds)
         raise AssertionError("unreachable")
+
+    def give_up(self, error: Passing) -> PlaceError:
+        """Return the failure that is left after the last try."""
+        times = f"tried {self.tries} times" if self.tries > 1 else "tried once"
+        return PlaceError(f"cannot be read ({error.reason}; {times})")
 
     def pause(self, number: int, asked: float | None) -> float:
         """Return the seconds to wait after try `number`, from 1."""

@@ -151,7 +151,7 @@ class Store:
 
     async def _patiently(self, make: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Return the result of one request of many, which is tried again by itself."""
-        for number in range(1, self.retries.tries):
+        for number in range(1, self.retries.tries + 1):
             try:
                 return await make()
             except (PlaceError, Passing) as error:
@@ -160,9 +160,12 @@ class Store:
                 failure = self.explain(error)
             if isinstance(failure, PlaceError):
                 raise failure from None
+            if number == self.retries.tries:
+                # No `Passing`: what calls this would try all of it again.
+                raise self.retries.give_up(failure) from None
             pause = self.retries.pause(number, failure.after)
             await asyncio.sleep(0 if self.retries.sleep else pause)
-        return await make()
+        raise AssertionError("unreachable")
 
     def explain(self, error: Exception) -> PlaceError | Passing:
         """Return the failure that an error of a library means."""

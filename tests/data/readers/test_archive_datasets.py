@@ -6,6 +6,7 @@ import pickle
 import shutil
 import tarfile
 import zipfile
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -33,10 +34,13 @@ def described(dataset):
     labels = dataset.labels if dataset.labels is None else dataset.labels.tolist()
     splits = None if dataset.splits is None else dataset.splits.tolist()
     groups = None if dataset.groups is None else dataset.groups.tolist()
+    others = Counter()
+    for what, n in dataset.reading.left_out.others.items():
+        others[what.partition(" (")[0]] += n  # in an archive, another one has to be unpacked
     return {
         "inputs": [(one.id, one.kind, one.read().digest) for one in dataset.inputs],
         "labels": (dataset.classes, labels, splits, groups),
-        "left out": (dataset.reading.left_out.suffixes, dataset.reading.left_out.others),
+        "left out": (dataset.reading.left_out.suffixes, others),
         "notes": dataset.reading.notes,
     }
 
@@ -245,6 +249,11 @@ def test_what_is_wrong_with_an_archive_is_one_line(tmp_path, photos):
     (tmp_path / "cut.tar").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DatasetError, match=r"cut\.tar: ends at byte \d+.*it is cut off"):
         load_dataset(tmp_path / "cut.tar")
+    with pytest.raises(DatasetError, match="to read the members before that: --on-error skip"):
+        load_dataset(tmp_path / "cut.tar")
+    inner = write_zip(tmp_path / "inner.zip", files).read_bytes()
+    with pytest.raises(DatasetError, match=r"1 archive \(unpack it to have its images read\): a/inner\.zip"):
+        load_dataset(write_zip(tmp_path / "outer.zip", {"a/inner.zip": inner, "b/about.md": b""}))
     some = load_dataset(tmp_path / "cut.tar", on_error="skip")
     assert 0 < len(some) < 9
     assert [failure.id for failure in some.reading.failures] == ["cut.tar"]

@@ -35,7 +35,19 @@ INPUTS = {
     "samples": {"array": [np.full(100 + i, 0.1, np.float32) for i in range(N)], "sampling_rate": [8000] * N},
     "texts": {"text": [f"the text number {i}" for i in range(N)]},
 }
-KEYS = ("label", "labels", "Label", "class", "category", "target", "y", "fine_label", "labelName", "class_id")
+KEYS = (
+    "label",
+    "labels",
+    "Label",
+    "class",
+    "cls",
+    "category",
+    "target",
+    "y",
+    "fine_label",
+    "labelName",
+    "class_id",
+)
 ROWS_AS = {
     "list": list,
     "tuple": tuple,

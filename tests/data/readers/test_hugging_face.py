@@ -138,6 +138,8 @@ def test_what_cannot_be_read_is_one_error(tmp_path, made):
     ):
         load_dataset(stream)
     assert len(load_dataset(list(stream.take(3)))) == 3
+    with pytest.raises(DatasetError, match=r"IterableDatasetDict .*list\(data\['a'\].take\(1000\)\)"):
+        load_dataset(datasets.IterableDatasetDict({"a": stream}))
     with pytest.raises(DatasetError, match=r"its parts are 'a', 'b', and not train, validation and test"):
         load_dataset(datasets.DatasetDict({"a": made, "b": made}))
     with pytest.raises(DatasetError, match="no image"):

@@ -7,10 +7,12 @@ import tarfile
 import numpy as np
 import pytest
 from archives import raw_tar, tar_header, write_tar
+from file_server import serving
 from PIL import Image
 from sound_files import encode, sound
 
 from featx.data import load_dataset
+from featx.data.dataset import require_labelled
 from featx.errors import DatasetError
 
 
@@ -69,6 +71,36 @@ def test_fields_that_are_asked_for(tmp_path):
     assert load_dataset(path).group_like["site"].tolist() == ["0", "0", "1", "1"]
     with pytest.raises(DatasetError, match="unknown field 'specis'; did you mean species"):
         load_dataset(path, label="specis")
+
+
+def test_fields_of_other_names_are_told(tmp_path):
+    fields = as_json(species=lambda i: "ab"[i % 2])
+    dataset = load_dataset(write_tar(tmp_path / "a.tar", samples(4, png=image, json=fields)), labelled=False)
+    assert dataset.labels is None
+    assert "fields of key.json: 'species'; --label species takes one" in dataset.reading.notes[0]
+    with pytest.raises(DatasetError, match=r"the images have no labels; .*--label species takes one"):
+        require_labelled(dataset)
+
+
+@pytest.mark.parametrize("folder", ["", "all/"])
+def test_samples_whose_files_do_not_lie_together_keep_their_labels(tmp_path, folder):
+    """tar packs the files of a folder in the order in which the disk has them."""
+    members = samples(6, png=image, cls=cls, json=as_json(site=lambda i: i // 2))
+    expected = load_dataset(write_tar(tmp_path / "a.tar", members), group="site")
+    last_first = sorted(members, key=lambda name: name[::-1])
+    path = write_tar(tmp_path / "b.tar", {folder + name: members[name] for name in last_first})
+    dataset = load_dataset(path, group="site")
+    assert dataset.ids == [folder + id for id in expected.ids]
+    assert dataset.labels.tolist() == expected.labels.tolist()
+    assert dataset.groups.tolist() == expected.groups.tolist()
+    assert [s.read().digest for s in dataset.inputs] == [s.read().digest for s in expected.inputs]
+    with serving(tmp_path) as server, pytest.raises(DatasetError, match="again with tar --sort=name"):
+        load_dataset(server.url + "b.tar")
+
+
+def test_labels_without_an_image_are_not_looked_for_elsewhere(tmp_path):
+    members = {**samples(3, png=image), **{f"about/{i}.json": b'{"label": 1}' for i in range(3)}}
+    assert load_dataset(write_tar(tmp_path / "a.tar", members), labelled=False).labels is None
 
 
 def test_captions_are_left_out_or_labels_and_alone_they_are_the_texts(tmp_path):

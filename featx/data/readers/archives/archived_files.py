@@ -45,7 +45,10 @@ class ArchivedFiles:
 
 
 def path_of_source(source: Source) -> str | None:
-    """Return the path of the file that a source is, also of a member of an archive here; None without one."""
+    """Return the path of the file that a source is, also of a member of an archive here; None without one.
+
+    Of a file behind a URL it is the URL, if it needs no password and no signature.
+    """
     given: Any = source
     path = getattr(given, "path", None)
     if isinstance(path, str):
@@ -53,4 +56,5 @@ def path_of_source(source: Source) -> str | None:
     place = getattr(given, "place", None)
     if isinstance(place, ArchiveMember) and not place.is_remote:
         return os.path.join(place.ranges.name, *place.path.split("/"))
-    return None
+    url = getattr(place, "url", None)
+    return url if url is not None and url == getattr(place, "name", None) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -75,6 +76,8 @@ def read_archives(
     if called is None:
         called = [PurePosixPath(archive.name).name for archive in archives]
     parts, samples, failures = _index_all(archives, called, wanted, on_error)
+    if samples.are_scattered:
+        samples = _gather(parts, wanted, place)
     several = len(archives) > 1
     if len(samples) and not any(part.index.is_zip for part in parts):
         field = label_field(samples, wanted, place)
@@ -139,6 +142,33 @@ def _index_all(
             failures.append((known, why))
     samples.end()
     return parts, samples, failures
+
+
+def _gather(parts: Sequence[_Archive], wanted: Wanted, place: str) -> Samples:
+    """Visit the members by name: tar packs the files of a folder in the order in which the disk has them."""
+    samples, base = Samples(wanted), 0
+    for part in parts:
+        index = part.index
+        if index.ranges.is_remote:
+            raise DatasetError(
+                f"{place}: the files of a sample do not lie together; pack it again with tar --sort=name"
+            )
+        lengths = index.ranges_taken[:, 1]
+        samples.begin_shard(base)
+        for i in sorted(set(range(len(index))) - index.lost.keys(), key=index.name_at):
+            read = functools.partial(_read_member, index, i)
+            samples.visit(i, index.name_at(i), int(lengths[i]), read)
+        base += len(index)
+    samples.end()
+    return samples
+
+
+def _read_member(index: ArchiveIndex, i: int) -> bytes:
+    name, place = index[i]
+    try:
+        return b"" if place is None else place.read(2**30)
+    except PlaceError as error:
+        raise DatasetError(f"{index.ranges.name}: {name}: {error}") from error
 
 
 class JoinedMembers(Sequence[Entry]):

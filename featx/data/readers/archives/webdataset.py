@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.data.dataset import Dataset
+from featx.data.dataset import Dataset, quote_names
 from featx.data.labels import is_missing, same_form
 from featx.data.read_report import LeftOut, ReadReport
 from featx.data.readers.columns import join_columns
@@ -37,7 +37,7 @@ _MOST_CLASS, _MOST_FIELDS = 2**10, 2**22
 class Samples:
     """The samples in shards: which member is the input of each, and its labels; filled by `visit`.
 
-    Members of one key lie together, as in every WebDataset.
+    Members of one key must be visited together, as every WebDataset has them; see `are_scattered`.
 
     Parameters
     ----------
@@ -57,6 +57,7 @@ class Samples:
         self.several = 0  # samples with several inputs of a kind
         self.folders: set[bytes] = set()  # two of them at most
         self.companions = 0  # samples with a text or fields beside their input
+        self._alone = 0  # labels and fields without an input beside them
         self._key: bytes | None = None
         self._base = 0
         self._begin(b"")
@@ -99,7 +100,11 @@ class Samples:
 
     def end(self) -> None:
         """Note the sample whose last member was visited."""
-        if self._key is None or max(self._members.values()) < 0:
+        if self._key is None:
+            return
+        if max(self._members.values()) < 0:
+            self._alone += bool(self._values)
+            self._key = None
             return
         at = len(self)
         for kind, member in self._members.items():
@@ -115,6 +120,11 @@ class Samples:
 
     def __len__(self) -> int:
         return len(self.inputs["image"])
+
+    @property
+    def are_scattered(self) -> bool:
+        """Whether most labels do not lie beside their input, as where tar packs files in any order."""
+        return 2 * self._alone > len(self)
 
     def count(self, name: str) -> int:
         """Return how many samples have a value in a column."""
@@ -170,7 +180,7 @@ def label_field(samples: Samples, wanted: Wanted, place: str) -> str | None:
         for name in asked:
             if not samples.count(name):
                 raise DatasetError(
-                    f"{place}: {UnknownName('field', name, known)}; of key.json, or cls or txt"
+                    f"{place}: {UnknownName('field', name, known)} (fields of key.json, cls, txt)"
                 )
         if wanted.labels or wanted.targets:
             return asked[0]
@@ -281,7 +291,10 @@ def _kind(samples: Samples, place: str) -> str:
 def _note(samples: Samples, kind: str, label: str, n: int) -> str:
     """Say that this is a WebDataset, and where labels come from."""
     if not label:
+        known = sorted(samples.found)
         said = "no labels"
+        if known:
+            said += f" (fields of key.json: {quote_names(known)}; --label {known[0]} takes one for labels)"
     elif label in (_CLASS, _TEXT) and not (label == _CLASS and _CLASS in samples.found):
         said = f"labels from key.{label}"
     else:
@@ -291,6 +304,7 @@ def _note(samples: Samples, kind: str, label: str, n: int) -> str:
         said += f"; {count_of(texts, 'caption')} (key.txt) left out: --label txt takes them for labels"
     if samples.several:
         said += (
-            f"; {samples.several} further {kind}s of samples left out (the first that is key.SUFFIX counts)"
+            f"; {samples.several} further {kind}s of samples left out (a key ends at the first dot, and the "
+            "first that is key.SUFFIX counts)"
         )
     return f"read as a WebDataset of {count_of(n, 'sample')}: {said}"

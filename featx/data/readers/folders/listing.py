@@ -64,6 +64,8 @@ class Listing:
 class Sorter:
     """Sorts files by their names into inputs of a kind and what is left out."""
 
+    archive_advice = "give it by itself"
+
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.is_input = _IS_INPUT[kind]
@@ -96,7 +98,7 @@ class Sorter:
             self._images.setdefault(suffix, format)
         if suffix in READ_ARCHIVES:
             self.archives.append(parts)
-            self.leave_out(f"archive (give it by itself to have its {self.kind}s read)", parts)
+            self.leave_out(f"archive ({self.archive_advice} to have its {self.kind}s read)", parts)
         elif suffix in ARCHIVES:
             self.leave_out(f"archive (unpack it to have its {self.kind}s read)", parts)
         else:

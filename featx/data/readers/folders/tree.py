@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from featx.inputs import Source
 from featx.inputs.image import is_ignored
 from featx.inputs.image.decode import MAX_FILE_BYTES
 from featx.places import Place, PlaceError, read_start
+from featx.places.archives import ArchiveMember
 
 # Suffixes of documents whose text featx does not read.
 _DOCUMENTS = {".docx", ".doc", ".pdf", ".odt", ".rtf", ".html", ".htm", ".md", ".epub"}
@@ -127,6 +129,8 @@ class _TreeSorter(Sorter):
         super().__init__(kind)
         self._entries, self._own = entries, own
         self._left_out: set[Parts] = set()
+        if any(isinstance(place, ArchiveMember) for _, place in islice(entries, 100)):
+            self.archive_advice = "unpack it"  # an archive in another one cannot be given
         self.folders.add(())
 
     def take(self, parts: Parts | None, number: int) -> None:
