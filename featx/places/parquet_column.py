@@ -26,7 +26,9 @@ _HEAD, _LARGEST_HEAD = 2**12, 2**24
 _REMOTE_READ = 2**22
 # Columns whose pages are known in this process.
 _MOST_OPENED = 64
-_DAMAGED = (IndexError, KeyError, ValueError, TypeError, OverflowError, AttributeError, struct.error)
+_DAMAGED = (
+    IndexError, KeyError, ValueError, TypeError, OverflowError, AttributeError, MemoryError, struct.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +204,9 @@ class _OpenedColumn:
             assert stops is not None
             return page.data[starts[k] : stops[k]]
         except _DAMAGED as error:
-            raise PlaceError(f"not a readable parquet file (a page is damaged: {error})") from error
+            raise PlaceError(
+                f"not a readable parquet file (a page is damaged: {reason_of(error)})"
+            ) from error
 
     def _page(self, number: int, chunk: Chunk, at: int) -> tuple[Page, int]:
         """Return the page with row `at` of a chunk, and the first row of it."""
@@ -246,8 +250,8 @@ class _OpenedColumn:
                     raise
                 size *= 16
         start = pages.next + length
-        pages.next = start + header.packed
-        if pages.next > end or header.unpacked > chunk.unpacked:
+        after = start + header.packed
+        if after > end or header.unpacked > chunk.unpacked:
             raise ValueError("a page is larger than all pages")
         if header.type == DICTIONARY:
             pages.dictionary = header, start
@@ -258,6 +262,7 @@ class _OpenedColumn:
                 pages.first_rows.append(pages.rows)
                 pages.found.append((header, start))
                 pages.rows += header.count
+        pages.next = after  # not before: behind a damaged page, no row is known
 
     def _unpacked(self, key: Any, header: PageHeader, start: int, chunk: Chunk) -> Page:
         """Return a page that is kept, or else unpacked now; the caller holds the lock."""
@@ -288,7 +293,8 @@ _of_parent: list[Any] = []
 
 def _opened(of: ParquetColumn, path: tuple[str, ...]) -> _OpenedColumn:
     """Return a column as this process has opened it."""
-    key = of.reader.name, of.state, path
+    # The name leaves out what is secret in a URL; without a state, another file may have it.
+    key = getattr(of.reader, "url", of.reader.name), of.state or of, path
     with _lock:
         if key in _columns:
             _columns.move_to_end(key)
