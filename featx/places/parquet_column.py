@@ -48,6 +48,11 @@ class ParquetCell:
         """Whether the file lies behind a network."""
         return self.column.reader.is_remote
 
+    @property
+    def is_named(self) -> bool:
+        """Whether the bytes may be those of a file that the column names, which may be any file."""
+        return self.column.files is not None
+
     def read(self, at_most: int) -> bytes:
         """Return the bytes, or those of the file that stands in their place."""
         return self.column.read(self.row, at_most)

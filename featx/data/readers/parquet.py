@@ -84,8 +84,8 @@ def _locate(reader: RangeReader, stored: StoredColumn, state: Any, rows: int) ->
     claimed = sum(chunk.unpacked for chunk in column.chunks)
     if len(column) != rows or claimed > _GROWTH * reader.size + _FREE_BYTES:
         raise PlaceError(
-            f"refused: column {stored.name} of {len(column)} rows that would grow to {claimed} bytes, in a file "
-            f"of {rows} rows and {reader.size} bytes"
+            f"refused: column {stored.name} of {len(column)} rows that would grow to {claimed} bytes, in a "
+            f"file of {rows} rows and {reader.size} bytes"
         )
     chunks = [chunk for chunk in column.chunks if chunk.rows]
     if chunks and stored.files and not reader.is_remote and all(c.nulls == c.rows for c in chunks):
