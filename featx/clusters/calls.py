@@ -59,13 +59,19 @@ class Outcome:
 
 
 def pack(value: Any) -> bytes:
-    """Pickle a value, also functions and classes of ``__main__``."""
+    """Pickle a value, also functions and classes of ``__main__``; `ClusterError` where it cannot be."""
     try:
         import cloudpickle
     except ImportError:  # earlier versions of joblib bring their own
         from joblib.externals import cloudpickle
 
-    packed: bytes = cloudpickle.dumps(value)
+    try:
+        packed: bytes = cloudpickle.dumps(value)
+    except Exception as error:  # what an object raises when it is pickled
+        raise ClusterError(
+            f"on: what a worker needs cannot be sent to it ({reason_of(error)}); an open file, a lock, a "
+            "connection or a generator stays in its process: give data and models without one"
+        ) from error
     return packed
 
 
@@ -122,8 +128,13 @@ def attempt(function: Callable[[Any, Any], Any], shared: Any, argument: Any) -> 
     """Call the work; its error is part of the outcome."""
     try:
         return Outcome(function(shared, argument))
-    except Exception as error:  # code of the caller's
+    except (Exception, SystemExit) as error:  # code of the caller's, which may want to end the process
         return _failed(error)
+
+
+def not_sent_back(error: Exception) -> ClusterError:
+    """Return the failure that the result of a task could not be pickled in its worker."""
+    return ClusterError(f"on: what a worker made cannot be sent back ({reason_of(error)})")
 
 
 def _not_loaded(error: Exception) -> ClusterError:
@@ -133,11 +144,13 @@ def _not_loaded(error: Exception) -> ClusterError:
     )
 
 
-def _failed(error: Exception) -> Outcome:
+def _failed(error: BaseException) -> Outcome:
     trace = "" if isinstance(error, FeatxError) else "".join(traceback.format_exception(error)).rstrip()
     try:
+        if not isinstance(error, Exception):
+            raise TypeError
         packed = pack(error)
         unpack(packed)
     except Exception:  # some errors cannot be made again from their arguments
-        packed = pack(RuntimeError(f"{type(error).__name__}: {error}"))
+        packed = pack(RuntimeError(f"{type(error).__name__}: {error}".rstrip(": ")))
     return Outcome(error=packed, trace=trace)

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ThreadPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ThreadPoolExecutor,
+    wait,
+)
 from typing import Any, Self
 
-from featx.clusters.calls import Outcome, attempt, call, new_name, pack
+from featx.clusters.calls import Outcome, attempt, call, new_name, not_sent_back, pack
 from featx.clusters.cluster import Task
 from featx.errors import ClusterError, reason_of
 from featx.kinds import count_of
@@ -124,10 +132,12 @@ class ExecutorCluster:
             outcome: Outcome = future.result()
         except BrokenExecutor as error:
             raise _broken(error) from error
-        except Exception as error:
-            if type(error).__name__ != "KilledWorker":  # of Dask, which has tried several workers
-                raise
-            raise _broken(error) from error
+        except CancelledError:
+            raise
+        except Exception as error:  # not of the work, whose errors are in the outcome
+            if type(error).__name__ == "KilledWorker":  # of Dask, which has tried several workers
+                raise _broken(error) from error
+            raise not_sent_back(error) from error
         return outcome
 
     def __enter__(self) -> Self:

@@ -43,10 +43,11 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class WholeFile:
-    """A file of its own (`Place`)."""
+    """A file of its own (`Place`), which a column names and which may be any file."""
 
     path: str
     is_remote = False
+    is_named = True
 
     @property
     def name(self) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import posixpath
 import re
+import socket
+import unicodedata
 from typing import TypeGuard
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
@@ -29,7 +31,16 @@ _SECRET = re.compile(
 _LONGEST_SHOWN = 24
 _MAY_HIDE = re.compile(r"[@?#]|::")
 _SPACE = re.compile(r"[\t\r\n\0]")
-_METADATA = frozenset(["metadata.google.internal", "metadata.goog", "instance-data"])
+# File systems that read this machine, or others in a way that a table must not choose.
+_OF_MACHINE = HERE | frozenset([
+    "async_wrapper", "asynclocal", "asyncwrapper", "blockcache", "cached", "dask", "data", "dir", "dvc",
+    "filecache", "generic", "git", "libarchive", "reference", "simplecache", "tar", "zip",
+])  # fmt: skip
+# Where clouds give out credentials, besides the addresses that are link-local.
+_METADATA = frozenset([
+    "metadata.google.internal", "metadata.goog", "metadata", "instance-data", "100.100.100.200",
+    "fd00:ec2::254", "192.0.0.192", "168.63.129.16",
+])  # fmt: skip
 
 
 def is_url(text: object) -> TypeGuard[str]:
@@ -110,22 +121,39 @@ def why_refused(url: str) -> str:
     if is_chained(url):
         return "a chain of file systems (::), which a table must not choose"
     protocol = protocol_of(url)
-    if protocol in HERE:
+    if protocol in _OF_MACHINE:
         return f"{protocol}:// names this machine; write the path itself"
-    if protocol in ("http", "https") and _is_link_local(split(url).hostname or ""):
-        return "an address that only this machine reaches"
-    return ""
+    return "an address that only this machine reaches" if is_of_machine(url) else ""
+
+
+def is_of_machine(url: str) -> bool:
+    """Whether an http URL has an address at which only this machine is answered, as with its credentials."""
+    if protocol_of(url) not in ("http", "https"):
+        return False
+    try:
+        return _is_link_local(split(url).hostname or "")
+    except ValueError:  # no host
+        return False
 
 
 def _is_link_local(host: str) -> bool:
-    if host.rstrip(".").lower() in _METADATA:
-        return True
     import ipaddress
 
+    # As clients read it: percent signs, other digits and points of Unicode, an address as one number.
+    host = unicodedata.normalize("NFKC", unquote(host)).replace("\u3002", ".").rstrip(".").lower()
+    host = host.partition("%")[0]
+    if host in _METADATA:
+        return True
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address
     try:
-        return ipaddress.ip_address(host).is_link_local
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return False
+        try:
+            address = ipaddress.IPv4Address(socket.inet_aton(host))
+        except (OSError, ValueError):
+            return False
+    inside = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None) or address
+    return bool(inside.is_link_local) or str(inside) in _METADATA
 
 
 def parent_of(url: str) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
@@ -137,3 +138,20 @@ def test_work_of_the_main_program(tmp_path):
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True)
     assert done.stdout == "[0, 2, 4]\n", done.stderr
+
+
+def test_what_cannot_be_pickled_is_one_error(processes):
+
+    cluster = open_cluster(processes)
+    for shared, argument in ((threading.Lock(), 1), (1, threading.Lock())):
+        with pytest.raises(ClusterError, match="on: what a worker needs cannot be sent to it"):
+            list(cluster.run(work.add, [Task(0, argument)], shared))
+    with pytest.raises(ClusterError, match="on: what a worker made cannot be sent back"):
+        list(cluster.run(work.make_lock, tasks(3), None))
+    assert [value for _, value in cluster.run(work.add, tasks(1), 1)] == [1]
+
+
+def test_work_that_ends_the_process_is_an_error(cluster):
+    with pytest.raises(RuntimeError, match="SystemExit: 3"):
+        list(cluster.run(work.leave, tasks(1), 3))
+    assert [value for _, value in cluster.run(work.add, tasks(1), 1)] == [1]

@@ -11,9 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from featx import load_dataset
+from featx.errors import DatasetError
 from featx.places import LocalRanges, PlaceError
-from featx.places.columns import ParquetColumn, page_cache
+from featx.places.columns import ParquetColumn, page_cache, parquet_pages
 from featx.places.columns.page_cache import drop_pages
+from featx.places.columns.parquet_footer import read_columns
+from featx.places.columns.parquet_pages import read_header
 from featx.places.columns.thrift import read_struct
 
 pyarrow = pytest.importorskip("pyarrow")
@@ -210,3 +214,95 @@ def test_an_encoding_that_is_not_read_is_named(tmp_path):
 def test_a_damaged_description_raises(data):
     with pytest.raises((IndexError, ValueError)):
         read_struct(data)
+
+
+def headers(path, name=("plain",)):
+    """Return where each page of a column begins, and its header with the length of that."""
+    chunk = read_columns(LocalRanges(path), [name])[name].chunks[0]
+    data, at, found = path.read_bytes(), chunk.start, []
+    while at < chunk.start + chunk.length:
+        header, length = read_header(data, at)
+        found.append((at, length, header))
+        at += length + header.packed
+    return found
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_the_checksum_of_a_page_is_compared_where_there_is_one(tmp_path, version):
+    path = tmp_path / "t.parquet"
+    truth = write(
+        path, values_of(50), write_page_checksum=True, data_page_version=version, use_dictionary=False,
+        compression="none",
+    )  # fmt: skip
+    assert taken(column(path, ("plain",)), range(50)) == truth
+    ((at, length, header),) = headers(path)
+    data = bytearray(path.read_bytes())
+    data[at + length + header.packed - 1] ^= 1  # in the last value
+    path.write_bytes(data)
+    with pytest.raises(PlaceError, match="its checksum is wrong"):
+        column(path, ("plain",)).value(0)
+
+
+def test_rows_behind_a_damaged_page_are_not_taken_for_others(tmp_path):
+    path = tmp_path / "t.parquet"
+    values = [bytes([i]) * 40 for i in range(100)]
+    write(path, values, use_dictionary=False, compression="none", data_page_size=100, write_batch_size=10)
+    at, _, header = headers(path)[0]
+    data = bytearray(path.read_bytes())
+    data[at + 4] = 0x7F  # the second byte of the size that it unpacks to
+    assert read_header(data, at)[0].unpacked > 8000 > header.unpacked
+    path.write_bytes(data)
+    cells = column(path, ("plain",))
+    for row in (0, 0, 1, 30):
+        with pytest.raises(PlaceError, match="a page is larger than all pages"):
+            cells.value(row)
+
+
+@pytest.mark.parametrize("codec", ["snappy", "gzip", "brotli", "zstd", "lz4_raw"])
+def test_a_page_that_unpacks_to_fewer_bytes_gives_none_of_the_memory(codec):
+    number = {name: code for code, name in parquet_pages._CODECS.items()}[codec]
+    content = b"a" * 1000
+    packed = pyarrow.compress(content, codec=codec, asbytes=True)
+    assert bytes(parquet_pages._unpacked(packed, 1000, number)) == content
+    for size in (999, 1001, 5000):
+        with pytest.raises((PlaceError, ValueError)):
+            parquet_pages._unpacked(packed, size, number)
+
+
+@pytest.mark.parametrize("width", [1, 3, 8, 17, 31])
+def test_groups_of_any_width_are_unpacked_in_pieces(monkeypatch, width):
+    monkeypatch.setattr(parquet_pages, "_AT_ONCE", 16)
+    numbers = np.random.default_rng(width).integers(0, 2**width, 77)
+    bits = (numbers[:, None] >> np.arange(width)) & 1
+    data = np.packbits(bits.astype(np.uint8).ravel(), bitorder="little").tobytes()
+    data = bytes([10 << 1 | 1]) + data.ljust(10 * width, b"\0")
+    np.testing.assert_array_equal(parquet_pages._runs(memoryview(data), width, 77), numbers)
+
+
+def test_a_run_whose_length_has_no_end_is_damage():
+    with pytest.raises(ValueError, match="more than 64 bits"):
+        parquet_pages._runs(memoryview(b"\xff" * 10**6), 1, 100)
+
+
+def test_values_that_do_not_fill_their_page_are_damage(tmp_path):
+    data = memoryview(b"\1\0\0\0a\1\0\0\0b")
+    assert parquet_pages._plain(data, 2)[0].tolist() == [4, 9]
+    with pytest.raises(ValueError, match="more bytes than its values"):
+        parquet_pages._plain(data, 1)
+
+
+def test_a_column_that_claims_other_rows_than_its_file_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "t.parquet"
+    write(path, values_of(30))
+    true = ParquetColumn.__len__
+    monkeypatch.setattr(ParquetColumn, "__len__", lambda self: true(self) + 2**40)
+    with pytest.raises(DatasetError, match=r"refused: column image of \d+ rows"):
+        load_dataset(path)
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("codec", ["snappy", "zstd", "gzip"])
+def test_pages_without_any_value_are_read(tmp_path, codec, version):
+    path = tmp_path / "t.parquet"
+    truth = write(path, [None] * 20 + [b""] * 20, compression=codec, data_page_version=version)
+    assert taken(column(path, ("plain",)), range(40)) == truth

@@ -234,3 +234,35 @@ def test_random_damage_is_an_error_or_members_of_the_archive(tmp_path):
         except PlaceError:
             continue
         assert all(len(one) in (700, 0) for one in read)
+
+
+@pytest.mark.parametrize("size", [b"-0001000\0", b"-1\0", b"+7\0", b"0x10\0", b"1_0\0"])
+def test_a_size_that_is_no_octal_number_ends_the_reading(tmp_path, size):
+    header = tar_header(b"a", 0)
+    header = header[:124] + size.ljust(12, b"\0") + header[136:]
+    header = header[:148] + b"%06o\0 " % (sum(header[:148]) + 8 * 32 + sum(header[156:])) + header[156:]
+    with pytest.raises(PlaceError, match="damaged: no header of a tar at byte 0"):
+        index_bytes(tmp_path, raw_tar((header, b"")))
+
+
+def test_a_size_of_thousands_of_digits_in_pax_records_is_damage(tmp_path):
+    records = b"5012 size=" + b"1" * 5001 + b"\n"
+    assert len(records) == 5012
+    extended = (tar_header(b"x", len(records), kind=b"x"), records), (tar_header(b"b", 0), b"")
+    with pytest.raises(PlaceError, match="broken pax records"):
+        index_bytes(tmp_path, raw_tar(*extended))
+
+
+def test_a_long_name_for_all_members_does_not_fill_the_memory(tmp_path):
+    records = b"1000010 path=" + b"n" * 999_996 + b"\n"
+    assert len(records) == 1_000_010
+    of_all = tar_header(b"g", len(records), kind=b"g"), records
+    with pytest.raises(PlaceError, match="a name of 999996 bytes"):
+        index_bytes(tmp_path, raw_tar(of_all, *[(tar_header(b"b", 0), b"")] * 20))
+
+
+def test_a_name_of_many_dots_takes_no_time(tmp_path):
+    name = b"./" * 4000 + b"a./b"
+    long = tar_header(b"L", len(name) + 1, kind=b"L"), name + b"\0"
+    index = index_bytes(tmp_path, raw_tar(long, (tar_header(b"b", 0), b"")))
+    assert [name for name, _ in index] == ["a./b"]

@@ -4,6 +4,7 @@ import pickle
 import random
 import stat
 import struct
+import tracemalloc
 import zipfile
 import zlib
 
@@ -252,3 +253,27 @@ def test_random_damage_is_an_error_or_the_right_bytes(tmp_path):
                     assert place.read(MOST) in (contents.get(name), *contents.values())
         except PlaceError:
             continue
+
+
+def test_numbers_of_more_than_63_bits_are_damage(tmp_path):
+    extra = struct.pack("<HHQQQ", 1, 24, 2**64 - 1, 3, 0)
+    data = raw_zip([{"name": b"a", "data": b"abc"}])
+    at = data.index(b"PK\1\2")
+    entry = bytearray(data[at : at + 47])
+    struct.pack_into("<II", entry, 20, 0xFFFFFFFF, 0xFFFFFFFF)
+    struct.pack_into("<H", entry, 30, len(extra))
+    end = struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, 1, 1, 47 + len(extra), at, 0)
+    (tmp_path / "a.zip").write_bytes(data[:at] + bytes(entry) + extra + end)
+    with pytest.raises(PlaceError, match="damaged: its directory states 18,446,744,073,709,551,615 bytes"):
+        index_archive(LocalRanges(tmp_path / "a.zip"))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_of_a_member_that_unpacks_to_very_much_only_the_start_is_unpacked(tmp_path, method):
+    path = write_zip(tmp_path / "a.zip", {"a": bytes(2**24)}, compression=method)
+    ((_, place),) = index_archive(LocalRanges(path))
+    tracemalloc.start()
+    assert place.read_start(64) == bytes(64)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 2**22

@@ -145,8 +145,8 @@ class StoredImage:
         try:
             find_format(data, self.id, "")
         except ImageError:
-            # A table may name any address: no message quotes what is no image.
-            if data and self.place.is_remote:
+            # A table may name any address, and any file: no message quotes what is no image.
+            if data and (self.place.is_remote or getattr(self.place, "is_named", False)):
                 raise ImageError(self.id, "not an image; what it holds is not shown") from None
             raise
         return ImageContent(digest_bytes(data), self.id, data, "")

@@ -22,6 +22,8 @@ _LOCAL = struct.Struct("<4sHHHHHIIIHH")
 _SPARE = 64
 # Compressed bytes of which the first ones of a content are made.
 _START = 1024
+# Most bytes of a member that are read for its first ones, where it must be read as a whole.
+_MOST_FOR_START = 2**28
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,8 @@ class ZipMember(ArchiveMember):
         if self.method == 0:
             return bytes(self._stored(min(most, self.length)))
         if self.method != _DEFLATE:
-            return self.read(self.size)[:most]
+            _check_size(self.length, _MOST_FOR_START)
+            return _unpack(self._stored(self.length), self.method, most, whole=False)
         data = self._stored(min(most + _START, self.length))
         try:
             return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, most)
@@ -164,12 +167,17 @@ def _check_size(size: int, at_most: int) -> None:
         raise PlaceError(f"{size:,} bytes, expected at most {at_most:,}")
 
 
-def _unpack(data: memoryview | bytes, method: int, size: int) -> bytes:
-    """Return the content of a compressed member, of which no more than `size` bytes and one are unpacked."""
+def _unpack(data: memoryview | bytes, method: int, size: int, *, whole: bool = True) -> bytes:
+    """Return the content of a compressed member, of which no more than `size` bytes and one are unpacked.
+
+    Only its first bytes are wanted, at most `size`, unless `whole`.
+    """
     try:
         unpacked = _UNPACKED[method](data, size)
     except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, struct.error) as error:
         raise PlaceError(f"damaged: its {METHODS[method]} data is broken ({error})") from error
+    if not whole:
+        return unpacked[:size]
     if len(unpacked) > size:
         raise PlaceError(f"damaged: it unpacks to more than the {size} bytes that its archive says")
     return unpacked

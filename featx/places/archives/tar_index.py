@@ -6,6 +6,7 @@ Only headers are read, and what lies near them: data are passed over.
 from __future__ import annotations
 
 import posixpath
+import re
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -16,13 +17,15 @@ from featx.places.place import PlaceError, RangeReader
 _T = TypeVar("_T")
 
 _BLOCK = 512
-# Largest header of a long name, or of pax records.
-_MOST_HEADER = 2**20
+# Largest header of a long name, or of pax records; and longest name, of which many members may share one.
+_MOST_HEADER, _MOST_NAME = 2**20, 2**13
 # Bytes behind the end that are looked at: writers fill up to 20 blocks, or more for tapes.
 _BEHIND = 2**16
 # Links that lead to links, one after the other.
 _MOST_LINKS = 40
 _FILES = (b"0", b"\0", b"7")
+_DOTS = re.compile(rb"\A(?:\./+)+")
+_OCTAL = re.compile(rb"[0-7]*")
 _HARD, _SYMBOLIC, _FOLDER, _SPARSE = b"1", b"2", b"5", b"S"
 _SPECIAL = {b"3": "a device", b"4": "a device", b"6": "a pipe"}
 
@@ -116,8 +119,10 @@ def _first(*values: _T | None) -> _T:
 def _take(scan: _Scan, name: bytes, kind: bytes, link: bytes, begin: int, length: int, sparse: bool) -> None:
     index = scan.index
     number = len(index)
-    while name.startswith(b"./"):
-        name = name[2:].lstrip(b"/")
+    if max(len(name), len(link)) > _MOST_NAME:
+        raise PlaceError(f"damaged: a name of {max(len(name), len(link))} bytes before byte {begin}")
+    if name.startswith(b"./"):
+        name = _DOTS.sub(b"", name)
     if kind == _FOLDER or (kind in _FILES and name.endswith(b"/")):
         if name.strip(b"/"):
             index.append(name.rstrip(b"/") + b"/", begin, 0)
@@ -185,10 +190,10 @@ def _number(field: bytes, at: int) -> int:
     """Return a number: octal digits, or, with the first bit set, binary (GNU)."""
     if field[:1] >= b"\x80":
         return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
-    try:
-        return int(field.split(b"\0", 1)[0].strip() or b"0", 8)
-    except ValueError:
-        raise PlaceError(f"damaged: no header of a tar at byte {at}") from None
+    digits = field.split(b"\0", 1)[0].strip()
+    if not _OCTAL.fullmatch(digits):  # a sign would lead back to where it was read
+        raise PlaceError(f"damaged: no header of a tar at byte {at}")
+    return int(digits or b"0", 8)
 
 
 def _within(begin: int, length: int, size: int, at: int) -> None:
@@ -218,7 +223,7 @@ def _read_pax(records: bytes, into: _Pending, at: int) -> None:
         elif key == b"linkpath":
             into.link = value
         elif key == b"size":
-            if not value.isdigit():
+            if not value.isdigit() or len(value) > 20:
                 raise PlaceError(f"damaged: broken pax records at byte {at}")
             into.size = int(value)
         elif key.startswith(b"GNU.sparse."):

@@ -147,6 +147,8 @@ def _take(index: ArchiveIndex, fields: tuple[int, ...], name: bytes, extra: byte
     crc, length, size, offset = fields[7], fields[8], fields[9], fields[16]
     if _LARGE in (length, size, offset):
         size, length, offset = _widen(extra, size, length, offset)
+        if max(size, length, offset + shift) >= 2**63:
+            raise PlaceError(f"damaged: its directory states {max(size, length, offset):,} bytes")
     name = _decoded(name, flags, made_by)
     mode = fields[15] >> 16 if made_by == _UNIX else 0
     reason = why_unreadable(method)

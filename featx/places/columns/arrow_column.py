@@ -13,6 +13,8 @@ from featx.places.place import Place, PlaceError, RangeReader
 from featx.places.span import Span, WholeFile
 
 _MAPS = "/proc/self/maps"
+# Most bytes of a value that is read to tell what it is.
+_MOST_BYTES = 2**28
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +48,7 @@ class SpanColumn:
     def value(self, row: int) -> bytes | None:
         """Return the bytes of a row; None without any."""
         place = self[row]
-        return None if place is None else place.read(2**32)
+        return None if place is None else place.read(_MOST_BYTES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +79,7 @@ class HeldColumn:
     def value(self, row: int) -> bytes | None:
         """Return the bytes of a row; None without any."""
         found = self[row]
-        return found if found is None or isinstance(found, bytes) else found.read(2**32)
+        return found if found is None or isinstance(found, bytes) else found.read(_MOST_BYTES)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return HeldColumn, (bytes(self.data), self.starts, self.lengths, dict(self.files))
@@ -109,7 +111,11 @@ def hold(array: Any, folder: str = "") -> HeldColumn:
         raise PlaceError("its offsets are damaged")
     lengths[~there] = -1
     files = {}
-    if paths is not None:
+    if paths is not None and (lengths <= 0).any():
+        try:
+            paths.validate(full=True)  # pyarrow follows damaged offsets anywhere
+        except ValueError as error:
+            raise PlaceError("its paths are damaged") from error
         for row in np.flatnonzero(lengths <= 0).tolist():
             if named := paths[row].as_py():
                 files[row] = os.path.join(folder, named)

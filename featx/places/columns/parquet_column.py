@@ -26,7 +26,9 @@ _HEAD, _LARGEST_HEAD = 2**12, 2**24
 _REMOTE_READ = 2**22
 # Columns whose pages are known in this process.
 _MOST_OPENED = 64
-_DAMAGED = (IndexError, KeyError, ValueError, TypeError, OverflowError, AttributeError, struct.error)
+_DAMAGED = (
+    IndexError, KeyError, ValueError, TypeError, OverflowError, AttributeError, MemoryError, struct.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,11 @@ class ParquetCell:
     def is_remote(self) -> bool:
         """Whether the file lies behind a network."""
         return self.column.reader.is_remote
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the bytes may be those of a file that the column names, which may be any file."""
+        return self.column.files is not None
 
     def read(self, at_most: int) -> bytes:
         """Return the bytes, or those of the file that stands in their place."""
@@ -207,7 +214,9 @@ class _OpenedColumn:
             assert stops is not None
             return page.data[starts[k] : stops[k]]
         except _DAMAGED as error:
-            raise PlaceError(f"not a readable parquet file (a page is damaged: {error})") from error
+            raise PlaceError(
+                f"not a readable parquet file (a page is damaged: {reason_of(error)})"
+            ) from error
 
     def _page(self, number: int, chunk: Chunk, at: int) -> tuple[Page, int]:
         """Return the page with row `at` of a chunk, and the first row of it."""
@@ -251,8 +260,8 @@ class _OpenedColumn:
                     raise
                 size *= 16
         start = pages.next + length
-        pages.next = start + header.packed
-        if pages.next > end or header.unpacked > chunk.unpacked:
+        after = start + header.packed
+        if after > end or header.unpacked > chunk.unpacked:
             raise ValueError("a page is larger than all pages")
         if header.type == DICTIONARY:
             pages.dictionary = header, start
@@ -263,6 +272,7 @@ class _OpenedColumn:
                 pages.first_rows.append(pages.rows)
                 pages.found.append((header, start))
                 pages.rows += header.count
+        pages.next = after  # not before: behind a damaged page, no row is known
 
     def _unpacked(self, key: Any, header: PageHeader, start: int, chunk: Chunk) -> Page:
         """Return a page that is kept, or else unpacked now; the caller holds the lock."""
@@ -293,7 +303,8 @@ _of_parent: list[Any] = []
 
 def _opened(of: ParquetColumn, path: tuple[str, ...]) -> _OpenedColumn:
     """Return a column as this process has opened it."""
-    key = of.reader.name, of.opened_as, path
+    # The name leaves out what is secret in a URL.
+    key = getattr(of.reader, "url", of.reader.name), of.opened_as, path
     with _lock:
         if key in _columns:
             _columns.move_to_end(key)

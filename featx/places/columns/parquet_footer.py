@@ -54,7 +54,7 @@ def read_columns(reader: RangeReader, paths: list[tuple[str, ...]]) -> dict[tupl
             first += rows
             if any(len(found) != len(next(iter(chunks.values()))) for found in chunks.values()):
                 raise ValueError("a row group lacks a column")
-    except (IndexError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (IndexError, KeyError, ValueError, TypeError, AttributeError, MemoryError) as error:
         raise PlaceError(f"not a readable parquet file (its footer is damaged: {error})") from error
     return {path: Column(path, levels[path], tuple(found)) for path, found in chunks.items()}
 

@@ -6,6 +6,7 @@ https://parquet.apache.org/docs/file-format/data-pages/
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,8 @@ from featx.places.place import PlaceError
 DATA, INDEX, DICTIONARY, DATA_2 = range(4)
 _CODECS = {1: "snappy", 2: "gzip", 4: "brotli", 6: "zstd", 7: "lz4_raw"}
 _PLAIN, _DICTIONARY_OLD, _DICTIONARY = 0, 2, 8
+# Numbers in groups that are unpacked at a time.
+_AT_ONCE = 2**16
 _NAMES = {5: "DELTA_BINARY_PACKED", 6: "DELTA_LENGTH_BYTE_ARRAY", 7: "DELTA_BYTE_ARRAY"}
 
 
@@ -33,6 +36,7 @@ class PageHeader:
     encoding: int
     levels_length: int | None  # bytes before the packed part (second version); None in the first version
     is_packed: bool
+    checksum: int | None  # CRC-32 of what stands behind the header, where it is stated
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +67,10 @@ def read_header(data: bytes, at: int) -> tuple[PageHeader, int]:
     about: dict[int, Any] = fields.get({DATA: 5, DICTIONARY: 7, DATA_2: 8}.get(kind, 0), {})
     levels = about.get(5, 0) + about.get(6, 0) if kind == DATA_2 else None
     encoding = about.get(4 if kind == DATA_2 else 2, 0)
-    header = PageHeader(kind, about.get(1, 0), unpacked, packed, encoding, levels, about.get(7, True))
+    checksum = fields.get(4)
+    checksum = None if checksum is None else checksum & 0xFFFFFFFF
+    is_packed = about.get(7, True)
+    header = PageHeader(kind, about.get(1, 0), unpacked, packed, encoding, levels, is_packed, checksum)
     if min(unpacked, packed, header.count, levels or 0) < 0 or (levels or 0) > min(packed, unpacked):
         raise ValueError("a page has no such size")
     return header, end - at
@@ -74,6 +81,8 @@ def unpack(header: PageHeader, packed: bytes, codec: int, levels: int) -> Page:
 
     `PlaceError`, `ValueError` or `IndexError` where it is damaged or packed in a way that is not known.
     """
+    if header.checksum is not None and zlib.crc32(packed) != header.checksum:
+        raise ValueError("its checksum is wrong")
     if header.type == DATA_2:
         ahead = header.levels_length or 0
         data = _unpacked(packed[ahead:], header.unpacked - ahead, codec if header.is_packed else 0)
@@ -119,12 +128,43 @@ def _unpacked(data: bytes, size: int, codec: int) -> memoryview:
     if codec not in _CODECS:
         raise PlaceError(f"it is packed by codec {codec}, which is not read")
     try:
-        made = memoryview(pyarrow.decompress(data, decompressed_size=size, codec=_CODECS[codec])).cast("B")
-    except (OSError, ValueError, pyarrow.ArrowException) as error:
+        made = memoryview(_decompressed(data, size, _CODECS[codec])).cast("B")
+    except (OSError, ValueError, zlib.error, pyarrow.ArrowException) as error:
         raise PlaceError(f"a page cannot be unpacked ({error})") from error
     if len(made) != size:
         raise ValueError("a page has another size than it states")
     return made
+
+
+def _decompressed(data: bytes, size: int, codec: str) -> Any:
+    """Return what is unpacked: where it is not `size` bytes, another number of bytes, or an error.
+
+    pyarrow fills a buffer of `size` bytes, and leaves in it what the memory held where there are fewer.
+    """
+    import pyarrow
+
+    if codec == "gzip":
+        return zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(data, size + 1)
+    if codec == "brotli":
+        with pyarrow.CompressedInputStream(pyarrow.BufferReader(data), codec) as stream:
+            return stream.read(size + 1)
+    if codec == "snappy":
+        stated, at, shift = 0, 0, 0
+        while shift < 32:
+            stated |= (data[at] & 127) << shift
+            if data[at] < 128:
+                break
+            at, shift = at + 1, shift + 7
+        if stated != size:
+            raise ValueError(f"{stated} bytes, where its header says {size}")
+    if codec == "lz4_raw":  # which does not say its size: one byte less must be too few
+        try:
+            pyarrow.decompress(data, decompressed_size=size - 1, codec=codec)
+        except (OSError, pyarrow.ArrowException):
+            pass
+        else:
+            raise ValueError(f"fewer bytes than the {size} that its header says")
+    return pyarrow.decompress(data, decompressed_size=size, codec=codec)
 
 
 def _plain(data: memoryview, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -140,6 +180,8 @@ def _plain(data: memoryview, count: int) -> tuple[np.ndarray, np.ndarray]:
         if at > end:
             raise ValueError("a page ends early")
         stops[i] = at
+    if at != end:
+        raise ValueError("a page has more bytes than its values")
     return starts, stops
 
 
@@ -158,17 +200,12 @@ def _runs(data: memoryview, width: int, count: int) -> np.ndarray:
             shift += 7
             if byte < 128:
                 break
+            if shift > 63:
+                raise ValueError("a number of more than 64 bits")
         if head & 1:
-            length = (head >> 1) * width
-            bits = np.unpackbits(np.frombuffer(data[at : at + length], np.uint8), bitorder="little")
-            at += length
-            numbers = bits[: len(bits) // width * width].reshape(-1, width) if width else np.zeros((0, 1))
             take = min(count - done, (head >> 1) * 8)
-            if width:
-                if len(numbers) < take:
-                    raise ValueError("a page ends early")
-                weights = (1 << np.arange(width, dtype=np.int64)).astype(np.int64)
-                found[done : done + take] = numbers[:take] @ weights
+            _unpack_groups(data[at : at + -(-take * width // 8)], width, found[done : done + take])
+            at += (head >> 1) * width
         else:
             take = min(count - done, head >> 1)
             value = int.from_bytes(data[at : at + nbytes], "little")
@@ -180,3 +217,18 @@ def _runs(data: memoryview, width: int, count: int) -> np.ndarray:
             raise ValueError("an empty run")
         done += take
     return found
+
+
+def _unpack_groups(data: memoryview, width: int, found: np.ndarray) -> None:
+    """Fill an array with numbers of `width` bits each, the lowest bit first."""
+    if len(data) * 8 < len(found) * width:
+        raise ValueError("a page ends early")
+    weights = 1 << np.arange(width, dtype=np.int64)
+    for first in range(0, len(found) if width else 0, _AT_ONCE):  # in pieces that need little memory
+        part = found[first : first + _AT_ONCE]
+        piece = data[first * width // 8 : -(-(first + len(part)) * width // 8)]
+        bits = np.unpackbits(np.frombuffer(piece, np.uint8), bitorder="little", count=len(part) * width)
+        numbers = bits.reshape(-1, width) @ weights
+        if numbers.max(initial=0) >> 31:
+            raise ValueError("a number of more than 31 bits")
+        part[:] = numbers

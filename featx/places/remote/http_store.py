@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import functools
+import hashlib
 import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin
+from urllib.parse import unquote, urljoin
 
 from featx.places.place import PlaceError
 from featx.places.remote import store
@@ -24,7 +25,7 @@ from featx.places.remote.store import (
     explain_connection,
     explain_status,
 )
-from featx.places.urls import protocol_of, split
+from featx.places.urls import is_of_machine, protocol_of, split
 
 if TYPE_CHECKING:
     from featx.places.remote.listing import ObjectListing
@@ -32,7 +33,12 @@ if TYPE_CHECKING:
 # A file that changes again within this time keeps its Last-Modified, which has whole seconds.
 _RACY = 2.0
 _MOST_OF_PAGE = 64 * 2**20
-_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+# Pages of one listing, and folders in folders: a server may make them up without end.
+_MOST_PAGES, _DEEPEST = 100_000, 64
+# Bytes a second of a body that are too few to wait for.
+_SLOWEST = 256
+_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
+_LONGEST_ETAG = 256
 _NO_LISTING = (
     "gives no listing of files; give a .zip or .tar archive, a table (.csv, .jsonl, .parquet) with the URLs, "
     "or a list of URLs in Python"
@@ -51,7 +57,9 @@ class HttpStore(Store):
         sent = {"Accept-Encoding": "identity", **self.fs.kwargs.get("headers", {}), **headers}
         limits = aiohttp.ClientTimeout(None, sock_connect=store.CONNECT, sock_read=store.STALLED)
         options = {"timeout": limits, **self.fs.kwargs, "headers": sent}
-        async with session.request(method, self.fs.encode_url(url), **options) as answer:
+        # A server may send redirections, interim answers or a header byte by byte without end.
+        request = session.request(method, self.fs.encode_url(url), **options)
+        async with await asyncio.wait_for(request, store.CONNECT + 4 * store.STALLED) as answer:
             yield answer
 
     async def _fetch(
@@ -77,6 +85,8 @@ class HttpStore(Store):
                 raise Changed
             if is_whole and start is not None and due > at_most:
                 raise PlaceError(f"the server gives no ranges of it, and it has {due:,} bytes: download it")
+            if not is_whole:
+                at_most = length or 0
             if due > at_most:
                 raise TooLarge(due, at_most)
             data = await _body(answer, at_most)
@@ -111,7 +121,7 @@ class HttpStore(Store):
         from featx.places.remote.listing import ObjectListing
 
         root = url if url.endswith("/") else url + "/"
-        seen, waiting, files = {root}, [root], []
+        seen, waiting, files, pages = {root}, [root], [], 1
         running: set[asyncio.Task[set[str]]] = set()
         try:
             while waiting or running:
@@ -125,6 +135,9 @@ class HttpStore(Store):
                             continue
                         seen.add(link)
                         if link.endswith("/"):
+                            pages += 1
+                            if pages > _MOST_PAGES or link.count("/", len(root)) > _DEEPEST:
+                                raise PlaceError("gives listings of folders in folders without end")
                             waiting.append(link)
                         else:
                             files.append(link[len(root) :])
@@ -155,15 +168,18 @@ class HttpStore(Store):
         base = page.partition("?")[0]
         found = set()
         for href in parser.links:
-            link = urljoin(base, href.strip())
-            parts = split(link)
+            try:
+                link = urljoin(base, href.strip())
+                parts = split(link)
+            except ValueError:  # no URL
+                continue
             if parts.query or parts.fragment or protocol_of(link) not in ("http", "https"):
                 continue
             # Pages may name themselves without the user and password of the URL.
             host = split(base).netloc
             if parts.netloc == host.rpartition("@")[2]:
                 link = f"{parts.scheme}://{host}{parts.path}"
-            if link.startswith(base) and link != base:
+            if link.startswith(base) and link != base and not _leads_up(link[len(base) :]):
                 found.add(link)
         return found
 
@@ -172,11 +188,28 @@ class HttpStore(Store):
         name = type(error).__name__
         if name in ("InvalidURL", "NonHttpUrlClientError", "InvalidUrlClientError"):
             return PlaceError("is no valid URL")
+        if name.endswith("RedirectClientError"):
+            return PlaceError("cannot be read (it is redirected to what is no URL of a web server)")
         if name == "TooManyRedirects":
             return PlaceError("cannot be read (it is redirected again and again)")
         if isinstance(error, ValueError):  # no port, no host
             return PlaceError("is no valid URL")
         return explain_connection(error) or super().explain(error)
+
+
+def watch_redirects() -> Any:
+    """Return what makes a session of aiohttp refuse to be led to where only this machine is answered."""
+    import aiohttp
+
+    async def check(session: Any, context: Any, told: Any) -> None:
+        target = urljoin(str(told.response.url), told.response.headers.get("Location", ""))
+        if is_of_machine(target) and not is_of_machine(str(told.response.url)):
+            told.response.close()
+            raise PlaceError("cannot be read (it is redirected to an address that only this machine reaches)")
+
+    watched = aiohttp.TraceConfig()
+    watched.on_request_redirect.append(check)
+    return watched
 
 
 class _Links(HTMLParser):
@@ -191,15 +224,31 @@ class _Links(HTMLParser):
             self.links += [value for name, value in attrs if name == "href" and value]
 
 
+def _leads_up(path: str) -> bool:
+    """Whether a path leads out of its folder where it is taken for a name."""
+    name = unquote(path)
+    return "\0" in name or ".." in name.replace("\\", "/").split("/")
+
+
 async def _body(answer: Any, at_most: int) -> bytes:
     """Return the bytes of an answer, which may have any length, up to a limit."""
-    parts, size = [], 0
+    found: bytes | bytearray = b""
+    looked, before = time.monotonic(), 0
     async for part in answer.content.iter_any():
-        size += len(part)
-        if size > at_most:
+        if len(found) + len(part) > at_most:
             raise TooLarge(-1, at_most)
-        parts.append(part)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+        if not found:
+            found = part
+            continue
+        if isinstance(found, bytes):
+            found = bytearray(found)
+        found += part  # not a list of parts, which may have one byte each
+        seconds = time.monotonic() - looked
+        if seconds > store.STALLED:
+            if len(found) - before < _SLOWEST * seconds:
+                raise Passing("its bytes come too slowly")
+            looked, before = looked + seconds, len(found)
+    return bytes(found)
 
 
 def _is_page(answer: Any) -> bool:
@@ -212,7 +261,8 @@ def _is_page(answer: Any) -> bool:
 def _length_of(answer: Any) -> int:
     """Return the bytes of the answer's body; -1 if it does not say."""
     length = answer.headers.get("Content-Length", "")
-    return int(length) if length.isdigit() and "Content-Encoding" not in answer.headers else -1
+    stated = length.isascii() and length.isdigit() and len(length) <= 18
+    return int(length) if stated and "Content-Encoding" not in answer.headers else -1
 
 
 def _state_of(answer: Any) -> State:
@@ -224,6 +274,8 @@ def _state_of(answer: Any) -> State:
     etag = headers.get("ETag", "")
     if etag.startswith("W/"):  # the same meaning, not the same bytes
         etag = ""
+    if len(etag) > _LONGEST_ETAG or not (etag.isascii() and etag.isprintable()):
+        etag = hashlib.blake2b(etag.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
     changed, now = (_time_of(headers.get(name)) for name in ("Last-Modified", "Date"))
     if changed is None or changed > (time.time() if now is None else now) - _RACY:
         changed = 0
@@ -233,5 +285,5 @@ def _state_of(answer: Any) -> State:
 def _time_of(text: str | None) -> float | None:
     try:
         return email.utils.parsedate_to_datetime(text).timestamp() if text else None
-    except ValueError:
+    except (ValueError, TypeError, OverflowError, OSError):
         return None

@@ -10,7 +10,7 @@ from typing import Any
 from featx.errors import InputError, MissingExtra, UnknownName
 from featx.forks import fresh_in_child
 from featx.places.place import PlaceError
-from featx.places.remote.http_store import HttpStore
+from featx.places.remote.http_store import HttpStore, watch_redirects
 from featx.places.remote.other_store import FsspecStore
 from featx.places.remote.s3_store import S3Store
 from featx.places.remote.store import Store
@@ -75,7 +75,8 @@ def _open(protocol: str, kind: Any, options: dict[str, Any]) -> Store:
     try:
         if protocol in ("http", "https"):
             # Proxies and .netrc as other programs take them.
-            new["client_kwargs"] = {"trust_env": True, **given.get("client_kwargs", {})}
+            watched = {"trust_env": True, "trace_configs": [watch_redirects()]}
+            new["client_kwargs"] = {**watched, **given.get("client_kwargs", {})}
             return HttpStore(kind(**new))
         if protocol in ("s3", "s3a"):
             limits = {

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -255,3 +258,87 @@ def test_a_million_rows_are_no_million_objects(tmp_path, files):
     assert (len(inputs), inputs.kinds, inputs.all_files) == (200_000, {"image"}, True)
     assert inputs.row_of.nbytes + inputs.column_of.nbytes == 12 * 200_000
     assert inputs[100:102][1].id == "t.parquet:102"
+
+
+CARD = "---\nconfigs:\n- config_name: {name}\n  data_dir: {below}\n  data_files: '{path}'\n---\n"
+
+
+@pytest.mark.parametrize(
+    ("below", "path"),
+    [("../other", "x.parquet"), ("/etc", "x.parquet"), ("data/..", "x.parquet"), ("a", "../../*.arrow")],
+)
+def test_a_card_names_nothing_outside_of_its_folder(tmp_path, files, below, path):
+    pytest.importorskip("yaml")
+    shards(tmp_path / "set" / "data", files)
+    (tmp_path / "set" / "README.md").write_text(CARD.format(name="a", below=below, path=path))
+    with pytest.raises(DatasetError, match="lies outside of the folder"):
+        load_dataset(f"hf-dataset:{tmp_path / 'set'}")
+
+
+def test_a_hostile_card_is_no_card(tmp_path, files):
+    pytest.importorskip("yaml")
+    shards(tmp_path / "set" / "data", files)
+    card = tmp_path / "set" / "README.md"
+    unfolding = "a0: &a0 [x]\n" + "".join(f"a{i + 1}: &a{i + 1} [*a{i}, *a{i}]\n" for i in range(60))
+    for front in (
+        f"{unfolding}configs:\n- config_name: *a60\n  data_files: x.parquet",
+        "configs: " + "[" * 3000,
+        "\n" * 300_000,
+        "configs: 3",
+    ):
+        card.write_text(f"---\n{front}\n---\n")
+        assert len(load_dataset(tmp_path / "set")) == len(files)
+    card.write_text(
+        f"---\n{unfolding}configs:\n- data_files: [{{split: *a60, path: 'data/*.parquet'}}]\n---\n"
+    )
+    assert len(load_dataset(tmp_path / "set")) == len(files)
+    card.unlink()
+    os.mkfifo(card)
+    assert len(load_dataset(tmp_path / "set")) == len(files)
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+def test_what_a_column_names_is_not_shown(tmp_path, files, suffix):
+    secret = tmp_path / "secret.txt"
+    secret.write_text("hunter2 is the word\n")
+    (tmp_path / "set").mkdir()
+    rows = [{"bytes": files[0].read_bytes(), "path": ""}, {"bytes": None, "path": str(secret)}]
+    made = pyarrow.table({"image": pyarrow.array(rows, STRUCT)})
+    path = tmp_path / "set" / f"t.{suffix}"
+    if suffix == "parquet":
+        parquet.write_table(made, path)
+    else:
+        write_arrow(made, path)
+    with pytest.raises(SourceError, match="what it holds is not shown"):
+        load_dataset(path, labelled=False).inputs[1].read()
+
+
+def test_damaged_offsets_of_an_arrow_file_do_not_end_the_process(tmp_path, files):
+    path = tmp_path / "t.arrow"
+    rows = [
+        {"bytes": file.read_bytes() if i % 2 else None, "path": file.name} for i, file in enumerate(files)
+    ]
+    n = len(files)
+    write = pyarrow.table({"image": pyarrow.array(rows, STRUCT), "label": ["a", "bcd"] * (n // 2)})
+    with pyarrow.OSFile(str(path), "wb") as sink, pyarrow.ipc.new_stream(sink, write.schema) as writer:
+        writer.write_table(write)
+    whole = path.read_bytes()
+    lengths = ([len(file.name) for file in files], [1, 3] * (n // 2))
+    for name, of_values in zip(("paths", "labels"), lengths, strict=True):
+        ends = np.cumsum([0, *of_values]).astype(np.int32)
+        at = whole.index(ends.tobytes())
+        ends[1:-1] = 2**31 - 5 - np.arange(n - 1)
+        (tmp_path / f"{name}.arrow").write_bytes(whole[:at] + ends.tobytes() + whole[at + 4 * (n + 1) :])
+    program = """
+import sys
+from featx import load_dataset
+from featx.errors import DatasetError
+for path in sys.argv[1:]:
+    try:
+        load_dataset(path)
+    except DatasetError as error:
+        print(error)
+"""
+    paths = [str(tmp_path / "paths.arrow"), str(tmp_path / "labels.arrow")]
+    done = subprocess.run([sys.executable, "-c", program, *paths], capture_output=True, text=True, check=True)
+    assert done.stdout.count("not a readable Arrow file") == 2

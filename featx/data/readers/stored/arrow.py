@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,11 @@ def read_arrow(file: Path, text: str | None, asked: list[str], title: str | None
     except ImportError as error:
         raise MissingExtra("pyarrow", "parquet", f"reading {file.name}") from error
     name = str(file)
-    with as_one_error(lambda reason: DatasetError(f"{name}: not a readable Arrow file ({reason})")):
+
+    def as_damage() -> AbstractContextManager[None]:
+        return as_one_error(lambda reason: DatasetError(f"{name}: not a readable Arrow file ({reason})"))
+
+    with as_damage():
         reader = LocalRanges(file)  # before the file is mapped: one that replaces it has other offsets
         mapped = pyarrow.memory_map(name)
         whole = mapped.read_buffer()
@@ -37,25 +42,32 @@ def read_arrow(file: Path, text: str | None, asked: list[str], title: str | None
             data = pyarrow.ipc.open_file(mapped).read_all()
         chosen = ChosenColumns.of(name, data.schema, text, asked)
         data.validate()
-        columns = {key: data.column(at).to_pylist() for key, at in chosen.positions.items()}
+        columns = {key: _checked(data.column(at)).to_pylist() for key, at in chosen.positions.items()}
         orders = chosen.name_classes(columns)
 
         def all_columns() -> dict[str, list[Any]]:
             small = data.slice(0, _LOOKED_AT)
             plain = [f.name for f in data.schema if str(f.type) in ("string", "bool") or "int" in str(f.type)]
-            return {one: small.column(one).to_pylist() for one in plain if "<" not in one}
+            with as_damage():
+                return {one: _checked(small.column(one)).to_pylist() for one in plain if "<" not in one}
 
         rows = list(range(1, data.num_rows + 1))
         table = Table(name, str(file.parent), rows, columns, chosen.names, all_columns, orders, chosen.text)
         if chosen.stored is not None:
             try:
-                column = _spans(reader, whole, data.column(chosen.stored.name))
+                column = _spans(reader, whole, _checked(data.column(chosen.stored.name)))
                 kind = chosen.stored.kind or kind_of_stored(chosen.stored, column)
             except PlaceError as error:
                 raise DatasetError(f"{name}: not a readable Arrow file ({error})") from error
             table.stored = ColumnInputs(kind, [column], [title or file.name])
             table.stored_column = chosen.stored.name
     return table
+
+
+def _checked(column: Any) -> Any:
+    """Return a column of which each offset and index lies in its values: pyarrow follows them anywhere."""
+    column.validate(full=True)
+    return column
 
 
 def _spans(reader: LocalRanges, whole: Any, column: Any) -> SpanColumn:

@@ -52,7 +52,7 @@ def read_parquet(
         chosen = ChosenColumns.of(name, schema, text, asked)
         _check_growth(name, reader.size, opened.metadata)
         stored = chosen.stored
-        cells = None if stored is None else _locate(reader, stored, state)
+        cells = None if stored is None else _locate(reader, stored, state, opened.metadata.num_rows)
         wanted = list(dict.fromkeys(schema.names[position] for position in chosen.positions.values()))
         texts = [one for one in wanted if str(schema.field(one).type) in _OF_BYTES]
         paths = [".".join(stored.files or ())] if stored is not None and cells is None else []
@@ -79,9 +79,15 @@ def read_parquet(
     return table
 
 
-def _locate(reader: RangeReader, stored: StoredColumn, state: Any) -> ParquetColumn | None:
+def _locate(reader: RangeReader, stored: StoredColumn, state: Any, rows: int) -> ParquetColumn | None:
     """Return the column of bytes; None if no row has any, and paths stand beside them."""
     column = ParquetColumn(reader, stored.bytes, stored.files, state)
+    claimed = sum(chunk.unpacked for chunk in column.chunks)
+    if len(column) != rows or claimed > _GROWTH * reader.size + _FREE_BYTES:
+        raise PlaceError(
+            f"refused: column {stored.name} of {len(column)} rows that would grow to {claimed} bytes, in a "
+            f"file of {rows} rows and {reader.size} bytes"
+        )
     chunks = [chunk for chunk in column.chunks if chunk.rows]
     if chunks and stored.files and not reader.is_remote and all(c.nulls == c.rows for c in chunks):
         return None

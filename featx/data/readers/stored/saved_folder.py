@@ -19,7 +19,7 @@ from featx.data.readers.stored.column_files import (
     is_column_file,
     read_column_files,
 )
-from featx.durable import read_regular
+from featx.durable import check_regular, read_regular
 from featx.errors import DatasetError, as_one_error
 
 #: What stands before the name of such a folder.
@@ -29,7 +29,9 @@ _PARTS, _STATE, _INFO, _CARD = "dataset_dict.json", "state.json", "dataset_info.
 _MOST_BYTES = 2**26
 # Entries of a folder that are looked at to see whether it may hold Parquet files.
 _LOOKED_AT = 64
-_FRONT = re.compile(r"---\s*\n(.*?)\n---", re.DOTALL)
+_FRONT = re.compile(r"---[ \t\r]*\n(.*?)\n---", re.DOTALL)
+# Most bytes of a card that are read, and of a path in it.
+_MOST_CARD, _MOST_PATH = 2**19, 2**10
 
 
 @dataclass(frozen=True)
@@ -137,10 +139,16 @@ def _begins_with_columns(folder: Path) -> bool:
 def has_card(folder: Path) -> bool:
     """Whether a folder has a card as datasets of the hub have: README.md with a description in front."""
     try:
-        with open(folder / _CARD, "rb") as file:
-            return file.read(4).rstrip(b"\r\n") == b"---"
+        return _start_of_card(folder, 4).rstrip(b"\r\n") == b"---"
     except OSError:
         return False
+
+
+def _start_of_card(folder: Path, most: int) -> bytes:
+    """Return the first bytes of a card; `OSError` where it is none, or no regular file."""
+    check_regular(folder / _CARD)
+    with open(folder / _CARD, "rb") as file:
+        return file.read(most)
 
 
 def _several(folder: Path, names: Sequence[str]) -> DatasetError:
@@ -154,11 +162,12 @@ def _files_of_card(folder: Path, wanted: str | None = None) -> SavedFiles | None
     try:
         import yaml
 
-        card = read_regular(folder / _CARD, at_most=_MOST_BYTES).decode()
-        front = _FRONT.match(card)
+        front = _FRONT.match(_start_of_card(folder, _MOST_CARD).decode(errors="replace"))
         given = (yaml.safe_load(front[1]) or {}).get("configs") if front else None
-        configs = {str(one.get("config_name", "default")): one for one in given or () if "data_files" in one}
-    except (ImportError, OSError, ValueError, AttributeError, TypeError):
+        found = [one for one in given or () if "data_files" in one]
+        # Not str() of whatever there is: references to references may unfold without end.
+        configs = {name: one for one in found if isinstance(name := one.get("config_name", "default"), str)}
+    except (ImportError, OSError, ValueError, AttributeError, TypeError, RecursionError, MemoryError):
         return None
     except Exception as error:
         if type(error).__module__.split(".")[0] == "yaml":
@@ -185,16 +194,19 @@ def _files_of_config(folder: Path, listed: Any, below: Any) -> SavedFiles | None
         for path in paths if isinstance(paths, list) else [paths]:
             if not isinstance(path, str) or not (is_pattern(path) or is_column_file(path)):
                 return None  # images, or tables of another kind
-            if os.path.isabs(path) or ".." in Path(path).parts:
-                raise DatasetError(f"{folder / _CARD}: {path} lies outside of the folder")
-            given = folder / str(below or "") / path
+            if len(path) > _MOST_PATH:
+                raise DatasetError(f"{folder / _CARD}: a path of {len(path)} characters")
+            inside = os.path.join(below, path) if isinstance(below, str) else path
+            if os.path.isabs(inside) or ".." in Path(inside).parts:
+                raise DatasetError(f"{folder / _CARD}: {inside} lies outside of the folder")
+            given = folder / inside
             found = list(map(Path, find_files(str(given)))) if is_pattern(path) else [given]
             found = list(filter(is_column_file, found))
             if not found:
                 return None
             files += found
             split = about.get("split")
-            named = (split_in_name(str(split)) or str(split)) if split else None
+            named = (split_in_name(split) or split) if split and isinstance(split, str) else None
             splits += [named or split_in_name(one.stem) for one in found]
     return SavedFiles(files, splits)
 
