@@ -22,13 +22,14 @@ the file, `description` is what ``featx inspect`` prints.
 from featx.data.features.description import describe
 from featx.data.features.features import Failure, Features, check_rows
 from featx.data.features.file import FeaturesFile, load_features, open_features
-from featx.data.features.writer import FeaturesWriter, check_target
+from featx.data.features.writer import FeaturesWriter, check_output, check_target
 
 __all__ = [
     "Failure",
     "Features",
     "FeaturesFile",
     "FeaturesWriter",
+    "check_output",
     "check_rows",
     "check_target",
     "describe",
