@@ -30,6 +30,9 @@ _LOOK_SECONDS = 1.0
 _PATIENCE_SECONDS = 60.0
 #: Seconds that the end of a run that failed waits for the tasks of other workers.
 _STOP_SECONDS = 10.0
+#: Seconds that the end of a run whose caller has had enough, such as for an unreadable input, waits for them:
+#: what they finish is kept, and a worker that is ended must import its libraries anew.
+_CLOSE_SECONDS = 2.0
 #: Times that a task is begun, and that a node is tried, before they are given up.
 _TRIES = 3
 #: Tasks that are drawn to find one that a worker may run.
@@ -150,7 +153,7 @@ class RayCluster:
     ) -> Generator[tuple[Task, Any]]:
         """Yield tasks with what `work` returns, as they end; see `Cluster.run`."""
         name, held = new_name(), self._ray.put(pack(shared))
-        run, stop_now = _Work(iter(tasks)), True
+        run, patience = _Work(iter(tasks)), 0.0
 
         def give_work() -> None:
             with_gpus = any(worker.gpus for worker in self._workers)
@@ -189,10 +192,13 @@ class RayCluster:
                 for task, outcome in sorted(ended, key=lambda one: one[1].error is not None):
                     yield task, outcome.result()
         except Exception:
-            stop_now = False
+            patience = _STOP_SECONDS
+            raise
+        except GeneratorExit:
+            patience = _CLOSE_SECONDS
             raise
         finally:
-            self._stop(run, 0.0 if stop_now else _STOP_SECONDS)
+            self._stop(run, patience)
 
     def _ready(self) -> list[_Worker]:
         return [worker for worker in self._workers if worker.ready is None]
