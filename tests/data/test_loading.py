@@ -166,7 +166,7 @@ def test_a_misspelt_name_gets_the_nearest():
 
 @pytest.mark.parametrize("data", ["photos/", "gone.csv", "/no/such/folder", "~/no-such-folder", "a/b"])
 def test_a_path_that_does_not_exist_is_called_so(data):
-    with pytest.raises(DatasetError, match=r"no such file or folder; expected a folder, an archive"):
+    with pytest.raises(DatasetError, match=r"no such file or folder; expected a folder, a table"):
         load_dataset(data)
 
 
