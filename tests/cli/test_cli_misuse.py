@@ -30,7 +30,6 @@ featx compare missing.csv -o out                        | missing.csv
 featx compare empty -o out                              | no images in this folder
 featx compare texts -o out                              | texts have no labels
 featx compare papers -o out                             | no images; no texts; .pdf; .txt file
-featx compare photos.zip -o out                         | a zip archive; unzip it
 featx compare notes.txt -o out                          | texts have no labels
 featx compare notes.h5.log -o out                       | neither a table
 featx compare one-class -o out                          | one-class; class
