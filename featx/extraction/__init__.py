@@ -10,8 +10,10 @@ import os
 from collections.abc import Sequence
 from typing import Any, Unpack
 
+import numpy as np
+
 from featx.data import Dataset, load_dataset, skip_hint, suffix_notes
-from featx.data.features import Failure, Features, check_target, load_features
+from featx.data.features import Failure, Features, check_output, load_features
 from featx.errors import DatasetError, SourceError
 from featx.extraction.cached import all_cached, find_cached_rows
 from featx.extraction.early import add_earlier, compute_while_listing
@@ -41,6 +43,7 @@ __all__ = [
     "embed_together",
     "extract",
     "extract_features",
+    "fill_cache",
     "find_cached_rows",
     "forget_reused",
     "matching_embedder",
@@ -136,10 +139,39 @@ def extract(
     >>> features.embeddings.shape  # doctest: +SKIP
     (960, 1280)
     """
-    network, run = Network.of(options), Run.of({**options, "dtype": dtype})
-    reading = Reading.of({**options, "target": target})
     if output is not None:
-        check_target(output)
+        check_output(output, data)
+    return _extract(data, labels, backbone, {**options, "dtype": dtype, "target": target}, part, output)
+
+
+@checked()
+def fill_cache(
+    data: Any,
+    *,
+    backbone: Any = "auto",
+    dtype: str = "float32",
+    target: str | Sequence[str] | None = None,
+    part: str | None = None,
+    **options: Unpack[ColumnOptions],
+) -> Features:
+    """Do as `extract`, but return features without a row: the rows are in the cache.
+
+    Each is read once, block by block, which shows that it is intact. ``run["rows"]`` is their number.
+    """
+    return _extract(data, None, backbone, {**options, "dtype": dtype, "target": target}, part, keep=False)
+
+
+def _extract(
+    data: Any,
+    labels: Any,
+    backbone: Any,
+    options: dict[str, Any],
+    part: str | None,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    keep: bool = True,
+) -> Features:
+    network, run, reading = Network.of(options), Run.of(options), Reading.of(options)
 
     def load() -> Dataset:
         return load_dataset(
@@ -159,7 +191,8 @@ def extract(
         dataset = load()
     if part is not None:
         dataset, whole = take_part(dataset, part)
-    return extract_features(dataset, embedder_of(dataset.kind), run, whole, output=output, earlier=earlier)
+    embedder = embedder_of(dataset.kind)
+    return extract_features(dataset, embedder, run, whole, output=output, earlier=earlier, keep=keep)
 
 
 def backbone_of(backbone: Any, network: Network, kind: str = "image") -> Any:
@@ -229,10 +262,12 @@ def extract_features(
     *,
     output: str | os.PathLike[str] | None = None,
     earlier: Sequence[Rows] = (),
+    keep: bool = True,
 ) -> Features:
     """Return the rows of `dataset` in the space of `embedder`, with their ids, labels and splits.
 
-    With `output`, they are written to that file and stay there. `earlier` is what was computed before.
+    With `output`, they are written to that file and stay there; without `keep`, they stay in the cache.
+    `earlier` is what was computed before.
     """
 
     def require_rows(rows: Rows) -> None:
@@ -243,9 +278,10 @@ def extract_features(
             )
 
     if output is None:
-        rows = embed_dataset(dataset, embedder, run, part)
+        rows = embed_dataset(dataset, embedder, run, part, None if keep else _leave)
         require_rows(rows)
-        kept = dataset if len(rows.kept) == len(dataset) else dataset.subset(rows.kept)
+        here = rows.kept if keep else rows.kept[:0]
+        kept = dataset if len(here) == len(dataset) else dataset.subset(here)
         features = Features(
             embeddings=rows.embeddings,
             ids=kept.ids,
@@ -267,6 +303,7 @@ def extract_features(
         features.failures = rows.failures  # a table has no place for them
     add_earlier(rows, earlier)
     features.run = {
+        "rows": len(rows.kept),
         "forward_passes": rows.forward_passes,
         "computed": rows.computed,
         "seconds": rows.seconds,
@@ -277,3 +314,7 @@ def extract_features(
         **({} if part is None else {"part": {"k": part.k, "n": part.n, "of": len(part.whole)}}),
     }
     return features
+
+
+def _leave(embedder: Embedder, positions: np.ndarray, rows: np.ndarray) -> None:
+    """Take rows, and do nothing with them."""

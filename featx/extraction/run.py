@@ -16,6 +16,7 @@ import time
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,17 @@ def embed_together(
     found: dict[int, EmbedderRun] = {}
     try:
         for numbers in groups.values():
-            run = _Run(sources, root, digests, failed, on_error, n_jobs, verbose, part, cluster)
+            run = _Run(
+                sources,
+                root,
+                digests,
+                failed,
+                cluster,
+                on_error=on_error,
+                n_jobs=n_jobs,
+                verbose=verbose,
+                part=part,
+            )
             try:
                 members = run.complete([embedders[i] for i in numbers], take, read)
             finally:
@@ -146,27 +157,30 @@ def _describe_mismatch(cache: Cache, embedder: Embedder, verbose: bool) -> list[
     return near[1]
 
 
+@dataclass
 class _Run:
-    """Computes the missing rows of embedders that share one preparation."""
+    """Computes the missing rows of embedders that share one preparation.
 
-    def __init__(
-        self,
-        sources: Sequence[Source],
-        cache: Cache,
-        digests: Digests,
-        failed: dict[int, Failure],
-        on_error: str,
-        n_jobs: int | None,
-        verbose: bool,
-        part: Part | None,
-        cluster: LazyCluster,
-    ) -> None:
-        self.sources, self.cache, self.digests, self.failed = sources, cache, digests, failed
-        self.on_error, self.n_jobs, self.verbose = on_error, n_jobs, verbose
-        self.part, self.whole = part, sources if part is None else part.whole
-        self.cluster = cluster
-        self.profile = Profile()
-        self.members: list[EmbedderRun] = []
+    `digests` and `failed`, by position, are shared with the runs of other embedders on the same `sources`,
+    which are a `part` of a collection.
+    """
+
+    sources: Sequence[Source]
+    cache: Cache
+    digests: Digests
+    failed: dict[int, Failure]
+    cluster: LazyCluster
+    on_error: str
+    n_jobs: int | None
+    verbose: bool
+    part: Part | None
+    profile: Profile = field(default_factory=Profile)
+    members: list[EmbedderRun] = field(default_factory=list)
+
+    @property
+    def whole(self) -> Sequence[Source]:
+        """The inputs of the collection."""
+        return self.sources if self.part is None else self.part.whole
 
     def close(self) -> None:
         """Give up all claims on rows."""

@@ -99,10 +99,16 @@ def names_in(name: str, value: Any, *, empty: str = "leave it out for the defaul
 
 
 def is_features(data: Any) -> bool:
-    """Return whether `data` is the path of a features file, by its suffix."""
+    """Return whether `data` is the path of a features file, by its suffix; a Parquet by what it holds."""
     if not isinstance(data, (str, os.PathLike)):
         return False
-    return os.fsdecode(data).lower().endswith((".h5", ".hdf5"))
+    path = os.fsdecode(data)
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix != ".parquet":
+        return suffix in (".h5", ".hdf5")
+    from featx.places.parquet_footer import holds_features
+
+    return holds_features(os.path.expanduser(path))
 
 
 def modes_in(baseline: Any) -> list[str]:

@@ -22,11 +22,12 @@ from typing import Any
 
 from featx.errors import FeatxError, InputError, OutputError, as_one_error
 from featx.places import is_url, shown
+from featx.places.parquet_footer import holds_features
 from featx.results.reading import read_json
 
 #: Suffixes of each kind of file; a name without a suffix is fine.
 SUFFIXES: dict[str, tuple[str, ...]] = {
-    "features": (".h5", ".hdf5"),
+    "features": (".h5", ".hdf5", ".parquet"),
     "model": (".featx",),
     "predictions": (".csv", ".jsonl", ".json", ".txt"),
     "labels": (".csv",),
@@ -288,6 +289,8 @@ def _is_own(path: Path, kind: str) -> bool:
 
 
 def _is_features(path: Path) -> bool:
+    if path.suffix.lower() == ".parquet":
+        return holds_features(str(path))
     import h5py
 
     with h5py.File(path, "r") as file:

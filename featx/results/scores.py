@@ -44,6 +44,7 @@ import numpy as np
 from featx.errors import InputError
 from featx.kinds import count_of
 from featx.metrics import Interval, share_flagged
+from featx.options import is_features
 from featx.results.base import NOT_STORED, AdvisedResult, Column, DatasetFacts
 from featx.results.formats import p_in_text
 from featx.results.methods import ALPHA
@@ -171,7 +172,7 @@ class ScoresResult(AdvisedResult):
         names = sources if isinstance(sources, list) and len(sources) == 2 else ["GOOD", "NEW"]
         names = [near(str(name)) for name in names]
         normal, new = (shlex.quote(name) for name in names)
-        rows_only = all(str(name).endswith((".h5", ".hdf5")) for name in names)
+        rows_only = all(map(is_features, names))
         network = "" if rows_only or not self.backbone else f" --backbone {shlex.quote(self.backbone)}"
         network = "" if self.backbone == "features" else network
         network += "".join(

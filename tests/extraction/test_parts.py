@@ -9,6 +9,9 @@ from pictures import BACKBONE, QUICK, QUICK_OPTIONS, write_photos
 from featx import Features, extract, load_dataset, load_features
 from featx.cli import main
 from featx.errors import InputError
+from featx.extraction import fill_cache
+from featx.extraction import run as run_module
+from featx.extraction.embedder_run import EmbedderRun
 from featx.extraction.parts import take_part
 
 
@@ -50,6 +53,21 @@ def test_parts_in_any_order_are_the_whole_bit_for_bit(photos, tmp_path):
     assert np.array_equal(joined.labels, whole.labels)
     assert np.array_equal(joined.embeddings, whole.embeddings)
     assert parts[0].run["part"] == {"k": 4, "n": 4, "of": 24}
+
+
+def test_a_part_without_output_holds_a_block_of_rows_at_a_time(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_module, "_BLOCK_BYTES", 3 * 512 * 4)
+    read, sizes = EmbedderRun.read, []
+
+    def note(self, digests, kept):
+        sizes.append(len(kept))
+        return read(self, digests, kept)
+
+    monkeypatch.setattr(EmbedderRun, "read", note)
+    found = fill_cache(photos, **QUICK, cache=tmp_path, part="1/2")
+    assert sizes == [3, 3, 3, 3]
+    assert (len(found), found.dim, found.run["rows"], found.run["computed"]) == (0, 512, 12, 12)
+    assert extract(photos, **QUICK, cache=tmp_path, part="1/2").run["computed"] == 0
 
 
 def test_the_limit_is_drawn_before_the_parts(photos, tmp_path):

@@ -5,14 +5,17 @@ from __future__ import annotations
 import threading
 
 import numpy as np
+import pandas as pd
 import pytest
-from pictures import QUICK, picture, write_photos
+from pictures import QUICK, QUICK_OPTIONS, picture, write_photos
 
-from featx import extract, load_features
+from featx import compare, extract, load_dataset, load_features, open_features
 from featx.cache import Cache
+from featx.cli import main
 from featx.data.readers.folders import folder_listing, listing
-from featx.errors import DataLossWarning, DatasetError, ImageError, OutputError
+from featx.errors import DataLossWarning, DatasetError, FeaturesError, ImageError, OutputError
 from featx.extraction import early, run
+from featx.options import is_features
 
 
 @pytest.fixture
@@ -77,6 +80,44 @@ def test_of_a_file_that_cannot_be_finished_nothing_is_left_and_rows_stay_in_the_
             extract(photos, **options, output=target)
     assert list(target.parent.iterdir()) == []
     assert extract(photos, **options, output=target).run["forward_passes"] == 0
+
+
+def test_an_output_of_another_kind_and_the_data_itself_are_refused(photos, tmp_path):
+    options = {**QUICK, "cache": tmp_path / "c"}
+    with pytest.raises(OutputError, match=r"x\.csv: a features file ends in \.h5 or .*, not in \.csv"):
+        extract(photos, **options, output=tmp_path / "x.csv")
+    table = tmp_path / "data.parquet"
+    files = [str(file) for file in sorted(photos.rglob("*.png"))]
+    pd.DataFrame({"path": files}).to_parquet(table)
+    before = table.read_bytes()
+    (tmp_path / "link.parquet").symlink_to(table)
+    for output in (table, tmp_path / "link.parquet"):
+        with pytest.raises(OutputError, match="it is the data"):
+            extract(table, **options, output=output)
+    assert table.read_bytes() == before
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_parquet_file_of_features_is_told_from_a_table(photos, tmp_path, capsys):
+    rows, table = tmp_path / "f.parquet", tmp_path / "t.parquet"
+    extract(photos, **QUICK, cache=tmp_path / "c", output=rows)
+    pd.DataFrame({"path": [], "embedding": []}).to_parquet(table)
+    assert is_features(rows)
+    assert not any(map(is_features, (table, tmp_path / "none.parquet", "https://example.org/f.parquet")))
+    with pytest.raises(DatasetError, match=r"f\.parquet: a file of features, not of inputs"):
+        load_dataset(rows)
+    with pytest.raises(FeaturesError, match="is a Parquet file; load_features"):
+        open_features(rows)
+    again = ["extract", str(photos), *QUICK_OPTIONS, "--cache", str(tmp_path / "c"), "-q", "-o"]
+    assert main([*again, str(rows)]) == 0  # featx wrote it
+    assert main([*again, str(table)]) == 2
+    assert "exists, and is not a features file of featx" in capsys.readouterr().err
+    assert main(["inspect", str(rows)]) == 0
+    told = capsys.readouterr().out
+    assert "embeddings   24 x 512 float32" in told
+    assert "failures" not in told
+    result = compare(rows, classifiers="knn", checks=False)
+    assert "Nearest neighbours" in repr(result)
 
 
 def test_without_an_input_that_can_be_read_there_is_no_file(tmp_path):

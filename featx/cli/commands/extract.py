@@ -30,10 +30,11 @@ HELP = "turn images, texts or clips into embeddings"
 def add(parser: ArgumentParser) -> None:
     """Add the arguments of the command."""
     parser.description = (
-        "Writes the embedding of each input, from the cache or the network, into one HDF5 file."
+        "Writes the embedding of each input, from the cache or the network, into one file: HDF5, or Parquet "
+        "where its name ends in .parquet."
     )
     add_data(parser)
-    help = "the HDF5 file (or F.parquet) to write; may be left out with --part, to fill the cache only"
+    help = "the file to write, .h5 or .parquet; may be left out with --part, to fill the cache only"
     add_output(parser, "F.h5", help, required=False)
     add_flag(parser, "backbone")
     add_columns(parser)
@@ -46,12 +47,16 @@ def add(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     """Extract the embeddings and write them into one file."""
+    from featx.extraction import fill_cache
     from featx.results.output_paths import output_file
 
     if args.output is None and args.part is None:
         raise InputError("-o F.h5 is missing: the file to write (it may be left out only with --part)")
     target = None if args.output is None else output_file(args.output, "features", force=args.force)
-    features = featx.extract(**keywords(args, featx.extract) | {"output": target})
+    if target is None:  # rows that go nowhere need not be held
+        features = fill_cache(**keywords(args, fill_cache))
+    else:
+        features = featx.extract(**keywords(args, featx.extract) | {"output": target})
     run = features.run or {}
     if args.part is not None:
         for line in _about_part(args, features, run):
@@ -72,10 +77,10 @@ def _about_part(args: Namespace, features: Features, run: dict[str, Any]) -> lis
     from featx.cli.spaces import describe_space
 
     of = count_of(run["part"]["of"], features.kind)
-    if not len(features) and not features.failures:
+    if not run["rows"] and not features.failures:
         return [f"part {args.part}: nothing to do: {of} are fewer than the parts"]
     space = Space(features.space)
-    count = f"{len(features):,} of {of}, {run['computed']:,} computed"
+    count = f"{run['rows']:,} of {of}, {run['computed']:,} computed"
     lines = [
         f"part {args.part}: {count}; cache: {Cache(args.cache).root}",
         f"space {space.id[:12]}: {' '.join(describe_space(space))}",

@@ -22,13 +22,14 @@ class, `stored_rows` its rows while they stay in the file, `description` is what
 from featx.data.features.description import describe
 from featx.data.features.features import Failure, Features, check_rows
 from featx.data.features.file import FeaturesFile, load_features, open_features
-from featx.data.features.writer import FeaturesWriter, check_target
+from featx.data.features.writer import FeaturesWriter, check_output, check_target
 
 __all__ = [
     "Failure",
     "Features",
     "FeaturesFile",
     "FeaturesWriter",
+    "check_output",
     "check_rows",
     "check_target",
     "describe",

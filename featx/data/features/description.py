@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import numpy as np
 
 from featx.cache.identity import Space
-from featx.data.features.file import FeaturesFile, open_features
+from featx.data.features.features import Features
+from featx.data.features.file import FeaturesFile, load_features, open_features
 from featx.data.labels import SPLITS
 from featx.data.tasks import LABEL, Task
 from featx.kinds import kind_of
@@ -26,7 +28,7 @@ def describe(path: str | os.PathLike[str]) -> str:
     FeaturesError
         If the file is missing, damaged in any row, or not a features file.
     """
-    with open_features(path) as file:
+    with _opened(path) as file:
         kind = kind_of(file.space.get("preprocessing"))
         lines = [
             f"{path}",
@@ -50,18 +52,26 @@ def describe(path: str | os.PathLike[str]) -> str:
             lines.append(f"  splits       {', '.join(p for p in parts if not p.endswith(' 0')) or 'none'}")
         if file.groups is not None:
             lines.append(f"  groups       {len(np.unique(file.groups))}")
-        lines.append(f"  failures     {len(file.failures)}")
-        lines += [f"    {failure}" for failure in file.failures[:10]]
-        if len(file.failures) > 10:
-            lines.append(f"    and {len(file.failures) - 10} more")
-        lines.append(f"  written by   featx {file.featx_version or '?'}, {file.created or 'date unknown'}")
+        if isinstance(file, FeaturesFile):  # a table has no place for these
+            lines.append(f"  failures     {len(file.failures)}")
+            lines += [f"    {failure}" for failure in file.failures[:10]]
+            if len(file.failures) > 10:
+                lines.append(f"    and {len(file.failures) - 10} more")
+            written = f"featx {file.featx_version or '?'}, {file.created or 'date unknown'}"
+            lines.append(f"  written by   {written}")
         lines += [f"  {name:<12} {value}" for name, value in sorted(Space(file.about).flattened().items())]
         lines.append("  space")
         lines += [f"    {name}: {value}" for name, value in sorted(Space(file.space).flattened().items())]
     return "\n".join(map(printable, lines))
 
 
-def _not_finite(file: FeaturesFile) -> list[str]:
+def _opened(path: str | os.PathLike[str]) -> contextlib.AbstractContextManager[FeaturesFile | Features]:
+    if os.fspath(path).lower().endswith(".parquet"):
+        return contextlib.nullcontext(load_features(path, in_memory=False))
+    return open_features(path)
+
+
+def _not_finite(file: FeaturesFile | Features) -> list[str]:
     """Read every row, so that damage is found; return a line on rows with values that are not finite."""
     step = max(1, _BYTES_AT_ONCE // (file.dim * 4))
     bad = [

@@ -90,6 +90,8 @@ class FeaturesFile:
         with _reading(self.path):
             if not self.path.is_file():
                 raise FeaturesError("no such file" if not self.path.exists() else "not a file")
+            if self.path.suffix.lower() == ".parquet":
+                raise FeaturesError("is a Parquet file; load_features with in_memory=False reads its rows")
             self._stamp = file_stamp(self.path)
             self._file = open_hdf5(self.path)
         try:

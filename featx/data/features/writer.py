@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import importlib.util
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,10 +19,14 @@ from featx.data.features.parquet_rows import ParquetRows
 from featx.data.features.stored_rows import blocks_of
 from featx.data.string_column import StringColumn
 from featx.durable import replacing, sweep_parts
-from featx.errors import FeaturesError, OutputError
+from featx.errors import FeaturesError, MissingExtra, OutputError
 
 if TYPE_CHECKING:
     from featx.data.features.features import Failure, Features
+
+
+#: The suffixes of a features file; another kind of file is not meant to hold one.
+FEATURES = (".h5", ".hdf5", ".parquet")
 
 
 class FeaturesWriter:
@@ -183,6 +188,22 @@ def check_target(path: str | os.PathLike[str]) -> Path:
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
     return target
+
+
+def check_output(path: str | os.PathLike[str], data: Any = None) -> None:
+    """Refuse, with `OutputError`, a features file that cannot be written, or would replace the `data`.
+
+    `MissingExtra` if it is a Parquet file and pyarrow is missing.
+    """
+    suffix = os.path.splitext(os.fspath(path))[1].lower()
+    if suffix not in ("", *FEATURES):
+        ends = f"ends in {' or '.join(FEATURES)}, not in {suffix}"
+        raise OutputError(f"{os.fspath(path)}: a features file {ends}; choose another output")
+    target = check_target(path)
+    if isinstance(data, (str, os.PathLike)) and target == Path(os.path.realpath(Path(data).expanduser())):
+        raise OutputError(f"cannot write {path}: it is the data; choose another file")
+    if suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise MissingExtra("pyarrow", "parquet", "writing a .parquet file of features")
 
 
 def write_features(features: Features, path: str | os.PathLike[str], *, frame: bool = False) -> None:

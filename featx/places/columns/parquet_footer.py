@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from featx.places.columns.thrift import read_struct
+from featx.places.local_ranges import LocalRanges
 from featx.places.place import PlaceError, RangeReader
 
 _MAGIC = b"PAR1"
@@ -57,6 +58,19 @@ def read_columns(reader: RangeReader, paths: list[tuple[str, ...]]) -> dict[tupl
     except (IndexError, KeyError, ValueError, TypeError, AttributeError, MemoryError) as error:
         raise PlaceError(f"not a readable parquet file (its footer is damaged: {error})") from error
     return {path: Column(path, levels[path], tuple(found)) for path, found in chunks.items()}
+
+
+def holds_features(path: str) -> bool:
+    """Whether a file on this machine is a Parquet file of features, of ``featx extract -o F.parquet``.
+
+    Its footer has the space of the rows, and names a column of them.
+    """
+    try:
+        footer = _footer(LocalRanges(path))
+        keys = {entry[1] for entry in footer.get(5, [])}
+        return b"featx_space" in keys and b"embedding" in {element[4] for element in footer[2]}
+    except (PlaceError, IndexError, KeyError, ValueError, TypeError, AttributeError):
+        return False
 
 
 def _footer(reader: RangeReader) -> dict[int, Any]:

@@ -49,6 +49,8 @@ def read_parquet(
     state = reader.stat_key()
     with _errors(name), _opened(file) as data, parquet.ParquetFile(data, **_settings(file)) as opened:
         schema = opened.schema_arrow
+        if b"featx_space" in (schema.metadata or {}) and "embedding" in schema.names:
+            raise DatasetError(f"{name}: a file of features, not of inputs; open it with load_features")
         chosen = ChosenColumns.of(name, schema, text, asked)
         _check_growth(name, reader.size, opened.metadata)
         stored = chosen.stored
