@@ -207,8 +207,8 @@ def _table_of(rows: Any, place: str, wanted: Wanted, text: str | None, *, given:
     source, kind = ("", "text") if text is not None else _files_column(place, rows, first, kinds)
     if kind == "text":
         source = _text_column(place, rows, text, asked_for)
-    if kind == "text" and place == "images":  # what data without a name is called
-        place = "texts"
+    if place == "images":  # what data without a name is called
+        place = f"{kind}s"
     columns: dict[str, list[Any]] = {str(source): _column(rows, source, n)} if kind == "text" else {}
     stored = encoded_inputs(rows, source, kind, place) if in_arrow and kind != "text" else None
     if kind != "text" and stored is None:

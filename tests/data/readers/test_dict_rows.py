@@ -65,6 +65,7 @@ def rows_of(inputs, **columns):
 @pytest.mark.parametrize("key", KEYS)
 def test_labels_are_taken_under_every_name(inputs, key):
     dataset = load_dataset(rows_of(inputs, **{key: list("aabbccdd")}))
+    assert dataset.name == f"{dataset.kind}s"
     assert dataset.classes == tuple("abcd")
     assert dataset.labels.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
     digests = {source.read().digest for source in dataset.inputs}
