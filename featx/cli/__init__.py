@@ -136,7 +136,9 @@ def _send_interrupt_again(unraisable: sys.UnraisableHookArgs) -> None:
 
 
 def _stop(line: str) -> int:
-    tell(f"featx: {printable(line)}")
+    from featx.places.urls import hide_secrets
+
+    tell(f"featx: {printable(hide_secrets(line))}")
     return 2
 
 
@@ -149,7 +151,9 @@ def _one_line_warnings() -> Callable[..., None]:
     own, said = os.path.dirname(os.path.dirname(os.path.abspath(__file__))), set[str]()
 
     def show(message, category, filename, lineno, file=None, line=None) -> None:
-        text = printable(" ".join(str(message).split()))
+        from featx.places.urls import hide_secrets
+
+        text = printable(hide_secrets(" ".join(str(message).split())))
         lost = issubclass(category, DataLossWarning)
         if text in said or not (lost or os.path.abspath(filename).startswith(own + os.sep)):
             return

@@ -52,7 +52,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the message on one line and exit with status 2."""
-        line = printable(" ".join(message.split()))
+        from featx.places.urls import hide_secrets
+
+        line = printable(hide_secrets(" ".join(message.split())))
         tell(f"{self.prog}: {line} (see {self.prog} --help)")
         sys.exit(2)
 

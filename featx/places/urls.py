@@ -30,6 +30,9 @@ _SECRET = re.compile(
 # A longer value without a word in it may be a secret, whatever it is called.
 _LONGEST_SHOWN = 24
 _MAY_HIDE = re.compile(r"[@?#]|::")
+# In a message: what stands before the host, and a parameter of a query with its value.
+_IN_HOST = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{1,20}:/{1,2})[^\s/@'\"]{1,2000}@")
+_IN_QUERY = re.compile(r"([?&]([\w.~%-]{1,60})=)[^\s&'\"]{1,4000}")
 _SPACE = re.compile(r"[\t\r\n\0]")
 # File systems that read this machine, or others in a way that a table must not choose.
 _OF_MACHINE = HERE | frozenset([
@@ -90,6 +93,14 @@ def shown(url: str) -> str:
         kept = [(name, _value(value)) for name, value in pairs if not _hidden(name)]
         query = urlencode(kept) if len(kept) < len(pairs) or any("~" in value for _, value in kept) else query
     return urlunsplit((parts.scheme, host, parts.path, query, ""))
+
+
+def hide_secrets(text: str) -> str:
+    """Return a message without the user, password and signatures of URLs in it, which may be written anyhow.
+
+    A URL that was taken for a path has lost a slash.
+    """
+    return _IN_QUERY.sub(lambda m: m[1] if _hidden(m[2]) else m[0], _IN_HOST.sub(r"\1", text))
 
 
 def hides_more_than_a_signature(url: str) -> bool:

@@ -306,3 +306,28 @@ def test_pages_without_any_value_are_read(tmp_path, codec, version):
     path = tmp_path / "t.parquet"
     truth = write(path, [None] * 20 + [b""] * 20, compression=codec, data_page_version=version)
     assert taken(column(path, ("plain",)), range(40)) == truth
+
+
+class Signed:
+    """A file whose name leaves out which object it is, on a server that tells no versions apart."""
+
+    name, is_remote = "https://h/get", False
+
+    def __init__(self, path):
+        self.url = f"https://h/get?token={path}"
+        self.data = path.read_bytes()
+        self.size = len(self.data)
+
+    def read_range(self, start, length):
+        return self.data[start : start + length]
+
+    def stat_key(self):
+        return None
+
+
+def test_columns_of_files_with_one_name_are_not_mixed_up(tmp_path):
+    for number in range(2):
+        write(tmp_path / f"{number}.parquet", [bytes([number]) * 9] * 20)
+    for number in (0, 1, 0):
+        cells = ParquetColumn(Signed(tmp_path / f"{number}.parquet"), ("plain",))
+        assert bytes(cells.value(0)) == bytes([number]) * 9

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from featx.places import is_url, shown
-from featx.places.urls import hides_more_than_a_signature, is_chained, join, parent_of, path_of, why_refused
+from featx.places.urls import (
+    hide_secrets,
+    hides_more_than_a_signature,
+    is_chained,
+    join,
+    parent_of,
+    path_of,
+    why_refused,
+)
 
 
 @pytest.mark.parametrize(
@@ -88,3 +96,21 @@ def test_paths_are_relative_to_the_folder_of_a_url():
 def test_paths_may_not_lead_out_of_a_bucket(path):
     with pytest.raises(ValueError, match="leads out of s3://b"):
         join("s3://b/a/", path)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("http:/me:pw@h:80/a: no such file", "http:/h:80/a: no such file"),
+        ("not 's3://k:s@b/a', a@b.c", "not 's3://b/a', a@b.c"),
+        (
+            "https://h/a?id=3&X-Amz-Signature=abc&token=t: gone",
+            "https://h/a?id=3&X-Amz-Signature=&token= gone",
+        ),
+        ("a mail to a@b.org, 3:/ and x://h/@y?z=1", "a mail to a@b.org, 3:/ and x://h/@y?z=1"),
+    ],
+)
+def test_messages_hide_what_is_secret_in_urls(text, expected):
+    assert hide_secrets(text) == expected
+    hide_secrets("a://" + "b" * 50_000)  # in no time
+    hide_secrets("a" * 50_000)

@@ -347,3 +347,11 @@ def test_rows_of_an_unchanged_archive_are_found_without_reading_it(tmp_path, pho
     moved = featx.extract(path, cache=tmp_path / "cache", **QUICK)
     assert moved.ids == first.ids
     np.testing.assert_array_equal(moved.embeddings, first.embeddings)
+
+
+def test_paths_of_very_many_folders_are_failures_and_stairs_of_them_take_no_time(tmp_path):
+    stairs = [f"{'a/' * depth}{depth}.png" for depth in range(1, 500)]
+    path = write_tar(tmp_path / "a.tar", dict.fromkeys([*stairs, "b/" * 600 + "c.png"], b"x"))
+    with pytest.raises(DatasetError, match="it lies in more than 512 folders"):
+        load_dataset(path, labelled=False)
+    assert len(load_dataset(path, labelled=False, on_error="skip")) == len(stairs)

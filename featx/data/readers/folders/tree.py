@@ -122,6 +122,11 @@ def inputs_in(
     return CompactInputs(kind, names, PlaceOf(kind, entries), [numbers])
 
 
+# Most folders in folders: no file system has paths of so many.
+_DEEPEST = 512
+_LEADS_OUT = "its name leads out of the folder that it lies in"
+
+
 class _TreeSorter(Sorter):
     """Sorts the files of a tree of names."""
 
@@ -137,7 +142,9 @@ class _TreeSorter(Sorter):
         if parts is None:
             path = self._entries[number][0]
             if self.is_input(path):
-                self.fail((path,), "its name leads out of the folder that it lies in")
+                deep = path.count("/") > _DEEPEST
+                reason = f"it lies in more than {_DEEPEST} folders" if deep else _LEADS_OUT
+                self.fail((path,), reason)
             return
         is_folder = not parts[-1]
         above = parts[:-1]
@@ -152,10 +159,11 @@ class _TreeSorter(Sorter):
 
     def _enter(self, folder: Parts) -> bool:
         """Note a folder and those above it; False, and left out once, if it is hidden or featx's own."""
-        for depth in range(1, len(folder) + 1):
+        known = len(folder) - 1
+        while folder[:known] not in self.folders:
+            known -= 1
+        for depth in range(known + 1, len(folder) + 1):
             outer = folder[:depth]
-            if outer in self.folders:
-                continue
             if outer in self._left_out:
                 return False
             if is_ignored(outer[-1]) or outer in self._own:
@@ -170,7 +178,12 @@ class _TreeSorter(Sorter):
 
 
 def _parts_of(path: str) -> Parts | None:
-    """Return the parts of a path below the root, the last one empty for a folder; None for one outside."""
+    """Return the parts of a path below the root, the last one empty for a folder; None for one outside.
+
+    None also where it lies too deep: each folder of it would be kept, with all above it.
+    """
+    if path.count("/") > _DEEPEST:
+        return None
     parts = tuple(path.split("/"))
     if "." in parts or "" in parts:
         if path.startswith("/"):
