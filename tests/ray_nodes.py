@@ -13,15 +13,15 @@ _NODE = {"object_store_memory": 80 * 2**20, "include_dashboard": False}
 
 
 def start_nodes(count, cpus=1):
-    """Start a head without CPUs and `count` nodes; connect this process to them."""
+    """Start `count` nodes, of which the first is the head; connect this process to them."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import ray
         from ray.cluster_utils import Cluster
 
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **_NODE})
-        for _ in range(count):
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": cpus, **_NODE})
+        for _ in range(count - 1):
             add_node(cluster, cpus)
         ray.init(cluster.address, log_to_driver=False, logging_level=logging.ERROR)
     return cluster

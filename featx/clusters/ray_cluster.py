@@ -9,12 +9,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 import sys
 import time
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from typing import Any, Self
 
 from featx.clusters.calls import Outcome, call, new_name, pack
@@ -26,10 +28,15 @@ from featx.terminal import tell
 
 #: Seconds between two looks at the nodes of the cluster.
 _LOOK_SECONDS = 1.0
+#: Seconds that an address may take to answer.
+_CONNECT_SECONDS = 10.0
 #: Seconds without any worker after which a run gives up.
 _PATIENCE_SECONDS = 60.0
 #: Seconds that the end of a run that failed waits for the tasks of other workers.
 _STOP_SECONDS = 10.0
+#: Seconds that the end of a run whose caller has had enough, such as for an unreadable input, waits for them:
+#: what they finish is kept, and a worker that is ended must import its libraries anew.
+_CLOSE_SECONDS = 2.0
 #: Times that a task is begun, and that a node is tried, before they are given up.
 _TRIES = 3
 #: Tasks that are drawn to find one that a worker may run.
@@ -150,7 +157,7 @@ class RayCluster:
     ) -> Generator[tuple[Task, Any]]:
         """Yield tasks with what `work` returns, as they end; see `Cluster.run`."""
         name, held = new_name(), self._ray.put(pack(shared))
-        run, stop_now = _Work(iter(tasks)), True
+        run, patience = _Work(iter(tasks)), 0.0
 
         def give_work() -> None:
             with_gpus = any(worker.gpus for worker in self._workers)
@@ -189,10 +196,13 @@ class RayCluster:
                 for task, outcome in sorted(ended, key=lambda one: one[1].error is not None):
                     yield task, outcome.result()
         except Exception:
-            stop_now = False
+            patience = _STOP_SECONDS
+            raise
+        except GeneratorExit:
+            patience = _CLOSE_SECONDS
             raise
         finally:
-            self._stop(run, 0.0 if stop_now else _STOP_SECONDS)
+            self._stop(run, patience)
 
     def _ready(self) -> list[_Worker]:
         return [worker for worker in self._workers if worker.ready is None]
@@ -364,6 +374,7 @@ def _connect(ray: Any, address: str) -> bool:
                 "ray.shutdown() first"
             )
         return False
+    _require_reachable(address, wanted)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about future versions of Ray
@@ -383,6 +394,30 @@ def _connect(ray: Any, address: str) -> bool:
             raise InputError(f"on={address!r}: Ray cannot be reached ({_first_line(error)})") from error
     _keep_output_clean()
     return True
+
+
+def _require_reachable(address: str, wanted: str) -> None:
+    """Find out soon what Ray would find out after minutes."""
+    if wanted.startswith("ray://") and find_spec("grpc") is None:
+        raise InputError(
+            f"on={address!r}: the client of Ray needs the package 'grpcio'; install it with: "
+            "pip install 'ray[client]'"
+        )
+    host, _, port = wanted.removeprefix("ray://").partition("/")[0].rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    hosts = [host.strip("[]")]
+    if hosts[0] in ("127.0.0.1", "localhost", "::1"):  # Ray may listen at the address of the machine only
+        hosts.append(socket.gethostname())
+    reason = ""
+    for name in hosts:
+        try:
+            socket.create_connection((name, int(port)), timeout=_CONNECT_SECONDS).close()
+        except (OSError, OverflowError) as error:
+            reason = reason or reason_of(error)
+        else:
+            return
+    raise InputError(f"on={address!r}: Ray cannot be reached ({reason})")
 
 
 def _keep_output_clean() -> None:

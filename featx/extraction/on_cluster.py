@@ -174,6 +174,7 @@ class ClusterPipeline:
         for member, computed in zip(self._members, result.computed, strict=False):
             member.computed += computed
         self._profile.merge(result.profile)
+        self._profile.worked += result.seconds
         asked = False
         for chunk in result.chunks:
             for item in chunk.items:

@@ -42,6 +42,8 @@ class Profile:
     engine : dict
         ``engine``, ``device``, ``precision``, ``lanes`` (number of workers), ``batch_size`` and, where
         positions are counted, ``batch_positions``; empty when nothing was computed.
+    worked : float
+        Seconds of the workers of a cluster, added up; 0 without one.
     building, comparing : float
         Seconds before that, for building the engine and comparing it with plain fp32.
     kind : str
@@ -62,6 +64,7 @@ class Profile:
     threads: int = 1
     device: bool = False
     engine: dict[str, Any] = field(default_factory=dict)
+    worked: float = 0.0
     building: float = 0.0
     comparing: float = 0.0
     kind: str = "image"
@@ -88,6 +91,11 @@ class Profile:
         """Count silent clips, and keep the names of the first."""
         self.silent += len(ids)
         self.silent_ids += ids[: _NAMED - len(self.silent_ids)]
+
+    @property
+    def seconds_per_image(self) -> float:
+        """What a row cost: on a cluster, the time of the worker, not that of starting and sharing them."""
+        return (self.worked or self.wall) / self.images
 
     @property
     def bottleneck(self) -> str | None:

@@ -214,7 +214,7 @@ class _Run:
             if member.computed and (
                 self.profile.images >= _WORTH_REMEMBERING or read_cost(member.store.path) is None
             ):
-                write_cost(member.store.path, self.profile.wall / self.profile.images)
+                write_cost(member.store.path, self.profile.seconds_per_image)
             if member.checked is not None and member.checked.key is not None:
                 return_engine(member.checked.key, member.checked.engine)
         return self.members

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import subprocess
 import sys
 import textwrap
@@ -15,7 +16,7 @@ import pytest
 import work_of_clusters as work
 
 from featx.clusters import Task, open_cluster
-from featx.errors import ClusterError, ImageError
+from featx.errors import ClusterError, ImageError, InputError
 
 
 def tasks(count):
@@ -155,3 +156,18 @@ def test_work_that_ends_the_process_is_an_error(cluster):
     with pytest.raises(RuntimeError, match="SystemExit: 3"):
         list(cluster.run(work.leave, tasks(1), 3))
     assert [value for _, value in cluster.run(work.add, tasks(1), 1)] == [1]
+
+
+def test_an_address_where_nothing_listens_is_told_at_once(monkeypatch):
+    ray = pytest.importorskip("ray", reason="Ray is not installed")
+    from featx.clusters import ray_cluster
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", None)  # would try for two minutes
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(InputError, match=rf"^on='ray:127.0.0.1:{port}': Ray cannot be reached \(.*refused"):
+        open_cluster(f"ray:127.0.0.1:{port}")
+    monkeypatch.setattr(ray_cluster, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"client of Ray needs the package 'grpcio'.*'ray\[client\]'"):
+        open_cluster(f"ray://127.0.0.1:{port}")

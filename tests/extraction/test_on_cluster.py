@@ -16,6 +16,7 @@ import featx
 from featx.cache import Cache
 from featx.errors import ClusterError, DataLossWarning, EngineError, ImageError
 from featx.extraction import ranges
+from featx.extraction.on_cluster import ClusterPipeline
 
 OPTIONS = {"weights": None, "image_size": 32, "engine": "torch", "precision": "fp32", "batch_size": 4}
 
@@ -217,7 +218,6 @@ def test_on_another_kind_of_machine_the_engine_is_compared_again(alone, monkeypa
 def test_ranges_grow_and_end_together(alone, tmp_path):
     with ThreadPoolExecutor(2) as pool:
         from featx.clusters import open_cluster
-        from featx.extraction.on_cluster import ClusterPipeline
 
         pipeline = ClusterPipeline(open_cluster(pool), [], [], None, None, cores=None, until_error=True)
         assert pipeline._count(10_000, 4, 1000) == 4
@@ -228,6 +228,21 @@ def test_ranges_grow_and_end_together(alone, tmp_path):
         assert pipeline._count(10_000, 4, 100) == 100
         assert pipeline._count(400, 4, 1000) == 100
         assert pipeline._count(3, 4, 1000) == 4
+
+
+def test_the_cost_of_a_row_is_that_of_a_worker(alone, processes, tmp_path, monkeypatch):
+    from featx.cache.sidecar import read_cost
+
+    seconds = []
+    monkeypatch.setattr(
+        "featx.extraction.on_cluster.ClusterPipeline._take",
+        lambda self, positions, result, take=ClusterPipeline._take: (
+            seconds.append(result.seconds) or take(self, positions, result)
+        ),
+    )
+    found = extract(alone[0], tmp_path / "cache", on=processes)
+    (space,) = {path.parent for path in (tmp_path / "cache").glob("*/space.json")}
+    assert read_cost(space) == pytest.approx(sum(seconds) / len(found))
 
 
 def test_a_range_is_divided_at_whole_batches():
