@@ -106,7 +106,7 @@ def is_features(data: Any) -> bool:
     suffix = os.path.splitext(path)[1].lower()
     if suffix != ".parquet":
         return suffix in (".h5", ".hdf5")
-    from featx.places.parquet_footer import holds_features
+    from featx.places.columns.parquet_footer import holds_features
 
     return holds_features(os.path.expanduser(path))
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from featx.errors import FeatxError, InputError, OutputError, as_one_error
 from featx.places import is_url, shown
-from featx.places.parquet_footer import holds_features
+from featx.places.columns.parquet_footer import holds_features
 from featx.results.reading import read_json
 
 #: Suffixes of each kind of file; a name without a suffix is fine.
