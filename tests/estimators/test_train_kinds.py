@@ -311,6 +311,6 @@ def test_the_command_says_what_was_trained(photos, tmp_path, capsys):
     assert "epochs=2 has no effect" in capsys.readouterr().err
     assert main([*command[:2], "f.h5", *command[2:], "lda"]) == 2
     assert (
-        "photos: is no features file; several DATA must be features of the same inputs"
+        "photos: not a features file (.h5, .parquet); several DATA must be features of the same inputs"
         in capsys.readouterr().err
     )

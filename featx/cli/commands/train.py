@@ -94,5 +94,7 @@ def _data_of(given: list[str]) -> Any:
         return given[0]
     odd = [one for one in given if not is_features(one)]
     if odd:
-        raise InputError(f"{odd[0]}: is no features file; several DATA must be features of the same inputs")
+        raise InputError(
+            f"{odd[0]}: not a features file (.h5, .parquet); several DATA must be features of the same inputs"
+        )
     return given
