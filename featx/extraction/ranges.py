@@ -18,7 +18,7 @@ from typing import Any
 
 from featx.cache import Cache, Claims
 from featx.durable import host_name, read_regular
-from featx.errors import EngineError, SourceError
+from featx.errors import EngineError, InputError, SourceError
 from featx.extraction.chunks import Chunk
 from featx.extraction.commit_buffer import CommitBuffer
 from featx.extraction.embedder import Embedder
@@ -222,13 +222,16 @@ def _take_engines(
             if embedder.plan is None:
                 engine = embedder.make_engine(job.inputs, job.cores)
             else:
+                _require_device(embedder.plan.device)
                 key = (*engine_key(embedder, job.inputs, job.cores), batch)
                 engine = take_engine(key)
                 if engine is None:
                     engine = embedder.make_engine(job.inputs, job.cores, batch_size=batch)
                 if number not in job._passed and machine_of(embedder) != job.machines[number]:
                     require_parity(cache, embedder, engine, sources)
-        except EngineError as error:
+        except SourceError:
+            raise
+        except InputError as error:  # such as a file that is not on this machine
             raise EngineError(
                 f"on: the worker on {host_name()} cannot run {embedder.plan}, which this run uses ({error})"
             ) from error
@@ -236,6 +239,17 @@ def _take_engines(
         keys.append(key)
         engines.append(engine)
     return keys, engines
+
+
+def _require_device(device: str) -> None:
+    """Raise `InputError` where this process has no such device."""
+    from featx.engines.resolver import find_device
+
+    try:
+        find_device(device)
+    except InputError as error:
+        hint = "; a worker of Ray has its own GPU as 'cuda', whatever its number"
+        raise InputError(f"{error}{hint if device.startswith('cuda:') else ''}") from error
 
 
 class _NoStore:

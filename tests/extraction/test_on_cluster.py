@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 
 import numpy as np
@@ -196,6 +197,28 @@ def test_a_worker_that_cannot_run_the_engine_is_refused(alone, monkeypatch, tmp_
         pytest.raises(EngineError, match=r"on: the worker on \S+ cannot run torch fp32.*no such thing"),
     ):
         extract(alone[0], tmp_path / "cache", on=pool)
+
+
+@pytest.mark.parametrize("lack", ["device", "weights"])
+def test_what_a_worker_lacks_is_told_with_its_name(tmp_path, lack):
+    import torch
+    import torchvision
+
+    from featx.extraction import network_embedder
+    from featx.options import Run
+
+    backbone = featx.load_backbone(BACKBONE, weights=None, image_size=32)
+    if lack == "weights":
+        torch.save(torchvision.models.get_model(BACKBONE).state_dict(), tmp_path / "w.pth")
+        backbone = featx.load_backbone(BACKBONE, weights=tmp_path / "w.pth", image_size=32)
+        (tmp_path / "w.pth").unlink()
+    embedder = network_embedder(backbone, Run(engine="torch", precision="fp32", batch_size=5))
+    if lack == "device":
+        embedder = replace(embedder, plan=replace(embedder.plan, device="cuda:9"))
+    job = ranges.Job([embedder], [5], [""], "", ranges.Mark("/nowhere", b""), 9, None, until_error=True)
+    reasons = {"device": "'cuda:9' is not.*its own GPU as 'cuda'", "weights": "w.pth: .*cannot be read"}
+    with pytest.raises(EngineError, match=rf"^on: the worker on \S+ cannot run torch fp32.*{reasons[lack]}"):
+        ranges.compute_range(job, [])
 
 
 def test_on_another_kind_of_machine_the_engine_is_compared_again(alone, monkeypatch, tmp_path):
