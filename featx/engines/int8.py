@@ -18,6 +18,7 @@ import numpy as np
 
 from featx.backbones.backbone import Backbone
 from featx.backbones.openvino_import import import_openvino, without_telemetry
+from featx.backbones.signal_stack import kept_signal_stack
 from featx.engines.openvino import serialise_model, to_openvino
 from featx.errors import EngineError, MissingExtra
 
@@ -49,7 +50,7 @@ def calibrate(backbone: Backbone, batch: np.ndarray) -> bytes:
     logger.setLevel(logging.ERROR)
     try:
         # NNCF's progress bars must not reach standard output, which belongs to results.
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), kept_signal_stack():
             warnings.simplefilter("ignore")
             # Where lengths vary, each input has its own length: padding would count in the scales.
             collate = backbone.preparation.collate

@@ -16,6 +16,7 @@ from featx.backbones.backbone import Backbone
 from featx.backbones.graphs.network import GraphFeatures
 from featx.backbones.loading import one_at_a_time
 from featx.backbones.openvino_import import import_openvino
+from featx.backbones.signal_stack import kept_signal_stack
 from featx.engines.allocation import Allocation
 from featx.engines.folding import fold_batch_norms
 from featx.engines.fourier import needs_fp32, replace_transforms
@@ -78,7 +79,8 @@ class OpenVINOEngine(CpuEngine):
             "ENABLE_CPU_PINNING": False,  # workers also prepare inputs, and the system places them best
         }
         try:
-            self._compiled = ov.Core().compile_model(model, "CPU", options)
+            with kept_signal_stack():
+                self._compiled = ov.Core().compile_model(model, "CPU", options)
         except RuntimeError as error:
             raise _conversion_error(backbone, error) from error
         self._takes_any = None in backbone.preparation.shape

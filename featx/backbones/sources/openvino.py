@@ -25,6 +25,7 @@ from featx.backbones.graphs.files import (
 )
 from featx.backbones.graphs.network import Graph, Session
 from featx.backbones.openvino_import import import_openvino
+from featx.backbones.signal_stack import kept_signal_stack
 from featx.errors import InputError, WeightsError, as_one_error
 from featx.forks import fresh_in_child
 
@@ -95,7 +96,8 @@ class OpenVINOGraph(Graph):
                 with _compiling:
                     if image.shape not in compiled:
                         model.reshape(list(image.shape))
-                        compiled[image.shape] = core.compile_model(model, "CPU", options)
+                        with kept_signal_stack():
+                            compiled[image.shape] = core.compile_model(model, "CPU", options)
                     request = compiled[image.shape].create_infer_request()
                 found = request.infer([image])
                 return [np.array(found[i]) for i in range(len(tensors))]
