@@ -26,8 +26,12 @@ def pytest_addoption(parser):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem):
-    """Run a test that presses Ctrl-C in a process of its own: a worker of xdist does not survive each one."""
-    if "ctrl_c" not in pyfuncitem.fixturenames or "PYTEST_XDIST_WORKER" not in os.environ:
+    """Run a test that presses Ctrl-C or forks in a process of its own.
+
+    A worker of xdist does not survive each Ctrl-C, and has threads of other tests when it forks.
+    """
+    alone = {"ctrl_c", "own_process"} & set(pyfuncitem.fixturenames)
+    if not alone or "PYTEST_XDIST_WORKER" not in os.environ:
         return None
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", pyfuncitem.nodeid]
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
@@ -35,6 +39,11 @@ def pytest_pyfunc_call(pyfuncitem):
     done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout
     return True
+
+
+@pytest.fixture
+def own_process():
+    """The test runs in a process of its own."""
 
 
 @pytest.fixture

@@ -141,10 +141,15 @@ def test_the_python_of_the_page_on_data_runs_as_it_stands(tmp_path, monkeypatch)
     assert run_blocks(ROOT / "docs" / "data.md", given)["features"].embeddings.shape == (4, 160)
 
 
+def test_the_python_of_the_page_on_machines_runs_as_it_stands(taken_for_granted):
+    names = run_blocks(ROOT / "docs" / "machines.md", {})
+    assert len(names["features"]) > 20
+
+
 def test_every_page_with_python_is_run():
     with_python = {page.name for page in PAGES if blocks("python", page)}
     assert with_python == {
-        *("README.md", "scikit-learn.md", "files.md", "backbones.md", "texts.md", "data.md")
+        *("README.md", "scikit-learn.md", "files.md", "backbones.md", "texts.md", "data.md", "machines.md")
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,7 @@ class GivenPath:
 
     text: str
     reading: dict[str, Any]
+    _listed: list[Listing] = field(default_factory=list, init=False, repr=False)
 
     @property
     def split_by(self) -> str | None:
@@ -93,10 +94,13 @@ class GivenPath:
         except (OSError, RuntimeError) as error:  # too long a name, no permission, no home folder
             raise DatasetError(f"{self.text}: cannot be read ({reason_of(error)})") from error
 
-    @cached_property
+    @property
     def listing(self) -> Listing | None:
         """The images in a folder and below it, looked for once: there may be millions of files."""
-        return list_images(self.path, on_error="skip") if self.path.is_dir() else None
+        # Not a cached property, whose lock in Python 3.11 lets only one thread at a time list a folder.
+        if not self._listed and self.path.is_dir():
+            self._listed.append(list_images(self.path, on_error="skip"))
+        return self._listed[0] if self._listed else None
 
     @property
     def holds_media(self) -> bool:

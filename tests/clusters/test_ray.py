@@ -288,10 +288,19 @@ def test_a_killed_worker_changes_nothing(cluster, rows, tmp_path, monkeypatch):
     assert saved(there, tmp_path / "there") == saved(alone, tmp_path / "alone")
 
 
-def test_ctrl_c_leaves_no_actor_that_works(cluster, ctrl_c, tmp_path):
+def test_ctrl_c_leaves_no_actor_that_works(cluster, monkeypatch, tmp_path):
     await_workers(cluster, 2)
-    with pytest.raises(KeyboardInterrupt):  # noqa: PT012
-        ctrl_c(0.5)
+    waited = cluster._ray.wait
+
+    def press(*given, **options):
+        if time.monotonic() > pressed:
+            monkeypatch.setattr(cluster._ray, "wait", waited)
+            raise KeyboardInterrupt
+        return waited(*given, **options)
+
+    pressed = time.monotonic() + 0.5
+    monkeypatch.setattr(cluster._ray, "wait", press)
+    with pytest.raises(KeyboardInterrupt):
         list(cluster.run(work.linger, [Task(i, 60 + i) for i in range(9)], str(tmp_path)))
     deadline = time.monotonic() + 10
     while actors() and time.monotonic() < deadline:

@@ -94,7 +94,7 @@ def test_threads_share_files_that_are_closed_meanwhile(tmp_path, monkeypatch):
     assert failed == []
 
 
-def test_a_forked_child_reads_the_same(tmp_path):
+def test_a_forked_child_reads_the_same(tmp_path, own_process):
     (tmp_path / "a").write_bytes(b"0123456789" * 1000)
     ranges = LocalRanges(tmp_path / "a")
     assert ranges.read_range(5, 5) == b"56789"

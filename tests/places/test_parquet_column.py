@@ -99,7 +99,7 @@ def test_only_some_pages_are_kept_and_a_row_group_is_never_unpacked_whole(tmp_pa
     drop_pages()
 
 
-def test_threads_share_pages_and_a_fork_starts_with_none(tmp_path, monkeypatch):
+def test_threads_share_pages_and_a_fork_starts_with_none(tmp_path, monkeypatch, own_process):
     path = tmp_path / "t.parquet"
     truth = write(path, values_of(500), row_group_size=50)
     cells = column(path)
