@@ -17,7 +17,8 @@ from featx.extraction import forget_reused
 
 images = [np.full((40, 40, 3), i, np.uint8) for i in range(4)]
 for precision in ("fp32", "bf16"):
-    extract(images, backbone="squeezenet1_1", weights=None, image_size=32, precision=precision, engine="openvino")
+    options = {"weights": None, "image_size": 32, "precision": precision, "engine": "openvino"}
+    extract(images, backbone="squeezenet1_1", **options)
 forget_reused()
 gc.collect()
 threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
