@@ -93,12 +93,46 @@ def in_shards(folder: Path, work: Path) -> Iterator[str]:
 
 
 #: Where images may lie; the first is what the others are compared with.
+@contextlib.contextmanager
+def in_parquet(folder: Path, work: Path) -> Iterator[str]:
+    """One Parquet file as Hugging Face writes it: {bytes, path}, 100 rows in a group."""
+    import pyarrow
+    from pyarrow import parquet
+
+    path = work / "images.parquet"
+    if not path.exists():
+        files = _files(folder)
+        images = [{"bytes": file.read_bytes(), "path": file.name} for file in files]
+        labels = [file.parent.name for file in files]
+        parquet.write_table(pyarrow.table({"image": images, "label": labels}), path, row_group_size=100)
+    yield str(path)
+
+
+@contextlib.contextmanager
+def in_saved(folder: Path, work: Path) -> Iterator[str]:
+    """A dataset of Hugging Face, saved to disk."""
+    import datasets
+
+    path = work / "saved"
+    if not path.exists():
+        files = _files(folder)
+        columns = {
+            "image": [{"bytes": file.read_bytes(), "path": file.name} for file in files],
+            "label": [file.parent.name for file in files],
+        }
+        features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("string")})
+        datasets.Dataset.from_dict(columns, features=features).save_to_disk(path)
+    yield str(path)
+
+
 PLACES: dict[str, Place] = {
     "folder": in_folder,
     "zip": in_zip(zipfile.ZIP_STORED),
     "zip-deflated": in_zip(zipfile.ZIP_DEFLATED),
     "tar": in_tar,
     "shards": in_shards,
+    "parquet": in_parquet,
+    "saved": in_saved,
     "http": on_http,
     "memory": in_memory,
     "s3": in_s3,
