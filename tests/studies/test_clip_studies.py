@@ -157,9 +157,7 @@ def test_clips_to_label_are_listed_and_heard(run, folder, capsys):
 
 def test_clips_in_no_file_have_no_place_in_a_table_of_labels():
     pool = LabelPool("clips", Dataset("clips", [SampledClip("a", say(0), RATE)]), [None])
-    with pytest.raises(
-        featx.errors.InputError, match="by their paths or URLs, and these have none"
-    ):
+    with pytest.raises(featx.errors.InputError, match="by their paths or URLs, and these have none"):
         pool.path_of(0)
 
 
