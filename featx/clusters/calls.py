@@ -111,7 +111,7 @@ def call(work: bytes, name: str, get_shared: Callable[[], bytes] | bytes | None)
         shared = _held[name]
     try:
         function, argument = unpack(work)
-    except Exception as error:
+    except Exception as error:  # as above
         return _failed(_not_loaded(error))
     if not _catching.acquire(blocking=False):  # another thread does, and warnings belong to the process
         return attempt(function, shared, argument)

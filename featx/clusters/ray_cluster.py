@@ -195,7 +195,7 @@ class RayCluster:
                     give_work()  # workers go on while the caller takes what they returned
                 for task, outcome in sorted(ended, key=lambda one: one[1].error is not None):
                     yield task, outcome.result()
-        except Exception:
+        except Exception:  # whatever failed: the other tasks may end, so that their rows are kept
             patience = _STOP_SECONDS
             raise
         except GeneratorExit:

@@ -71,7 +71,7 @@ def test_repeated_texts_are_found_as_a_set_finds_them():
 
 def dataset(n=30):
     ids = StringColumn.of(f"c{i % 3}/{i:05d}.png" for i in range(n))
-    inputs = CompactInputs("image", ids, FileBelow("image", "/root", "/real"))
+    inputs = CompactInputs("image", ids, FileBelow("image", "/photos", "/real"))
     return Dataset("d", inputs, np.arange(n) % 3, ("c0", "c1", "c2"))
 
 
@@ -85,7 +85,7 @@ def test_a_dataset_of_compact_inputs_is_that_of_their_list():
     assert isinstance(plain.inputs, list)
     assert data.ids == plain.ids
     assert data.kind == plain.kind == "image"
-    assert data.inputs[4] == FileImage("c1/00004.png", "/root/c1/00004.png")
+    assert data.inputs[4] == FileImage("c1/00004.png", "/photos/c1/00004.png")
     assert data.inputs[4].tree == "/real"
     assert list(data.inputs[3:6]) == plain.inputs[3:6]
     for change in (

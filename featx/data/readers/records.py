@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 from featx.data.dataset import Dataset, quote_names
 from featx.data.labels import is_missing
@@ -29,7 +29,7 @@ from featx.data.readers.naming import name_of_object
 from featx.data.readers.split_tables import join_tables, split_in_name
 from featx.data.readers.stored.arrow_dataset import column_of, encoded_inputs, is_arrow_dataset, undecoded
 from featx.data.readers.stored.declared import name_of_class
-from featx.data.readers.tabular import Table, Wanted
+from featx.data.readers.tabular import Asked, Table, Wanted
 from featx.data.readers.text_column import find_text_column, text_candidates
 from featx.data.readers.texts import TEXT_KEYS, texts_in
 from featx.data.tasks import names_of
@@ -160,11 +160,8 @@ def read_parts(
     parts: Mapping[str, Any],
     *,
     text: str | None = None,
-    label: Any = None,
-    target: Any = None,
-    group: str | None = None,
-    split_by: str | None = None,
     on_error: str = "raise",
+    **asked: Unpack[Asked],
 ) -> Dataset:
     """Read a dict of datasets, as `datasets.load_dataset` returns, as one dataset with their names as splits.
 
@@ -178,7 +175,7 @@ def read_parts(
             f"data: its parts are {quote_names(list(parts))}, and not train, validation and test; give one "
             f"of its parts, as in data[{first!r}]"
         )
-    wanted = Wanted(label, target, group, split_by)
+    wanted = Wanted(**asked)
     named = [str(name) for name in parts]
     tables = [
         (split or "", name, _table_of(rows, name, wanted, text, given=False))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 from featx.data.labels import is_missing, same_form
 from featx.data.readers.stored.column_inputs import ColumnInputs
@@ -55,6 +55,15 @@ class Table:
         self.names = [self.names[i] for i in kept] if self.names else []
         self.columns = {name: [values[i] for i in kept] for name, values in self.columns.items()}
         self.stored = None if self.stored is None else self.stored.take(kept)
+
+
+class Asked(TypedDict, total=False):
+    """The keywords of readers that hand them on as a `Wanted`."""
+
+    label: Any
+    target: Any
+    group: str | None
+    split_by: str | None
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
-from typing import overload
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from featx.places.archives.members import ArchiveMember, LostMember, ZipMember
+from featx.places.made_on_demand import MadeOnDemand
 from featx.places.place import Place, RangeReader, StatKey
 
 #: A member of an archive: its name and its place; None for a folder, whose name ends in ``/``.
 Entry = tuple[str, Place | None]
 
 
-class ArchiveIndex(Sequence[Entry]):
+class ArchiveIndex(MadeOnDemand[Entry]):
     """The members of an archive, a sequence of names and places.
 
     Parameters
@@ -72,14 +72,8 @@ class ArchiveIndex(Sequence[Entry]):
         """Return the names, without making the places."""
         return (self.name_at(i).decode("utf-8", "surrogateescape") for i in range(len(self)))
 
-    @overload
-    def __getitem__(self, index: int) -> Entry: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Entry]: ...
-    def __getitem__(self, index: int | slice) -> Entry | list[Entry]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        i = range(len(self))[index]
+    def make(self, i: int) -> Entry:
+        """Return the name and the place of member `i`."""
         name = self.name_at(i).decode("utf-8", "surrogateescape")
         if i in self.lost:
             return name, LostMember(f"{self.ranges.name}: {name}", self.lost[i])
@@ -89,9 +83,6 @@ class ArchiveIndex(Sequence[Entry]):
         if not self.is_zip:
             return name, ArchiveMember(*where)
         return name, ZipMember(*where, self._sizes[i], self._methods[i], self._crcs[i])
-
-    def __iter__(self) -> Iterator[Entry]:
-        return (self[i] for i in range(len(self)))
 
     @property
     def ranges_taken(self) -> np.ndarray:

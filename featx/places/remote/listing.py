@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Iterator, Sequence
-from typing import overload
 from urllib.parse import unquote
 
+from featx.places.made_on_demand import MadeOnDemand
 from featx.places.remote.remote_file import RemoteFile
 from featx.places.remote.state import State
 from featx.places.urls import protocol_of
 
 
-class ObjectListing(Sequence[tuple[str, RemoteFile]]):
+class ObjectListing(MadeOnDemand[tuple[str, RemoteFile]]):
     """The objects below a URL: the path of each below it, and its place, in the order in which they came.
 
     Parameters
@@ -43,21 +42,12 @@ class ObjectListing(Sequence[tuple[str, RemoteFile]]):
     def __len__(self) -> int:
         return len(self._ends)
 
-    @overload
-    def __getitem__(self, index: int) -> tuple[str, RemoteFile]: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[tuple[str, RemoteFile]]: ...
-    def __getitem__(self, index: int | slice) -> tuple[str, RemoteFile] | list[tuple[str, RemoteFile]]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        i = range(len(self))[index]
+    def make(self, i: int) -> tuple[str, RemoteFile]:
+        """Return the path and the place of object `i`."""
         tail = _part(self._names, self._ends, i)
         state = State(self._sizes[i], _part(self._etags, self._etag_ends, i), self._changed[i])
         seen = self._seen if state.is_known else 0.0
         return unquote(tail) if self._is_quoted else tail, RemoteFile(self.root + tail, state, seen)
-
-    def __iter__(self) -> Iterator[tuple[str, RemoteFile]]:
-        return (self[i] for i in range(len(self)))
 
 
 def _part(data: bytearray, ends: array[int], i: int) -> str:

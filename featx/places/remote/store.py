@@ -143,7 +143,7 @@ class Store:
                 return wait_for(make()) if self.fs.async_impl else run_here(make())
             except (PlaceError, Passing):
                 raise
-            except Exception as error:
+            except Exception as error:  # each library has its own
                 # Not chained: messages of libraries quote whole URLs.
                 raise self.explain(error) from None
 
@@ -156,7 +156,7 @@ class Store:
                 return await make()
             except (PlaceError, Passing) as error:
                 failure = error
-            except Exception as error:
+            except Exception as error:  # each library has its own
                 failure = self.explain(error)
             if isinstance(failure, PlaceError):
                 raise failure from None

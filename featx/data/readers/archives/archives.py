@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, overload
+from typing import Any, Unpack
 
 from featx.data.dataset import Dataset
 from featx.data.labels import same_form
@@ -16,12 +16,13 @@ from featx.data.readers.archives.webdataset import Samples, label_field, read_sa
 from featx.data.readers.folders.folder_layout import is_unlabelled, parse_split_name
 from featx.data.readers.folders.listing import may_be_input
 from featx.data.readers.folders.tree import read_tree
-from featx.data.readers.tabular import Wanted
+from featx.data.readers.tabular import Asked, Wanted
 from featx.data.tasks import names_of
 from featx.errors import DatasetError
 from featx.inputs.image import is_ignored
 from featx.places import PlaceError, RangeReader
 from featx.places.archives import ArchiveIndex, Entry, index_archive
+from featx.places.made_on_demand import MadeOnDemand
 
 
 def read_archives(
@@ -30,11 +31,8 @@ def read_archives(
     name: str,
     called: Sequence[str] | None = None,
     labelled: bool = True,
-    label: Any = None,
-    target: Any = None,
-    group: str | None = None,
-    split_by: str | None = None,
     on_error: str = "raise",
+    **asked: Unpack[Asked],
 ) -> Dataset:
     """Read archives, local or remote, as one dataset; nothing is unpacked.
 
@@ -70,7 +68,7 @@ def read_archives(
     members. Several archives without folders inside are the classes themselves (``cat.zip``, ``dog.zip``),
     unless their names are only numbered.
     """
-    wanted = Wanted(label, target, group, split_by)
+    wanted = Wanted(**asked)
     place = archives[0].name if len(archives) == 1 else name
     wanted.check(place)
     if called is None:
@@ -96,7 +94,7 @@ def read_archives(
         name,
         members,
         labelled=labelled,
-        split_by=split_by,
+        split_by=wanted.split_by,
         on_error=on_error,
         place=place,
         ids=_Ids(members, several, False),
@@ -171,7 +169,7 @@ def _read_member(index: ArchiveIndex, i: int) -> bytes:
         raise DatasetError(f"{index.ranges.name}: {name}: {error}") from error
 
 
-class JoinedMembers(Sequence[Entry]):
+class JoinedMembers(MadeOnDemand[Entry]):
     """The members of several archives, one behind the other, with the paths by which they are laid out."""
 
     def __init__(self, parts: Sequence[_Archive]) -> None:
@@ -188,15 +186,10 @@ class JoinedMembers(Sequence[Entry]):
         at = bisect_right(self._starts, i) - 1
         return self.parts[at], i - self._starts[at]
 
-    @overload
-    def __getitem__(self, index: int) -> Entry: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Entry]: ...
-    def __getitem__(self, index: int | slice) -> Entry | list[Entry]:
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        part, i = self.locate(range(len(self))[index])
-        name, place = part.index[i]
+    def make(self, i: int) -> Entry:
+        """Return the path and the place of member `i`."""
+        part, number = self.locate(i)
+        name, place = part.index.make(number)
         return _path(part, name), place
 
     def paths(self) -> Iterator[str]:

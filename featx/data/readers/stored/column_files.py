@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Unpack
 
 from featx.data.dataset import Dataset, quote_names
 from featx.data.readers.columns import make_dataset
 from featx.data.readers.split_tables import join_tables, split_in_name
 from featx.data.readers.table import RemoteTable, open_table
-from featx.data.readers.tabular import Wanted
+from featx.data.readers.tabular import Asked, Wanted
 from featx.errors import DatasetError
 
 #: Suffixes of files of columns.
@@ -28,11 +28,8 @@ def read_column_files(
     splits: Sequence[str | None] | None = None,
     labelled: bool = True,
     text: str | None = None,
-    label: Any = None,
-    target: Any = None,
-    group: str | None = None,
-    split_by: str | None = None,
     on_error: str = "raise",
+    **asked: Unpack[Asked],
 ) -> Dataset:
     """Read files of columns as one dataset.
 
@@ -53,10 +50,10 @@ def read_column_files(
     titles = _titles([str(file) for file in files])
     of_names = [_split_in_path(title) for title in titles] if splits is None else list(splits)
     several = None not in of_names and len(set(of_names)) > 1
-    wanted = Wanted(label, target, group, split_by)
-    asked = wanted.check(place)
+    wanted = Wanted(**asked)
+    columns = wanted.check(place)
     parts = [
-        (split or "", title, open_table(file, text, asked, on_error, title))
+        (split or "", title, open_table(file, text, columns, on_error, title))
         for split, title, file in zip(of_names, titles, files, strict=True)
     ]
     table = parts[0][2] if len(parts) == 1 else join_tables(place, parts, several)

@@ -161,18 +161,16 @@ def _files_of_card(folder: Path, wanted: str | None = None) -> SavedFiles | None
     """Return the files that the card names for a configuration; None if it names none."""
     try:
         import yaml
-
+    except ImportError:
+        return None
+    try:
         front = _FRONT.match(_start_of_card(folder, _MOST_CARD).decode(errors="replace"))
         given = (yaml.safe_load(front[1]) or {}).get("configs") if front else None
         found = [one for one in given or () if "data_files" in one]
         # Not str() of whatever there is: references to references may unfold without end.
         configs = {name: one for one in found if isinstance(name := one.get("config_name", "default"), str)}
-    except (ImportError, OSError, ValueError, AttributeError, TypeError, RecursionError, MemoryError):
+    except (yaml.YAMLError, OSError, ValueError, AttributeError, TypeError, RecursionError, MemoryError):
         return None
-    except Exception as error:
-        if type(error).__module__.split(".")[0] == "yaml":
-            return None
-        raise
     if not configs:
         return None
     chosen = wanted or next((name for name, one in configs.items() if one.get("default") is True), None)
