@@ -139,3 +139,10 @@ def test_files_of_another_format_than_their_suffix_says_are_noted_and_read(tmp_p
         "1 BMP in .jpg, 1 BMP in .png (first: a/1.jpg)"
     ]
     assert suffix_notes(from_arrays(images(2))) == []
+
+
+def test_of_many_files_some_are_looked_into(tmp_path, monkeypatch):
+    put(tmp_path, *(f"a/{i}.jpg" for i in range(8)), format="BMP")
+    monkeypatch.setattr("featx.data.summary._LOOKED_INTO", 3)
+    (note,) = suffix_notes(load_dataset(tmp_path))
+    assert note.startswith("3 files (of 3 that were looked into) of another format")
