@@ -273,8 +273,9 @@ class Claims:
         began = time.monotonic()
         has_time = self._looked < _LOOKING_SECONDS + _LOOKING_SHARE * (began - self._began)
         for name, other in list(self._others.items()):
+            ended = name not in names
             try:
-                if ended := name not in names or other.has_ended():
+                if ended := ended or other.has_ended():
                     self._forget(name)
                 elif other.by_lock or has_time:
                     other.read_on()

@@ -211,6 +211,18 @@ def test_a_reader_of_a_free_lock_does_not_keep_it(network):
     assert not files & network.held.keys()
 
 
+def test_a_file_whose_lock_fails_is_not_looked_at_again_for_now(network, monkeypatch):
+    a, b = network.claims(1), network.claims(2)
+    a.take(DIGESTS[:1])
+
+    def fail(other):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(claim_files.OtherRun, "has_ended", fail)
+    assert b.take(DIGESTS[:1]) == [True]  # computed twice, and both are right
+    assert a.inner._path.exists()
+
+
 def test_of_two_that_claim_at_one_moment_one_gives_way(network):
     """Each looks before the other's claim is seen; then both see both."""
     a, b = network.claims(1), network.claims(2)
