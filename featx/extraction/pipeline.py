@@ -188,13 +188,18 @@ class Pipeline:
             or self.threads < _CORES_FOR_PROCESSES
             or len(todo) < _INPUTS_FOR_PROCESSES
             or varies(self._preparation)
-            or not all(self._sources[i].is_file for i in todo)
+            or not self._all_files(todo)
             or any_remote(self._sources, todo)  # a process would read one after the other
         ):
             return None
         batch: int = max(engine.batch_size for engine in self._engines)
         # Chunks under way, and those that wait to fill a batch for the device.
         return ProcessPool(self.threads, self._preparation, max(sizes), most + -(-batch // max(sizes)) + 1)
+
+    def _all_files(self, todo: np.ndarray) -> bool:
+        """Whether any process can read the sources; of compact ones, none is made for that."""
+        known: bool | None = getattr(self._sources, "all_files", None)
+        return all(self._sources[i].is_file for i in todo) if known is None else known
 
     def _chunk_sizes(self, count: int) -> list[int]:
         """Return the number of inputs in each chunk: some batches at first, single ones towards the end.
