@@ -280,3 +280,27 @@ def test_a_range_is_divided_at_whole_batches():
     assert [image.id for half in (first, second) for image in half.argument] == [image.id for image in images]
     assert [part.key.count for part in first.halves()] == [2, 2]
     assert _task(0, images[:1], 4).halves is None
+
+
+def see_no_cache():
+    """Let this process take every cache for one that it does not see."""
+    ranges.Mark.is_here = lambda mark: False
+
+
+@pytest.mark.parametrize("sees", [None, see_no_cache])
+def test_int8_has_the_calibration_of_the_process_that_starts_the_run(tmp_path, thorough, sees):
+    if not thorough:
+        pytest.skip("workers that import everything take some seconds: --thorough")
+    pytest.importorskip("nncf", reason="the extra int8 is not installed")
+    photos = write_photos(tmp_path / "photos", 6)
+    options = {"backbone": "resnet18", "weights": None, "image_size": 32, "precision": "int8"}
+    some = [str(path) for path in sorted(photos.glob("*/*.png"))[:4]]
+    featx.extract(some, cache=tmp_path / "a", **options)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    options["batch_size"] = 4
+    expected = featx.extract(photos, cache=tmp_path / "a", **options)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=sees) as pool:
+        found = featx.extract(photos, cache=tmp_path / "b", on=pool, **options)
+    assert found.run["computed"] == len(found) - len(some)
+    assert found.space["calibration"] == expected.space["calibration"]
+    np.testing.assert_array_equal(found.embeddings, expected.embeddings)
