@@ -109,7 +109,7 @@ class FoldMoments:
             return self._rows
 
     def place(self, mean: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return shift (d,) and factor (d,): (x - mean) / scale is (row - shift) factor for each of `rows`."""
+        """Return shift (d,) and factor (d,) with (x - mean) / scale = (row - shift) factor, for `rows`."""
         own_mean, own_scale = self._standard
         return (mean - own_mean) / own_scale, own_scale / scale
 
