@@ -127,7 +127,10 @@ class FoldMoments:
         found, step = np.empty((d, d)), max(1, _BLOCK // d)
         for at in range(0, d, step):
             some = slice(at, at + step)
-            block = np.sum([scatter[some] for scatter in kept], axis=0, out=found[some])
+            block = found[some]
+            block[:] = kept[0][some]
+            for scatter in kept[1:]:
+                block += scatter[some]
             block -= np.outer(n * shift[some], shift)
             block *= factor
             block *= factor[some, None]
