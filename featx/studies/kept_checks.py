@@ -1,14 +1,15 @@
-"""Keep the finished checks of data beside the cache, so that each is done once for the same data.
+"""Keep the finished checks of data beside the cache or in the folder of the results, to do each only once.
 
 There are two pieces: the copies among all inputs, which depend on rows and fingerprints only, so every study
 of these inputs finds them again; and the labels that look wrong, which depend on labels, split and seed as
-well. The file ``checks.journal`` in the folder of the cache holds both (see `featx.studies.checkpoints`). Its
-records are found by content: the name of a features file does not matter. Where the folder cannot be read or
-written, checks are done again and kept for this run only.
+well. The file ``checks.journal`` in the folder of the cache holds both (see `featx.studies.checkpoints`), or,
+where that cannot be written, the one in the folder of the results. Its records are found by content: the name
+of a features file does not matter. Where neither folder can be written, checks are kept for this run only.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Callable
@@ -17,8 +18,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from featx.cache.files import CHECKS_FILE
 from featx.errors import CacheError, OutputError
-from featx.studies.checkpoints import Checkpoints, key_of
+from featx.studies.checkpoints import Checkpoints, digest_rows, key_of
+from featx.studies.output import folder_of_results
 
 if TYPE_CHECKING:
     from featx.analysis.data_checks import NearDuplicates
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CHECKS_FILE", "Found", "KeptChecks"]
 
-CHECKS_FILE = "checks.journal"
 #: Raised where older records would be misread.
 _FORMAT = 1
 _PACKAGES = ("numpy", "scipy", "scikit-learn")
@@ -47,32 +49,39 @@ class KeptChecks:
 
     Parameters
     ----------
-    folder : path-like, optional
-        The folder that keeps them, made when needed; None keeps them in memory.
+    *folders : path-like
+        Folders that may keep them, made when needed: a check is looked for in each, and kept in the first one
+        that can be written; without one, in memory.
     """
 
-    def __init__(self, folder: Any = None):
-        self._path = None if folder is None else Path(folder) / CHECKS_FILE
-        try:
-            self._records = Checkpoints(self._path)
-        except OutputError:
-            self._path, self._records = None, Checkpoints()
+    def __init__(self, *folders: Any):
+        self._records: list[Checkpoints] = []
+        for folder in folders:
+            with contextlib.suppress(OutputError):
+                self._records.append(Checkpoints(Path(folder) / CHECKS_FILE))
+        self._records.append(Checkpoints())
 
     @classmethod
     def beside(cls, cache: Any) -> KeptChecks:
-        """Open the checks beside a cache: a `Cache`, a folder, or None for the default folder."""
+        """Open the checks beside a cache, and those in the folder of the results of the running study.
+
+        `cache` is a `Cache`, a folder, or None for the default folder.
+        """
         from featx.cache import Cache
 
+        results = folder_of_results()
+        others = [] if results is None else [results]
         try:
-            return cls((cache if isinstance(cache, Cache) else Cache(cache)).root)
+            return cls((cache if isinstance(cache, Cache) else Cache(cache)).root, *others)
         except CacheError:
-            return cls()
+            return cls(*others)
 
     def find_copies(
         self,
         embeddings: np.ndarray,
         fingerprints: Fingerprints | None,
         search: Callable[[], NearDuplicates],
+        digests: np.ndarray | None = None,
     ) -> Found:
         """Return the copies among all inputs, a `NearDuplicates`; `search` finds them.
 
@@ -80,12 +89,15 @@ class KeptChecks:
         ----------
         embeddings : ndarray of shape (n, d)
         fingerprints : Fingerprints of the n inputs, or None
+        search : callable
+        digests : ndarray of shape (n,), optional
+            What `digest_rows` returns for `embeddings`, if it is known.
         """
         from featx.analysis.data_checks import duplicates
 
         key = _key(
             "copies",
-            rows=_digest(embeddings),
+            rows=_digest(digest_rows(embeddings) if digests is None else digests),
             pixels=None if fingerprints is None else _digest(fingerprints.evidence),
             definition=duplicates.DEFINITION,
         )
@@ -100,7 +112,7 @@ class KeptChecks:
 
     def find_label_errors(
         self,
-        embeddings: np.ndarray,
+        digests: np.ndarray,
         y: np.ndarray,
         split: tuple[np.ndarray, np.ndarray],
         groups: np.ndarray | None,
@@ -109,6 +121,7 @@ class KeptChecks:
     ) -> Found:
         """Return what models that had not seen the inputs say of their labels; None without such models.
 
+        `digests` are those of the rows of all inputs (see `featx.studies.checkpoints.digest_rows`).
         The outcome holds for the inputs of the split, in order of position: ``predicted`` (n,), the most
         probable class of each; and of the labels that look wrong, the likeliest error first: ``rows``,
         ``suggested``, ``confidence`` and ``self_confidence``. `search` finds it.
@@ -118,7 +131,7 @@ class KeptChecks:
         rows = np.sort(np.concatenate(split))
         key = _key(
             "label errors",
-            rows=_digest(embeddings),
+            rows=_digest(digests),
             labels=_digest(y),
             train=_digest(split[0]),
             test=_digest(split[1]),
@@ -143,20 +156,21 @@ class KeptChecks:
         def checked(record: Any) -> bool:
             return isinstance(record, dict) and _is_real(record.get("seconds"), 0, 1e9) and is_valid(record)
 
-        found, made = self._records.get(key, checked, most), self._records.made(key)
-        if found is not None:
-            return found, made
+        for records in self._records:
+            found = records.get(key, checked, most)
+            if found is not None:
+                return found, records.made(key)
         began = time.perf_counter()
         record = work()
         record |= {"seconds": time.perf_counter() - began}
-        try:
-            if self._path is not None:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-            return self._records.add(key, record), None
-        except (OutputError, OSError):
-            # The study does not depend on the file.
-            self._path, self._records = None, Checkpoints()
-            return self._records.add(key, record), None
+        for records in self._records:
+            # The study does not depend on a file; the last ones are in memory.
+            with contextlib.suppress(OutputError, OSError):
+                if records.path is not None:
+                    records.path.parent.mkdir(parents=True, exist_ok=True)
+                record = records.add(key, record)
+                break
+        return record, None
 
 
 def _key(check: str, **parts: Any) -> str:

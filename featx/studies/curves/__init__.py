@@ -214,7 +214,10 @@ def learning_curve(
     outcomes = run_cells_in_parallel(
         cells, checkpoints, n_jobs=run.n_jobs, verbose=run.verbose, cluster=run.on
     )
-    copies = find_copies_among(first.embeddings, study.fingerprints, run) if run.checks else None
+    copies = None
+    if run.checks:
+        digests = study.inputs[next(iter(study.sets))].digests
+        copies = find_copies_among(first.embeddings, study.fingerprints, run, digests)
     units = find_units(first.groups, copies, len(y))
     pool = measure_pool(y, drawn, found, units.of, len(classes))
     shape = (len(methods), len(found), n_draws)
@@ -259,6 +262,7 @@ def learning_curve(
         cells={"computed": checkpoints.added, "resumed": checkpoints.found},
         intervals="draws and test images",
         units=units.describe(split.test),
+        search_for_copies=units.search,
     )
     result.points = summarise_points(result, scores)
     result.leaders = find_leaders(result, scores)
