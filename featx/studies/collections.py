@@ -102,14 +102,13 @@ def find_copies_among(
     embeddings: np.ndarray,
     fingerprints: Fingerprints | None,
     run: Run,
-    digests: np.ndarray | None = None,
 ) -> Found:
     """Find copies among rows, by fingerprints of their inputs where there are any; see `find_copies`.
 
     An earlier search of the same rows is found beside the cache of `run`.
     """
     kept = KeptChecks.beside(run.cache)
-    return find_copies(embeddings, fingerprints=fingerprints, kept=kept, digests=digests)
+    return find_copies(embeddings, fingerprints=fingerprints, kept=kept)
 
 
 def units_of(features: Features, dataset: Dataset | None, run: Run) -> Units:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from featx.analysis.data_checks import NearDuplicates
     from featx.studies.fingerprints import Fingerprints
 
-__all__ = ["CHECKS_FILE", "Found", "KeptChecks"]
+__all__ = ["CHECKS_FILE", "Found", "KeptChecks", "copies_key", "label_errors_key"]
 
 #: Raised where older records would be misread.
 _FORMAT = 1
@@ -95,12 +95,7 @@ class KeptChecks:
         """
         from featx.analysis.data_checks import duplicates
 
-        key = _key(
-            "copies",
-            rows=_digest(digest_rows(embeddings) if digests is None else digests),
-            pixels=None if fingerprints is None else _digest(fingerprints.evidence),
-            definition=duplicates.DEFINITION,
-        )
+        key = copies_key(digest_rows(embeddings) if digests is None else digests, fingerprints)
         n, hashed = len(embeddings), fingerprints is not None
         record, made = self._fetch(
             key,
@@ -126,19 +121,7 @@ class KeptChecks:
         probable class of each; and of the labels that look wrong, the likeliest error first: ``rows``,
         ``suggested``, ``confidence`` and ``self_confidence``. `search` finds it.
         """
-        from featx.analysis.data_checks import confident_learning
-
-        rows = np.sort(np.concatenate(split))
-        key = _key(
-            "label errors",
-            rows=_digest(digests),
-            labels=_digest(y),
-            train=_digest(split[0]),
-            test=_digest(split[1]),
-            groups=None if groups is None else _digest(np.unique(groups, return_inverse=True)[1]),
-            seed=seed,
-            definition=confident_learning.DEFINITION,
-        )
+        rows, key = np.sort(np.concatenate(split)), label_errors_key(digests, y, split, groups, seed)
         labels, n_classes = y[rows], int(y.max()) + 1
         record, made = self._fetch(
             key,
@@ -147,6 +130,9 @@ class KeptChecks:
             _IMAGE_BYTES * len(rows),
         )
         return Found(record["errors"], record["seconds"], made)
+
+    def __contains__(self, key: str) -> bool:
+        return any(key in records for records in self._records)
 
     def _fetch(
         self, key: str, work: Callable[[], dict[str, Any]], is_valid: Callable[[Any], bool], most: int
@@ -171,6 +157,40 @@ class KeptChecks:
                 record = records.add(key, record)
                 break
         return record, None
+
+
+def copies_key(digests: np.ndarray, fingerprints: Fingerprints | None) -> str:
+    """Return the key of the search for copies; `digests` are those of the rows of all inputs."""
+    from featx.analysis.data_checks import duplicates
+
+    return _key(
+        "copies",
+        rows=_digest(digests),
+        pixels=None if fingerprints is None else _digest(fingerprints.evidence),
+        definition=duplicates.DEFINITION,
+    )
+
+
+def label_errors_key(
+    digests: np.ndarray,
+    y: np.ndarray,
+    split: tuple[np.ndarray, np.ndarray],
+    groups: np.ndarray | None,
+    seed: int,
+) -> str:
+    """Return the key of the search for wrong labels; parameters as in `KeptChecks.find_label_errors`."""
+    from featx.analysis.data_checks import confident_learning
+
+    return _key(
+        "label errors",
+        rows=_digest(digests),
+        labels=_digest(y),
+        train=_digest(split[0]),
+        test=_digest(split[1]),
+        groups=None if groups is None else _digest(np.unique(groups, return_inverse=True)[1]),
+        seed=seed,
+        definition=confident_learning.DEFINITION,
+    )
 
 
 def _key(check: str, **parts: Any) -> str:
