@@ -52,7 +52,8 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
             data.sets[found.tuned_backbone].embeddings,
             fingerprints=data.fingerprints,
             kept=options.kept_checks,
-        ).outcome
+            digests=data.inputs[found.tuned_backbone].digests,
+        )
         if options.checks
         else None
     )
@@ -95,7 +96,7 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
     ]
     if not options.checks:
         warnings.append(unchecked(data.kind))
-    elif copies is None:
+    elif copies is None or copies.outcome is None:
         warnings.append(
             f"more than {count_of(MOST_IMAGES, data.kind)}: copies among them were not looked for, and count "
             f"as different {data.kind}s"
@@ -128,6 +129,7 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
         selection=tests.selection,
         shared_groups=shared,
         units=described,
+        search_for_copies=units.search,
         warnings=warnings,
         truth=truth.tolist(),
         predictions=predictions[at].tolist(),
