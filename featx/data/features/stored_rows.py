@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from featx.durable import file_stamp
 from featx.errors import FeaturesError, as_one_error
 
-__all__ = ["StoredRows", "blocks_of", "open_hdf5"]
+__all__ = ["StoredRows", "blocks_of", "open_hdf5", "read_rows"]
 
 # Bytes of rows that are read at a time.
 _BLOCK_BYTES = 16 * 2**20
@@ -124,16 +124,8 @@ class StoredRows(NDArrayOperatorsMixin):
         yield from blocks_of(self)
 
     def _read_rows(self, chosen: np.ndarray) -> np.ndarray:
-        """Read rows in rising order, those close to each other together."""
         at = chosen if self._at is None else self._at[chosen]
-        found = np.empty((len(at), self.shape[1]), self.dtype)
-        order = np.argsort(at, kind="stable")
-        step = max(1, _BLOCK_BYTES // (self.shape[1] * self.itemsize))
-        ends = np.flatnonzero((np.diff(at[order]) > _GAP) | (np.diff(at[order] // step) > 0)) + 1
-        for run in np.split(order, ends) if len(order) else ():
-            first, last = int(at[run[0]]), int(at[run[-1]])
-            found[run] = self._read(first, last + 1)[at[run] - first]
-        return found
+        return read_rows(self._read, at, self.shape[1], self.dtype)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         if self._process != os.getpid():  # HDF5 must not be used on both sides of a fork
@@ -168,6 +160,22 @@ class StoredRows(NDArrayOperatorsMixin):
 
     def __repr__(self) -> str:
         return f"<{self.shape[0]:,} rows of {self.shape[1]:,} values ({self.dtype}) in {str(self._path)!r}>"
+
+
+def read_rows(read: Callable[[int, int], np.ndarray], at: np.ndarray, dim: int, dtype: Any) -> np.ndarray:
+    """Return rows (m, dim) of a file by position, in any order.
+
+    They are read in rising order, those close to each other by one call of `read` (the first position, and
+    the one after the last), which is never asked for more than a block.
+    """
+    found = np.empty((len(at), dim), dtype)
+    order = np.argsort(at, kind="stable")
+    step = max(1, _BLOCK_BYTES // (dim * found.itemsize))
+    ends = np.flatnonzero((np.diff(at[order]) > _GAP) | (np.diff(at[order] // step) > 0)) + 1
+    for run in np.split(order, ends) if len(order) else ():
+        first, last = int(at[run[0]]), int(at[run[-1]])
+        found[run] = read(first, last + 1)[at[run] - first]
+    return found
 
 
 def blocks_of(rows: Any) -> Iterator[tuple[slice, np.ndarray]]:
