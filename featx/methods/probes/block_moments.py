@@ -18,7 +18,6 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from featx.methods.probes.fitted_steps import make_pca, make_scaler, orient_axes
-from featx.methods.probes.folds import Folds, two_folds
 
 if TYPE_CHECKING:
     from featx.methods.probes.row_blocks import RowBlocks
@@ -105,32 +104,25 @@ class Moments:
 
 
 class BlockMoments:
-    """Moments of all rows of a large set, and of those outside each fold, from one pass.
+    """Moments of all rows of a large set, and of those outside a fold that is held out, from one pass.
 
     Attributes
     ----------
-    folds : list of (train, held)
-        Two folds, to fit a temperature on; more where one of the two would lack a class, none where no row
-        can be held out.
+    train, held : ndarray of int, or None
+        Positions of the rows outside the fold, and of those in it, by whose scores a temperature is fitted;
+        None for numbers, and where no row can be held out.
+    whole, of_train : Moments
+        Those of all rows, and of `train`.
     """
 
     def __init__(self, rows: TrainingRows):
-        self.folds: Folds = rows.folds
-        if self.folds and rows.task == "classes":
-            self.folds = two_folds(self.folds, rows.y)
+        folds = rows.folds if rows.task == "classes" else []
+        self.train, self.held = folds[0] if folds else (None, None)
         part = np.zeros(len(rows), np.int64)
-        for f, (_, held) in enumerate(self.folds):
-            part[held] = f
-        self._parts = sum_moments(rows, part, max(len(self.folds), 1))
-
-    @cached_property
-    def whole(self) -> Moments:
-        """Moments of all rows."""
-        return _total(self._parts)
-
-    def without(self, fold: int) -> Moments:
-        """Return the moments of the training rows of a fold."""
-        return _total([one for f, one in enumerate(self._parts) if f != fold])
+        if self.held is not None:
+            part[self.held] = 1
+        self.of_train, *held = sum_moments(rows, part, 1 + int(part.max()))
+        self.whole = self.of_train + held[0] if held else self.of_train
 
 
 def sum_moments(
@@ -178,8 +170,8 @@ def sum_moments(
     ]
 
 
-def _total(parts: list[Moments]) -> Moments:
-    found = parts[0]
-    for part in parts[1:]:
-        found = found + part
-    return found
+def weighted_moments(rows: TrainingRows, train: np.ndarray, weights: np.ndarray) -> Moments:
+    """Return the moments of training rows by position, with weights (n,)."""
+    part, of_all = np.full(len(rows), -1), np.zeros(len(rows))
+    part[train], of_all[train] = 0, weights
+    return sum_moments(rows, part, 1, of_all)[0]

@@ -305,7 +305,7 @@ def definition_of(
             "of a protocol": "top1",
             "folds": MOST_FOLDS,
             "rows": SELECTION_ROWS,
-            "in blocks from": IN_MEMORY,
+            "in blocks from": [IN_MEMORY, "one fold for the temperature"],
             "else a sample of": SAMPLE,
             "two folds for the temperature from": [_FEW_FOLDS_ROWS, _FEW_FOLDS_ROWS_SLOW],
             "temperature": ["log scores by kind", LEAST_SHARE, "one observation added"],
