@@ -101,15 +101,13 @@ def require_one_kind(collections: Sequence[tuple[str, str]]) -> None:
             )
 
 
-def find_copies_among(
-    embeddings: np.ndarray, fingerprints: Fingerprints | None, run: Run
-) -> NearDuplicates | None:
+def find_copies_among(embeddings: np.ndarray, fingerprints: Fingerprints | None, run: Run) -> NearDuplicates:
     """Find copies among rows, by fingerprints of their inputs where there are any.
 
-    An earlier search of the same rows is found beside the cache of `run`; None with too many inputs.
+    An earlier search of the same rows is found beside the cache of `run`.
     """
     kept = KeptChecks.beside(run.cache)
-    found: NearDuplicates | None = find_copies(embeddings, fingerprints=fingerprints, kept=kept).outcome
+    found: NearDuplicates = find_copies(embeddings, fingerprints=fingerprints, kept=kept).outcome
     return found
 
 

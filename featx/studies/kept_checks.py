@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from featx.data.features.stored_rows import StoredRows
 from featx.errors import CacheError, OutputError
 from featx.studies.checkpoints import Checkpoints, key_of
 
@@ -73,6 +74,7 @@ class KeptChecks:
         embeddings: np.ndarray,
         fingerprints: Fingerprints | None,
         search: Callable[[], NearDuplicates],
+        definition: list[Any] | None = None,
     ) -> Found:
         """Return the copies among all inputs, a `NearDuplicates`; `search` finds them.
 
@@ -80,6 +82,8 @@ class KeptChecks:
         ----------
         embeddings : ndarray of shape (n, d)
         fingerprints : Fingerprints of the n inputs, or None
+        definition : list, optional
+            What decides which copies `search` finds; default: that of `find_near_duplicates`.
         """
         from featx.analysis.data_checks import duplicates
 
@@ -87,7 +91,7 @@ class KeptChecks:
             "copies",
             rows=_digest(embeddings),
             pixels=None if fingerprints is None else _digest(fingerprints.evidence),
-            definition=duplicates.DEFINITION,
+            definition=definition or duplicates.DEFINITION,
         )
         n, hashed = len(embeddings), fingerprints is not None
         record, made = self._fetch(
@@ -167,11 +171,12 @@ def _key(check: str, **parts: Any) -> str:
     return key_of({"format": _FORMAT, "check": check, "packages": versions, **parts})
 
 
-def _digest(values: np.ndarray) -> str:
-    """Return a digest of dtype, shape and bytes; the bytes are not copied."""
-    values = np.ascontiguousarray(values)
+def _digest(values: Any) -> str:
+    """Return a digest of dtype, shape and bytes; the bytes are not copied, and read in blocks from a file."""
     found = hashlib.blake2b(f"{values.dtype.str}{values.shape}".encode("ascii"), digest_size=16)
-    found.update(values.reshape(-1).view(np.uint8).data)
+    blocks = (block for _, block in values.blocks()) if isinstance(values, StoredRows) else [values]
+    for block in blocks:
+        found.update(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
     return found.hexdigest()
 
 

@@ -230,7 +230,9 @@ class Cell:
 
         train, rows = self.split.train, self.rows
         groups = rows.groups_of(train)
-        return held_out_probabilities(fit.model, rows.take(train), rows.y[train], groups=groups, seed=self.seed)
+        return held_out_probabilities(
+            fit.model, rows.take(train), rows.y[train], groups=groups, seed=self.seed
+        )
 
 
 @cache
