@@ -93,7 +93,7 @@ class BlockDiscriminant(Discriminant):
         return shares, spreads[:, None] * np.where(variances > 0, variances, 1.0)
 
     def _centred_blocks(self, first: int, n_classes: int) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield coordinates of rows less the mean of their class, each with its class, counted from `first`."""
+        """Yield centred coordinates of the rows of a class, with the class counted from `first`."""
         members = np.flatnonzero((self.codes >= first) & (self.codes < first + n_classes))
         blocks = self._rows.X.take(self._train[members])
         mean, projection = self._sums.scaler.mean_.astype(blocks.dtype), self._projection.astype(blocks.dtype)

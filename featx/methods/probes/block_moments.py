@@ -117,7 +117,7 @@ class BlockMoments:
 
     def __init__(self, rows: TrainingRows):
         folds = rows.folds if rows.task == "classes" else []
-        self.train, self.held = folds[0] if folds else (None, None)
+        self.train, self.held = folds[0] if folds else _NONE_HELD
         part = np.zeros(len(rows), np.int64)
         if self.held is not None:
             part[self.held] = 1
