@@ -16,7 +16,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from featx.methods.probes.arguments import check_groups
-from featx.methods.probes.folds import two_folds
+from featx.methods.probes.folds import held_fold
 from featx.methods.probes.selection import expand
 from featx.methods.probes.table import get_probe
 from featx.methods.probes.targets import describe_problem, target_of
@@ -98,7 +98,7 @@ def fit_slowly(name: str, X, y, X_test, groups=None, *, seed: int = 0, **changed
     estimator, grid = probe.build(problem)
     estimator.set_params(**{key: changed[key] for key in changed if key in estimator.get_params()})
     kind, candidates, folds = score_kind(estimator), expand(grid), target.folds(y, groups)
-    few = len(y) > (500 if probe.few_folds else 5000)
+    few = held_fold(folds, y, groups, 500 if probe.few_folds else 5000)
     out_of_bag = probe.out_of_bag and groups is None and estimator.steps[-1][1].oob_score
 
     def hold_out(rows, folds, settings):
@@ -137,7 +137,7 @@ def fit_slowly(name: str, X, y, X_test, groups=None, *, seed: int = 0, **changed
         if out_of_bag:
             held = log_probabilities(model.steps[-1][1].oob_decision_function_), everything
         elif held is None:
-            held = hold_out(everything, two_folds(folds, y) if few else folds, candidates[best])
+            held = hold_out(everything, few, candidates[best])
     sharpness = fit_sharpness(held[0], codes[held[1]])
     scores = log_scores(model, X_test, kind)
     return Slow(candidates, best, accuracies, losses, log_softmax(sharpness * scores, axis=1), scores)

@@ -21,7 +21,7 @@ from featx.methods.probes.arguments import (
 )
 from featx.methods.probes.definitions import define
 from featx.methods.probes.fitted import FittedProbe, threads_for
-from featx.methods.probes.folds import MOST_FOLDS, Folds, fewest_rows, two_folds
+from featx.methods.probes.folds import ENOUGH, MOST_FOLDS, Folds, fewest_rows, held_fold
 from featx.methods.probes.large_sets import SAMPLE, fit_large, fits_in_blocks
 from featx.methods.probes.probe import INPUT, Probe, TaskName, Variant
 from featx.methods.probes.products import ON_CPU, computed_by, products_on
@@ -32,8 +32,8 @@ from featx.methods.probes.targets import describe_problem, target_of
 from featx.methods.probes.temperature import LEAST_SHARE, TemperatureClassifier, log_probabilities
 from featx.methods.probes.training_rows import SELECTION_ROWS, TrainingRows
 
-#: With more rows, two folds are enough to fit the temperature, which is one number; the second, for probes
-#: that are slow to fit (`Probe.few_folds`).
+#: With more rows, folds are merged into two for one number, the temperature, if one alone is not enough
+#: (`folds.held_fold`); the second, for probes that are slow to fit (`Probe.few_folds`).
 _FEW_FOLDS_ROWS, _FEW_FOLDS_ROWS_SLOW = 5000, 500
 
 
@@ -108,7 +108,8 @@ def fit_probe(
     always use them then. With a class of one image (or one group) nothing can be selected, and settings that
     suit embeddings in general are used. Scores of every probe but the linear protocols and the references are
     divided by a temperature fitted to scores of held-out rows (`featx.methods.probes.temperature`), which
-    changes no label. Without groups and weights the forest needs no folds: the trees that did not draw a row
+    changes no label; with 5,000 rows or more, one fold of them (`featx.methods.probes.folds.held_fold`). Without
+    groups and weights the forest needs no folds: the trees that did not draw a row
     judge it.
 
     For numbers, mean squared error decides; ties go to the simpler model.
@@ -247,7 +248,7 @@ def _fit_in_memory(plan: _Plan) -> tuple[Any, dict[str, Any], float | None]:
     """Return the fitted model, the chosen candidate, and its out-of-fold score."""
     probe, estimator, candidates, rows = plan.probe, plan.estimator, plan.candidates, plan.rows
     notes, jobs = plan.notes, plan.jobs
-    few = len(rows) > (_FEW_FOLDS_ROWS_SLOW if probe.few_folds else _FEW_FOLDS_ROWS)
+    most = _FEW_FOLDS_ROWS_SLOW if probe.few_folds else _FEW_FOLDS_ROWS
     judged = len(candidates) > 1 or (not plan.own and probe.kind == "probe")
     folds = rows.folds if probe.calibrated or judged else []
     out_of_bag = probe.out_of_bag and rows.groups is None and estimator.steps[-1][1].oob_score
@@ -260,8 +261,8 @@ def _fit_in_memory(plan: _Plan) -> tuple[Any, dict[str, Any], float | None]:
                 rows.X, rows.y, rows.groups, plan.validation, rows.seed, plan.metric, notes, **where
             )
     elif folds and judged and not out_of_bag:
-        if len(candidates) == 1 and few:
-            folds = two_folds(folds, rows.y)
+        if len(candidates) == 1 and rows.task == "classes":
+            folds = held_fold(folds, rows.y, rows.groups, most)
         best, score, held_out = _select(plan, folds)
     elif len(candidates) > 1:
         best = {key: estimator.get_params()[key] for key in best}
@@ -279,8 +280,8 @@ def _fit_in_memory(plan: _Plan) -> tuple[Any, dict[str, Any], float | None]:
     if not folds:
         notes.append(f"probabilities are too sure: no training {INPUT} could be held out to calibrate them")
     elif held_out is None:
-        halves = two_folds(folds, rows.y) if few else folds
-        found = predict_out_of_fold(probe.fitter, rows, unfitted, [best], halves, tempered=True, n_jobs=jobs)
+        few = held_fold(folds, rows.y, rows.groups, most)
+        found = predict_out_of_fold(probe.fitter, rows, unfitted, [best], few, tempered=True, n_jobs=jobs)
         held_out = found.of(0)
     # The number of folds, for whoever fits a clone.
     tempered = TemperatureClassifier(unfitted, cv=MOST_FOLDS)
@@ -307,7 +308,8 @@ def definition_of(
             "rows": SELECTION_ROWS,
             "in blocks from": [IN_MEMORY, "one fold for the temperature"],
             "else a sample of": SAMPLE,
-            "two folds for the temperature from": [_FEW_FOLDS_ROWS, _FEW_FOLDS_ROWS_SLOW],
+            "one fold for the temperature with": [ENOUGH, "held-out rows or groups"],
+            "two folds for it from": [_FEW_FOLDS_ROWS, _FEW_FOLDS_ROWS_SLOW],
             "temperature": ["log scores by kind", LEAST_SHARE, "one observation added"],
         },
         "computed by": computed_by(device),

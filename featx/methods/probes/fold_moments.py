@@ -1,28 +1,47 @@
-"""Means, variances and scatter of the rows outside each fold, from sums over the rows of each fold.
+"""Moments of all rows but those of some folds, from sums over the rows of each fold.
 
-Each row is in one fold, so that sums over the training rows of a fold are those over all rows less those over
-its own. With five folds that takes a quarter of the multiplications. Sums are over rows standardised by the
-mean and deviation of all rows, so that little is lost in the differences; features that hardly vary outside a
-fold are computed from the rows.
+Each row is in one fold, so that the sums over the training rows of a fold are added up from those of the other
+folds: with five folds, each row is read once and not four times. Means and variances are sums of x - c in
+double precision, where c is a row near the middle of the rows. Scatter matrices are products of rows that are
+standardised by the mean and deviation of all rows, and are brought to those of the training rows; features
+that hardly vary outside a fold are computed from the rows. Both are identities: what is held out does not
+matter.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
+from scipy.sparse import csr_array
 
+from featx.methods.probes.fitted_steps import make_scaler
 from featx.methods.probes.products import ON_CPU, Products
 
-# Variances below this share of those of all rows are not taken from differences.
+R = TypeVar("R")
+
+# Variances below this share of those of all rows are not taken from sums over all features at once.
 _LEAST_VARIANCE = 1e-2
-# Rows converted to double precision at a time.
-_BLOCK = 1024
+# Values converted to double precision at a time: they stay in the processor's cache.
+_BLOCK = 1 << 17
+# Rows whose median is the centre; odd, so that it is a value that occurs and a constant feature becomes 0.
+_FOR_CENTRE = 257
+
+
+class Sums(NamedTuple):
+    """Sums over rows x - c, by class: numbers of rows (k,), sums (k, d), of squares (k, d), of y x (d,)."""
+
+    counts: np.ndarray
+    sums: np.ndarray
+    squares: np.ndarray
+    cross: np.ndarray
 
 
 class FoldMoments:
-    """Moments of the rows outside each fold, computed when first needed.
+    """Moments of all rows but those of some folds; each sum is computed when it is first needed.
 
     Parameters
     ----------
@@ -30,93 +49,189 @@ class FoldMoments:
         Rows as they were given.
     folds : sequence of ndarray
         Positions of the rows of each fold; every row is in one.
+    codes : ndarray of shape (n,), int, optional
+        Class of each row; without them all rows are of one class.
+    n_classes : int, default=1
+    numbers : ndarray of shape (n,), optional
+        Targets of a regression.
     products : Products, optional
     """
 
-    def __init__(self, X: np.ndarray, folds: Sequence[np.ndarray], products: Products = ON_CPU):
+    def __init__(
+        self,
+        X: np.ndarray,
+        folds: Sequence[np.ndarray],
+        codes: np.ndarray | None = None,
+        n_classes: int = 1,
+        numbers: np.ndarray | None = None,
+        products: Products = ON_CPU,
+    ):
         self._X, self._folds, self._products = X, folds, products
+        self._codes = np.zeros(len(X), np.int64) if codes is None else codes
+        self._n_classes = n_classes
+        self._numbers = None if numbers is None else numbers - numbers.mean()
+        self._of = np.zeros(len(X), np.int64)
+        for f, held in enumerate(folds):
+            self._of[held] = f
         self._lock = threading.RLock()
-        self._sums: tuple[np.ndarray, np.ndarray] | None = None
-        self._scatters: dict[int, np.ndarray] | None = None
+        self._of_all_classes: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+        self._sums = _Each(self._sum_fold, len(folds))
+        self._scatters = _Each(self._multiply_fold, len(folds))
 
-    def mean_and_variance(self, fold: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return means (d,) and variances (d,) of the rows outside a fold, float64."""
-        with self._lock:
-            sums, squares = self._first()
-        n = len(self._X) - len(self._folds[fold])
-        mean = (sums.sum(axis=0) - sums[fold]) / n
-        variance = (squares.sum(axis=0) - squares[fold]) / n - mean**2
-        mean, variance = self._mean + self._scale * mean, self._scale**2 * variance
-        near = self._near_constant(fold)
+    def find(self, rows: np.ndarray) -> tuple[int, ...] | None:
+        """Return the folds that rows make up, or None if they are not whole folds."""
+        found = np.unique(self._of[rows])
+        return tuple(found.tolist()) if sum(len(self._folds[f]) for f in found) == len(rows) else None
+
+    def outside(self, out: tuple[int, ...]) -> Sums:
+        """Return the sums over all rows but those of some folds, of x - `centre`."""
+        each = self._sums.all(first=out[0] if out else 0)
+        kept = [sums for f, sums in enumerate(each) if f not in out]
+        return Sums(*(np.sum(part, axis=0) for part in zip(*kept, strict=True)))
+
+    def mean_and_variance(self, out: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        """Return means (d,) and variances (d,) of all rows but those of some folds, float64."""
+        mean, variance = self._from_sums(out)
+        near = self.near_constant(out)
         if len(near):
-            mean[near], variance[near] = mean_and_variance(self._outside(fold, near))
+            mean[near], variance[near] = mean_and_variance(self._X[np.ix_(self._train(out), near)])
         return mean, variance
 
-    def scatter(self, fold: int, rows: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        """Return X^T X (d, d) of the rows (n, d) outside a fold, standardised by `mean` and `scale`."""
+    def near_constant(self, out: tuple[int, ...]) -> np.ndarray:
+        """Return the features that hardly vary outside some folds, relative to all rows."""
+        counts, _, squares = self._totals(out[0] if out else 0)
+        return np.flatnonzero(self._from_sums(out)[1] < _LEAST_VARIANCE * squares.sum(axis=0) / counts.sum())
+
+    @property
+    def rows(self) -> np.ndarray:
+        """All rows standardised by their mean and deviation, (n, d), of the dtype of the rows."""
         with self._lock:
-            if self._scatters is None:
-                each = [self._products.scatter(self._standardised(held)) for held in self._folds]
-                self._total, self._scatters = np.sum(each, axis=0), dict(enumerate(each))
-            # A part keeps what it gets, so that nobody asks twice.
-            own = self._scatters.pop(fold, None)
-        if own is None:
-            own = self._products.scatter(self._standardised(self._folds[fold]))
-        shift = (mean - self._mean) / self._scale
-        found = np.subtract(self._total, own, out=own)
-        found -= np.outer(len(rows) * shift, shift)
-        factor = self._scale / scale
-        found *= factor[:, None]
-        found *= factor
-        near = self._near_constant(fold)
+            return self._rows
+
+    def place(self, mean: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return shift (d,) and factor (d,) that standardise `rows`: (x - mean) / scale = (row - shift) factor."""
+        own_mean, own_scale = self._standard
+        return (mean - own_mean) / own_scale, own_scale / scale
+
+    def scatter(
+        self, out: tuple[int, ...], mean: np.ndarray, scale: np.ndarray, rows: Callable[[], np.ndarray]
+    ) -> np.ndarray:
+        """Return X^T X (d, d) of all rows but those of some folds, standardised by `mean` and `scale`.
+
+        `rows` returns these rows, standardised.
+        """
+        each = self._scatters.all(first=out[0] if out else 0)
+        kept = [scatter for f, scatter in enumerate(each) if f not in out]
+        shift, factor = self.place(mean, scale)
+        n, d = len(self._X) - sum(len(self._folds[f]) for f in out), len(shift)
+        found, step = np.empty((d, d)), max(1, _BLOCK // d)
+        for at in range(0, d, step):
+            some = slice(at, at + step)
+            block = np.sum([scatter[some] for scatter in kept], axis=0, out=found[some])
+            block -= np.outer(n * shift[some], shift)
+            block *= factor
+            block *= factor[some, None]
+        near = self.near_constant(out)
         if len(near):
-            found[near] = rows[:, near].T @ rows
+            own = rows()
+            found[near] = own[:, near].T @ own
             found[:, near] = found[near].T
         return found
 
-    def _first(self) -> tuple[np.ndarray, np.ndarray]:
-        if self._sums is None:
-            self._mean, self._variance = mean_and_variance(self._X)
-            self._scale = np.sqrt(np.where(self._variance > 0, self._variance, 1))
-            shape = (len(self._folds), self._X.shape[1])
-            sums, squares = np.zeros(shape), np.zeros(shape)
-            for i, held in enumerate(self._folds):
-                for at in range(0, len(held), _BLOCK):
-                    block = (self._X[held[at : at + _BLOCK]] - self._mean) / self._scale
-                    sums[i] += block.sum(axis=0)
-                    squares[i] += np.einsum("ij,ij->j", block, block)
-            self._sums = sums, squares
-        return self._sums
+    @cached_property
+    def centre(self) -> np.ndarray:
+        """What is subtracted from each row before it is summed, (d,) float64."""
+        some = self._X[np.linspace(0, len(self._X) - 1, _FOR_CENTRE).astype(np.int64)]
+        return np.median(some, axis=0).astype(np.float64)
 
-    def _near_constant(self, fold: int) -> np.ndarray:
-        """Return the features that hardly vary outside a fold, relative to all rows."""
-        sums, squares = self._first()
-        n = len(self._X) - len(self._folds[fold])
-        mean = (sums.sum(axis=0) - sums[fold]) / n
-        variance = (squares.sum(axis=0) - squares[fold]) / n - mean**2
-        return np.flatnonzero(variance < _LEAST_VARIANCE)
+    def _from_sums(self, out: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        counts, sums, squares = self._totals(out[0] if out else 0)
+        kept = [f for f in range(len(counts)) if f not in out]
+        n = counts[kept].sum()
+        offset = sums[kept].sum(axis=0) / n
+        return self.centre + offset, np.maximum(squares[kept].sum(axis=0) / n - offset**2, 0)
 
-    def _outside(self, fold: int, features: np.ndarray) -> np.ndarray:
-        return np.delete(self._X[:, features], self._folds[fold], axis=0)
+    def _totals(self, first: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return numbers of rows (n_folds,), sums and sums of squares (n_folds, d) of each fold."""
+        if self._of_all_classes is None:
+            each = self._sums.all(first)
+            counts = np.array([sums.counts.sum() for sums in each])
+            totals = (np.stack([getattr(s, name).sum(axis=0) for s in each]) for name in ("sums", "squares"))
+            self._of_all_classes = counts, *totals
+        return self._of_all_classes
 
-    def _standardised(self, held: np.ndarray) -> np.ndarray:
-        self._first()
-        rows = self._X[held]
-        rows -= self._mean.astype(rows.dtype)
-        rows /= self._scale.astype(rows.dtype)
-        return rows
+    def _train(self, out: tuple[int, ...]) -> np.ndarray:
+        return np.flatnonzero(~np.isin(self._of, out))
+
+    def _sum_fold(self, f: int) -> Sums:
+        k, d = self._n_classes, self._X.shape[1]
+        found = Sums(np.zeros(k, np.int64), np.zeros((k, d)), np.zeros((k, d)), np.zeros(d))
+        step = max(1, _BLOCK // d)
+        for at in range(0, len(self._folds[f]), step):
+            place = self._folds[f][at : at + step]
+            n, codes = len(place), self._codes[place]
+            x = self._X[place].astype(np.float64)
+            x -= self.centre
+            by_class = csr_array((np.ones(n), codes, np.arange(n + 1)), (n, k)).T
+            found.counts[:] += np.bincount(codes, minlength=k)
+            found.sums[:] += by_class @ x
+            if self._numbers is not None:
+                found.cross[:] += self._numbers[place] @ x
+            found.squares[:] += by_class @ np.square(x, out=x)
+        return found
+
+    def _multiply_fold(self, f: int) -> np.ndarray:
+        return self._products.scatter(self.rows[self._folds[f]])
+
+    @cached_property
+    def _standard(self) -> tuple[np.ndarray, np.ndarray]:
+        mean, variance = self.mean_and_variance(())
+        return mean, make_scaler(mean, variance, len(self._X)).scale_
+
+    @cached_property
+    def _rows(self) -> np.ndarray:
+        return standardise(self._X, *self._standard)
+
+
+class _Each(Generic[R]):
+    """What a function returns for 0 to n - 1, each computed once; threads that ask share the work."""
+
+    def __init__(self, work: Callable[[int], R], n: int):
+        self._work = work
+        self._locks = [threading.Lock() for _ in range(n)]
+        self._found: dict[int, R] = {}
+
+    def all(self, first: int = 0) -> list[R]:
+        """Return what the function returns for all, starting with `first`."""
+        n = len(self._locks)
+        # First what no other thread is at; then wait for them.
+        for wait in (False, True):
+            for i in ((first + j) % n for j in range(n)):
+                if i in self._found or not self._locks[i].acquire(blocking=wait):
+                    continue
+                try:
+                    if i not in self._found:
+                        self._found[i] = self._work(i)
+                finally:
+                    self._locks[i].release()
+        return [self._found[i] for i in range(n)]
+
+
+def standardise(X: np.ndarray, mean: np.ndarray, scale: np.ndarray, out: np.ndarray | None = None):
+    """Return (X - mean) / scale, computed in the dtype of the rows (n, d)."""
+    found = np.empty_like(X) if out is None else out
+    mean, scale = mean.astype(X.dtype), scale.astype(X.dtype)
+    step = max(1, _BLOCK // X.shape[1])
+    for at in range(0, len(X), step):
+        block = np.subtract(X[at : at + step], mean, out=found[at : at + step])
+        block /= scale
+    return found
 
 
 def mean_and_variance(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return means (d,) and variances (d,) of rows (n, d), computed in float64 as StandardScaler does."""
-    n, d = X.shape
-    mean, square, rest = np.zeros(d), np.zeros(d), np.zeros(d)
-    for at in range(0, n, _BLOCK):
-        mean += X[at : at + _BLOCK].sum(axis=0, dtype=np.float64)
-    mean /= n
-    for at in range(0, n, _BLOCK):
-        block = X[at : at + _BLOCK] - mean
-        rest += block.sum(axis=0)
-        square += np.einsum("ij,ij->j", block, block)
+    X = X.astype(np.float64)
+    mean = X.mean(axis=0)
+    X -= mean
     # The second term corrects rounding errors of the mean (Chan, Golub and LeVeque 1983, eq. 1.7).
-    return mean, (square - rest**2 / n) / n
+    return mean, (np.einsum("ij,ij->j", X, X) - X.sum(axis=0) ** 2 / len(X)) / len(X)

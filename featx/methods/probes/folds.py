@@ -6,6 +6,8 @@ import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 MOST_FOLDS = 5
+#: Held-out rows that are enough to fit one number to: it costs 1 / (2 * 1000) nats on average.
+ENOUGH = 1000
 
 Folds = list[tuple[np.ndarray, np.ndarray]]
 
@@ -45,6 +47,24 @@ def two_folds(folds: Folds, labels) -> Folds:
     if min(len(np.unique(labels[half])) for half in (first, second)) < n_classes:
         return folds
     return [(second, first), (first, second)]
+
+
+def held_fold(folds: Folds, labels, groups: np.ndarray | None, most: int | None = None) -> Folds:
+    """Return the folds that are enough to fit one number, such as a temperature, to held-out scores.
+
+    Fitted to m independent rows by maximum likelihood, one number costs a log loss of 1 / (2 m) above the best
+    on average (half of chi-squared with one degree of freedom), so that one fold is enough if it holds
+    `ENOUGH` rows, or rows of so many groups, which count as one each. Its model is fitted to the other folds,
+    and so is closer to the one that is fitted to all rows than those of two halves.
+
+    Otherwise all folds are returned; if there are more rows than `most`, the two halves (`two_folds`).
+    """
+    if not folds:
+        return folds
+    held = folds[0][1]
+    if (len(held) if groups is None else len(np.unique(groups[held]))) >= ENOUGH:
+        return folds[:1]
+    return two_folds(folds, labels) if most is not None and len(labels) > most else folds
 
 
 def balanced_accuracy(y: np.ndarray, predicted: np.ndarray) -> float:

@@ -89,7 +89,8 @@ class Probe:
         Whether its scores get a temperature, because they are no probabilities, too sure or not sure enough.
         It is fitted to scores of held-out training rows, and never changes a label.
     few_folds : bool
-        Whether two folds, not five, fit the temperature of more than 500 rows, because every fit is slow.
+        Whether two folds, not five, fit the temperature of more than 500 rows, because every fit is slow; one
+        fold is enough where it holds 1,000 rows (`featx.methods.probes.folds.held_fold`).
     out_of_bag : bool
         Whether its last step is a forest. With ``oob_score=True`` and without groups, each row is predicted
         by the trees that did not draw it, instead of by folds.

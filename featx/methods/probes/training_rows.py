@@ -20,7 +20,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from featx.methods.probes.fitted_steps import make_pca, make_scaler, orient_axes
-from featx.methods.probes.fold_moments import FoldMoments, mean_and_variance
+from featx.methods.probes.fold_moments import FoldMoments, standardise
 from featx.methods.probes.folds import Folds, fewest_rows
 from featx.methods.probes.products import ON_CPU, Products
 from featx.methods.probes.targets import target_of
@@ -80,6 +80,7 @@ class TrainingRows:
         if task == "classes":
             self.classes, self.codes = np.unique(y, return_inverse=True)
         self._parts: dict[bytes, Part] = {}
+        self._sums: FoldMoments | None = None
         self._lock = threading.RLock()
 
     def __len__(self) -> int:
@@ -99,6 +100,20 @@ class TrainingRows:
         found = self.take(drawn)
         # If the sample leaves a class with one group it cannot be folded, and all rows are used.
         return found if found.folds else self
+
+    @property
+    def sums(self) -> FoldMoments:
+        """Sums over each of `folds`, or over all rows where there are none."""
+        with self._lock:
+            if self._sums is None:
+                self._sums = self.sums_of([held for _, held in self.folds] or [np.arange(len(self))])
+            return self._sums
+
+    def sums_of(self, folds: list[np.ndarray]) -> FoldMoments:
+        """Return the sums over folds, each given by the positions of its rows."""
+        numbers = self.y if self.task == "numbers" else None
+        n_classes = max(len(self.classes), 1)
+        return FoldMoments(self.X, folds, self.codes, n_classes, numbers, self.products)
 
     @cached_property
     def moments(self) -> BlockMoments:
@@ -130,13 +145,12 @@ class TrainingRows:
 
     def parts(self, folds: Folds) -> list[Part]:
         """Return the part of each fold; all have as many components at most as the smallest has rows."""
-        fewest = fewest_rows(folds)
         found = [self.part(train, held) for train, held in folds]
-        each = [held for _, held in folds]
-        if any(part.moments is None for part in found) and self._are_covered(folds):
-            moments = FoldMoments(self.X, each, self.products)
-            for i, part in enumerate(found):
-                part.moments = part.moments or (moments, i)
+        if self._are_covered(folds) and any(self.sums.find(held) is None for _, held in folds):
+            sums = self.sums_of([held for _, held in folds])
+            for f, part in enumerate(found):
+                part.take_sums(sums, (f,))
+        fewest = fewest_rows(folds)
         for part in found:
             part.fewest = min(part.fewest, fewest)
         return found
@@ -156,6 +170,7 @@ class TrainingRows:
         """Free what was computed for the folds."""
         with self._lock:
             self._parts.clear()
+            self._sums = None
 
 
 class Part:
@@ -170,17 +185,42 @@ class Part:
     classes : ndarray of shape (n_classes,)
     seed : int
     products : Products
+    dtype : dtype
+        That of the rows.
     """
 
     def __init__(self, source: TrainingRows, train: np.ndarray, held: np.ndarray):
         self.source, self.train, self.held_out = source, train, held
         self.y, self.codes, self.classes = source.y[train], source.codes[train], source.classes
         self.seed, self.task, self.products = source.seed, source.task, source.products
-        self.fewest = len(train)
-        # Sums over folds, and the fold of the held rows, where all rows are in the folds.
-        self.moments: tuple[FoldMoments, int] | None = None
+        self.fewest, self.dtype = len(train), source.X.dtype
+        self._sums: tuple[FoldMoments, tuple[int, ...]] | None = None
         # Probes run in threads; several may ask for the same part.
         self._lock = threading.RLock()
+
+    def take_sums(self, sums: FoldMoments, out: tuple[int, ...]) -> None:
+        """Compute moments from the sums over folds, of which `out` are not trained on."""
+        with self._lock:
+            self._sums = self._sums or (sums, out)
+
+    @property
+    def sums(self) -> tuple[FoldMoments, tuple[int, ...]]:
+        """Sums over folds, and the folds that are not trained on."""
+        with self._lock:
+            if self._sums is None:
+                source, n = self.source, len(self.source)
+                out = source.sums.find(self.held_out) if self._is_complete else None
+                if out is not None:
+                    self._sums = source.sums, out
+                else:
+                    rest = np.setdiff1d(np.arange(n), self.train)
+                    folds = [self.train, rest] if len(rest) else [self.train]
+                    self._sums = source.sums_of(folds), tuple(range(1, len(folds)))
+            return self._sums
+
+    @property
+    def _is_complete(self) -> bool:
+        return len(self.train) + len(self.held_out) == len(self.source)
 
     @property
     def raw(self) -> np.ndarray:
@@ -206,12 +246,8 @@ class Part:
 
     @cached_property
     def _scaler(self) -> StandardScaler:
-        if self.moments is not None:
-            moments, fold = self.moments
-            mean, variance = moments.mean_and_variance(fold)
-        else:
-            mean, variance = mean_and_variance(self.raw)
-        return make_scaler(mean, variance, len(self.train))
+        sums, out = self.sums
+        return make_scaler(*sums.mean_and_variance(out), len(self.train))
 
     @property
     def rows(self) -> np.ndarray:
@@ -221,6 +257,9 @@ class Part:
 
     @cached_property
     def _rows(self) -> np.ndarray:
+        sums, out = self.sums
+        if len(self.train) == len(self.source) and not out:
+            return sums.rows
         return self._standardise(self.raw)
 
     @property
@@ -236,22 +275,35 @@ class Part:
     def _standardise(self, raw: np.ndarray) -> np.ndarray:
         # Rows taken from others are a copy already.
         copied = None if raw is self.source.X else raw
-        rows = np.subtract(raw, self.scaler.mean_.astype(raw.dtype), out=copied)
-        rows /= self.scaler.scale_.astype(raw.dtype)
-        return rows
+        return standardise(raw, self.scaler.mean_, self.scaler.scale_, copied)
 
     @property
     def scatter(self) -> np.ndarray:
-        """X^T X of the standardised training rows, (d, d) float64."""
-        with self._lock:
-            return self._scatter
+        """X^T X of the standardised training rows, (d, d) float64, added up at each call."""
+        sums, out = self.sums
+        return sums.scatter(out, self.scaler.mean_, self.scaler.scale_, lambda: self.rows)
 
-    @cached_property
-    def _scatter(self) -> np.ndarray:
-        if self.moments is None:
-            return self.products.scatter(self.rows)
-        moments, fold = self.moments
-        return moments.scatter(fold, self.rows, self.scaler.mean_, self.scaler.scale_)
+    def class_sums(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return sums over the standardised training rows of each class.
+
+        Returns
+        -------
+        counts : ndarray of shape (n_classes,)
+        sums, squares : ndarray of shape (n_classes, d)
+            Of the rows, and of their squares, float64.
+        """
+        sums, out = self.sums
+        found, scale = sums.outside(out), self.scaler.scale_
+        offset = (self.scaler.mean_ - sums.centre) / scale
+        n, first = found.counts[:, None], found.sums / scale
+        squares = found.squares / scale**2 - 2 * offset * first + n * offset**2
+        return found.counts, first - n * offset, np.maximum(squares, 0)
+
+    def cross(self) -> np.ndarray:
+        """Return the sum of (y - mean) x over the standardised training rows (d,), for numbers y."""
+        sums, out = self.sums
+        found, mean = sums.outside(out), self.y.mean() - self.source.y.mean()
+        return (found.cross - mean * found.sums.sum(axis=0)) / self.scaler.scale_
 
     @property
     def kernel(self) -> np.ndarray:
@@ -277,8 +329,15 @@ class Part:
         return self._project(self.axes(MOST_COMPONENTS)[0])
 
     def _project(self, axes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        multiply = self.products.multiply
-        return multiply(self.rows, axes.T), multiply(self.held, axes.T)
+        multiply, (sums, out) = self.products.multiply, self.sums
+        if not self._is_complete or len(sums.near_constant(out)):
+            return multiply(self.rows, axes.T), multiply(self.held, axes.T)
+        # The folds have their rows in common, but for shift and scale.
+        shift, factor = sums.place(self.scaler.mean_, self.scaler.scale_)
+        scaled = axes * factor
+        found = multiply(sums.rows, scaled.astype(self.dtype).T)
+        found -= (scaled @ shift).astype(self.dtype)
+        return (found[self.train] if len(self.held_out) else found), found[self.held_out]
 
     def pca(self, k: int) -> PCA:
         """Return a fitted PCA with `k` components of the standardised training rows."""
@@ -298,14 +357,14 @@ class Part:
     def _leading_axes(self) -> tuple[np.ndarray, np.ndarray]:
         # Single precision takes half the time, and finds them to 1e-6, the precision of float32 rows.
         k = min(MOST_COMPONENTS, self.dim, len(self.train))
-        return self._decompose(k, np.float32 if self.rows.dtype == np.float32 else np.float64)
+        return self._decompose(k, np.float32 if self.dtype == np.float32 else np.float64)
 
     @cached_property
     def _all_axes(self) -> tuple[np.ndarray, np.ndarray]:
         return self._decompose(min(self.dim, len(self.train)), np.float64)
 
     def _decompose(self, k: int, precision: Any) -> tuple[np.ndarray, np.ndarray]:
-        n, d, dtype = len(self.train), self.dim, self.rows.dtype
+        n, d, dtype = len(self.train), self.dim, self.dtype
         if n < d:
             values, U = self.products.eigh(self.kernel, k)
             values, U = values[::-1], U[:, ::-1]

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from featx.errors import DatasetError, InputError, UnknownName
-from featx.methods.probes import fit_probe, fitting, probe_names, training_rows
+from featx.methods.probes import fit_probe, fitting, folds, probe_names, training_rows
 from featx.methods.probes.temperature import fit_sharpness, log_probabilities
 
 
@@ -145,7 +145,7 @@ def test_constant_features_do_no_harm(train):
 def test_a_large_set_is_selected_on_a_sample_and_fitted_on_all(monkeypatch):
     monkeypatch.setattr(fitting, "SELECTION_ROWS", 60)
     monkeypatch.setattr(training_rows, "SELECTION_ROWS", 60)
-    monkeypatch.setattr(fitting, "_FEW_FOLDS_ROWS", 100)
+    monkeypatch.setattr(folds, "ENOUGH", 70)
     X, y = skewed((200, 150, 6))
     held = []
     real = fitting.predict_out_of_fold
@@ -154,7 +154,7 @@ def test_a_large_set_is_selected_on_a_sample_and_fitted_on_all(monkeypatch):
     )
     fitted = fit_probe("knn", X, y, n_jobs=1)
     assert any("selected on a stratified sample of" in note for note in fitted.notes)
-    assert held == [(64, 5), (356, 2)]  # for the temperature all rows, in two folds
+    assert held == [(64, 5), (356, 1)]  # for the temperature one fold of all rows
     assert fitted.estimator.estimator_.steps[-1][1].n_samples_fit_ == 356
 
 

@@ -1,11 +1,14 @@
 """Moments of the rows outside each fold, compared with those of the rows themselves."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from sklearn.preprocessing import StandardScaler
 
 from featx.methods.probes import fold_moments
 from featx.methods.probes.fold_moments import FoldMoments, mean_and_variance
+from featx.methods.probes.folds import two_folds
 from featx.methods.probes.training_rows import TrainingRows
 
 
@@ -19,8 +22,7 @@ def make_rows(n=90, d=8, dtype=np.float32):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_means_and_variances_are_those_of_a_standard_scaler(dtype, monkeypatch):
-    monkeypatch.setattr(fold_moments, "_BLOCK", 7)
+def test_means_and_variances_are_those_of_a_standard_scaler(dtype):
     X, _ = make_rows(dtype=dtype)
     scaler = StandardScaler().fit(X)
     mean, variance = mean_and_variance(X)
@@ -29,13 +31,14 @@ def test_means_and_variances_are_those_of_a_standard_scaler(dtype, monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_parts_of_folds_are_standardised_as_by_scikit_learn(dtype):
+def test_parts_of_folds_are_standardised_as_by_scikit_learn(dtype, monkeypatch):
+    monkeypatch.setattr(fold_moments, "_BLOCK", 50)
     X, y = make_rows(dtype=dtype)
     rows = TrainingRows(X, y)
     folds = [(np.delete(np.arange(90), held), held) for held in np.split(np.arange(90), [10, 50])]
     tolerance = {"rtol": 1e-3, "atol": 2e-3} if dtype == np.float32 else {"rtol": 1e-8, "atol": 1e-8}
     for part, (train, held) in zip(rows.parts(folds), folds, strict=True):
-        assert part.moments is not None
+        assert part.sums[1] == (next(i for i, fold in enumerate(folds) if fold[1] is held),)
         scaler = StandardScaler().fit(X[train])
         for name in ("mean_", "var_", "scale_"):
             np.testing.assert_allclose(
@@ -47,20 +50,45 @@ def test_parts_of_folds_are_standardised_as_by_scikit_learn(dtype):
         exact = part.rows.astype(np.float64)
         np.testing.assert_allclose(part.scatter, exact.T @ exact, **tolerance)
         np.testing.assert_allclose(part.scatter[1], 0, atol=1e-12)
+        counts, sums, squares = part.class_sums()
+        for c, n in enumerate(counts):
+            mine = scaler.transform(X[train].astype(np.float64))[y[train] == c]
+            assert n == len(mine)
+            np.testing.assert_allclose(sums[c], mine.sum(axis=0), rtol=1e-6, atol=1e-6)
+            np.testing.assert_allclose(squares[c], (mine**2).sum(axis=0), rtol=1e-6, atol=1e-6)
 
 
-def test_folds_that_leave_rows_out_have_moments_of_their_own():
+def test_all_rows_and_any_folds_are_sums_over_the_same_folds():
     X, y = make_rows()
     rows = TrainingRows(X, y)
-    (part,) = rows.parts([(np.arange(60), np.arange(60, 90))])
-    assert part.moments is None
-    np.testing.assert_allclose(part.scaler.mean_, X[:60].mean(axis=0, dtype=np.float64))
+    (train, held), halves = rows.folds[0], two_folds(rows.folds, y)
+    for part in (rows.whole, *rows.parts([(train, held)]), *rows.parts(halves)):
+        assert part.sums[0] is rows.sums
+        np.testing.assert_allclose(part.scaler.mean_, X[part.train].mean(axis=0, dtype=np.float64))
+        exact = part.rows.astype(np.float64)
+        np.testing.assert_allclose(part.scatter, exact.T @ exact, rtol=1e-3, atol=2e-3)
+    # Other rows than whole folds are summed on their own.
+    (part,) = rows.parts([(np.arange(50), np.arange(60, 90))])
+    np.testing.assert_allclose(part.scaler.mean_, X[:50].mean(axis=0, dtype=np.float64))
+
+
+def test_threads_share_the_folds_and_compute_each_once(monkeypatch):
+    X, y = make_rows()
+    calls = []
+    real = FoldMoments._sum_fold
+    monkeypatch.setattr(FoldMoments, "_sum_fold", lambda self, f: calls.append(f) or real(self, f))
+    parts = TrainingRows(X, y).parts(TrainingRows(X, y).folds)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda part: part.scatter, parts))
+    assert sorted(calls) == list(range(5))
+    for part, scatter in zip(parts, found, strict=True):
+        np.testing.assert_array_equal(scatter, part.scatter)
 
 
 def test_differences_do_not_count_on_the_size_of_the_features():
     X, _ = make_rows(dtype=np.float64)
     X[:, 5] = 1e7 + 1e-3 * X[:, 5]
     moments = FoldMoments(X, np.split(np.arange(90), 3))
-    mean, variance = moments.mean_and_variance(0)
+    mean, variance = moments.mean_and_variance((0,))
     np.testing.assert_allclose(variance[5], X[30:, 5].var(), rtol=1e-6)
     np.testing.assert_allclose(mean, X[30:].mean(axis=0))

@@ -14,6 +14,7 @@ standardised, so the squares have digits enough in double precision.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve, lstsq
 from sklearn.naive_bayes import GaussianNB
 
 from featx.methods.probes.fitters.fitter import Fitter, Settings, of_last_step
-from featx.methods.probes.fitters.pipelines import fit_to_last, last_inputs
+from featx.methods.probes.fitters.pipelines import fit_scaler, fit_to_last, last_inputs
 
 if TYPE_CHECKING:
     from featx.methods.probes.training_rows import Part
@@ -31,23 +32,22 @@ class GaussianFitter(Fitter):
     """Fit a pipeline that ends in linear discriminant analysis (solver "lsqr") or Gaussian naive Bayes."""
 
     def scores(self, part: Part, estimator: Any, candidates: Sequence[Settings]) -> np.ndarray:
-        rows, held = last_inputs(part, estimator)
-        held = held.astype(np.float64)
         settings = [of_last_step(estimator, candidate) for candidate in candidates]
-        found = np.empty((len(candidates), len(held), len(part.classes)), np.float32)
+        found = np.empty((len(candidates), len(part.held_out), len(part.classes)), np.float32)
+        solved: dict[Any, Any] = {}
         if isinstance(estimator.steps[-1][1], GaussianNB):
-            likelihoods: dict[float, np.ndarray] = {}
-            moments, squares = ClassMoments(rows, part.codes), held**2
+            moments, held = _class_moments(part, estimator)
+            squares = held**2
             for i, each in enumerate(settings):
                 smoothing = each["var_smoothing"]
-                if smoothing not in likelihoods:
-                    likelihoods[smoothing] = _log_likelihood(
-                        held, squares, moments.means, moments.smoothed(smoothing)
-                    )
-                scores = likelihoods[smoothing] + np.log(moments.priors(each["priors"]))
+                if smoothing not in solved:
+                    variances = moments.smoothed(smoothing)
+                    solved[smoothing] = _log_likelihood(held, squares, moments.means, variances)
+                scores = solved[smoothing] + np.log(moments.priors(each["priors"]))
                 found[i] = scores - scores.max(axis=1, keepdims=True)
             return found
-        within = Discriminant(rows, part.codes)
+        rows, held = last_inputs(part, estimator)
+        held, within = held.astype(np.float64), Discriminant(rows, part.codes)
         for i, each in enumerate(settings):
             coef, intercept = within.solve(each["shrinkage"], each["priors"])
             scores = held @ coef.T + intercept
@@ -55,24 +55,23 @@ class GaussianFitter(Fitter):
         return found
 
     def fit(self, part: Part, estimator: Any, settings: Settings) -> Any:
-        model, rows = fit_to_last(part, estimator, settings)
-        last = model.steps[-1][1]
-        last.classes_, last.n_features_in_ = part.classes, rows.shape[1]
-        if isinstance(last, GaussianNB):
-            _fit_bayes(last, ClassMoments(rows, part.codes), rows.dtype)
+        if len(estimator.steps) == 2:
+            model = fit_scaler(part, estimator, settings)
+            fit_bayes(model.steps[-1][1], ClassMoments.of_part(part), part.dtype)
         else:
-            _fit_discriminant(last, Discriminant(rows, part.codes), rows.dtype)
+            model, rows = fit_to_last(part, estimator, settings)
+            last = model.steps[-1][1]
+            if isinstance(last, GaussianNB):
+                fit_bayes(last, ClassMoments.of_rows(rows, part.codes), rows.dtype)
+            else:
+                fit_discriminant(last, Discriminant(rows, part.codes), rows.dtype)
+        model.steps[-1][1].classes_ = part.classes
         return model
 
 
+@dataclass(frozen=True)
 class ClassMoments:
     """Means and variances of the features within each class.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n, p)
-    codes : ndarray of shape (n,), int
-        Class of each row, 0 to n_classes - 1; no class is empty.
 
     Attributes
     ----------
@@ -80,16 +79,30 @@ class ClassMoments:
     means, variances : ndarray of shape (n_classes, p), float64
     """
 
-    def __init__(self, rows: np.ndarray, codes: np.ndarray):
-        self.counts = np.bincount(codes)
-        shape = len(self.counts), rows.shape[1]
-        self.means, self.variances = np.empty(shape), np.empty(shape)
-        ordered = np.split(np.argsort(codes, kind="stable"), np.cumsum(self.counts)[:-1])
+    counts: np.ndarray
+    means: np.ndarray
+    variances: np.ndarray
+
+    @classmethod
+    def of_rows(cls, rows: np.ndarray, codes: np.ndarray) -> ClassMoments:
+        """Return the moments of rows (n, p) of classes `codes`, 0 to n_classes - 1, of which none is empty."""
+        counts = np.bincount(codes)
+        shape = len(counts), rows.shape[1]
+        means, variances = np.empty(shape), np.empty(shape)
+        ordered = np.split(np.argsort(codes, kind="stable"), np.cumsum(counts)[:-1])
         for c, members in enumerate(ordered):
             mine = rows[members].astype(np.float64)
-            self.means[c] = mine.mean(axis=0)
-            mine -= self.means[c]
-            self.variances[c] = np.einsum("ij,ij->j", mine, mine) / len(mine)
+            means[c] = mine.mean(axis=0)
+            mine -= means[c]
+            variances[c] = np.einsum("ij,ij->j", mine, mine) / len(mine)
+        return cls(counts, means, variances)
+
+    @classmethod
+    def of_part(cls, part: Part) -> ClassMoments:
+        """Return the moments of the standardised training rows of a part."""
+        counts, sums, squares = part.class_sums()
+        means = sums / counts[:, None]
+        return cls(counts, means, np.maximum(squares / counts[:, None] - means**2, 0))
 
     def priors(self, given: Sequence[float] | None) -> np.ndarray:
         """Return the given class priors, or without any the shares of the rows."""
@@ -117,7 +130,7 @@ class Discriminant:
     """
 
     def __init__(self, rows: np.ndarray, codes: np.ndarray):
-        self.moments = ClassMoments(rows, codes)
+        self.moments = ClassMoments.of_rows(rows, codes)
         self.codes = codes
         self.centred = rows - self.moments.means[codes]
         self._within: dict[bytes, np.ndarray] = {}
@@ -194,7 +207,17 @@ def _log_likelihood(
     return x @ (means / variances).T - (squares @ (1 / variances).T + constant) / 2
 
 
-def _fit_bayes(bayes: GaussianNB, moments: ClassMoments, dtype: np.dtype) -> None:
+def _class_moments(part: Part, estimator: Any) -> tuple[ClassMoments, np.ndarray]:
+    """Return what naive Bayes sees: moments of the classes, and held rows (m, p) in double precision."""
+    if len(estimator.steps) == 2:
+        return ClassMoments.of_part(part), part.held.astype(np.float64)
+    rows, held = last_inputs(part, estimator)
+    return ClassMoments.of_rows(rows, part.codes), held.astype(np.float64)
+
+
+def fit_bayes(bayes: GaussianNB, moments: ClassMoments, dtype: np.dtype) -> None:
+    """Give a naive Bayes what it learns from the moments of the classes."""
+    bayes.n_features_in_ = moments.means.shape[1]
     bayes.epsilon_ = bayes.var_smoothing * moments.largest_variance()
     bayes.theta_ = moments.means.astype(dtype)
     bayes.var_ = moments.smoothed(bayes.var_smoothing).astype(dtype)
@@ -202,7 +225,9 @@ def _fit_bayes(bayes: GaussianNB, moments: ClassMoments, dtype: np.dtype) -> Non
     bayes.class_prior_ = moments.priors(bayes.priors).astype(dtype)
 
 
-def _fit_discriminant(lda: Any, within: Discriminant, dtype: np.dtype) -> None:
+def fit_discriminant(lda: Any, within: Discriminant, dtype: np.dtype) -> None:
+    """Give a discriminant analysis what it learns from the rows."""
+    lda.n_features_in_ = within.moments.means.shape[1]
     priors = within.moments.priors(lda.priors)
     coef, intercept = within.solve(lda.shrinkage, lda.priors)
     lda.means_, lda.priors_ = within.moments.means.astype(dtype), priors.astype(dtype)

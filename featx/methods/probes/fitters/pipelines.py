@@ -40,29 +40,36 @@ class LastStepFitter(Fitter):
 def last_inputs(part: Part, estimator: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return what the last step sees of the training rows (n, p) and of the held rows (m, p).
 
-    The first step is a scaler. A PCA among the others has at most `part.fewest` components; a step after it
+    The first step is a scaler. A PCA, if there is one, is the second, and has at most `part.fewest` components; a step after it
     handles each row by itself.
     """
-    train, held = part.rows, part.held
-    for name, step in estimator.steps[1:-1]:
-        if name == "pca":
-            train, held = part.projected(min(step.n_components, part.fewest))
-        else:
-            alone = clone(step)
-            train = alone.fit_transform(train)
-            held = alone.transform(held) if len(held) else train[:0]
+    steps = estimator.steps[1:-1]
+    if steps and steps[0][0] == "pca":
+        train, held = part.projected(min(steps.pop(0)[1].n_components, part.fewest))
+    else:
+        train, held = part.rows, part.held
+    for _, step in steps:
+        alone = clone(step)
+        train = alone.fit_transform(train)
+        held = alone.transform(held) if len(held) else train[:0]
     return train, held
+
+
+def fit_scaler(part: Part, estimator: Any, settings: Settings) -> Any:
+    """Return the pipeline with these settings, of which the scaler is fitted."""
+    model = clone(estimator).set_params(**settings)
+    model.steps[0] = (model.steps[0][0], part.scaler)
+    return model
 
 
 def fit_to_last(part: Part, estimator: Any, settings: Settings) -> tuple[Any, np.ndarray]:
     """Return the pipeline with these settings, fitted up to its last step, and the rows for that step."""
-    model = clone(estimator).set_params(**settings)
-    model.steps[0] = (model.steps[0][0], part.scaler)
-    rows = part.rows
-    for i, (name, step) in enumerate(model.steps[1:-1], 1):
-        if name == "pca":
-            rows = part.projected(step.n_components)[0]
-            model.steps[i] = (name, part.pca(step.n_components))
-        else:
-            rows = step.fit_transform(rows)
+    model, at = fit_scaler(part, estimator, settings), 1
+    if model.steps[1][0] == "pca":
+        k, at = model.steps[1][1].n_components, 2
+        rows, model.steps[1] = part.projected(k)[0], ("pca", part.pca(k))
+    else:
+        rows = part.rows
+    for _, step in model.steps[at:-1]:
+        rows = step.fit_transform(rows)
     return model, rows

@@ -105,12 +105,13 @@ def test_groups_stay_together_and_the_other_rows_do_not_matter():
     assert_close(found[:, 1] - found[:, 0], model.decision_function(X[part.held_out]), np.float32)
 
 
-def test_rounding_errors_above_the_penalty_do_no_harm():
+def test_rounding_errors_above_the_penalty_do_no_harm(monkeypatch):
     X, y = overlapping_clusters([30, 30], 5, np.float64)
     X = np.hstack([X, X])
     part = TrainingRows(X, y).whole
     # Products summed in single precision may leave an eigenvalue below zero.
-    part._scatter = part.scatter - 1e-7 * np.eye(10)
+    scatter = part.scatter - 1e-7 * np.eye(10)
+    monkeypatch.setattr(type(part), "scatter", scatter)
     found = RidgeFitter().fit(part, make(RidgeClassifier()), {"ridge__alpha": 1e-9})
     expected = make(RidgeClassifier(alpha=1e-9, solver="svd")).fit(X, y)
     np.testing.assert_allclose(found.decision_function(X), expected.decision_function(X), atol=1e-4)
