@@ -18,14 +18,11 @@ from featx.methods.probes.training_rows import TrainingRows
 _CLASS_BYTES = 2**27
 
 
-class SummedClasses(ClassMoments):
-    """Means and variances of standardised features within each class."""
-
-    def __init__(self, sums: Moments):
-        scaler, own = sums.scaler, sums.sums / sums.counts[:, None]
-        self.counts = sums.counts
-        self.means = (sums.class_means - scaler.mean_) / scaler.scale_
-        self.variances = np.maximum(sums.squares / sums.counts[:, None] - own**2, 0) / scaler.scale_**2
+def class_moments(sums: Moments) -> ClassMoments:
+    """Return means and variances of standardised features within each class."""
+    scaler, own = sums.scaler, sums.sums / sums.counts[:, None]
+    variances = np.maximum(sums.squares / sums.counts[:, None] - own**2, 0) / scaler.scale_**2
+    return ClassMoments(sums.counts, (sums.class_means - scaler.mean_) / scaler.scale_, variances)
 
 
 class BlockDiscriminant(Discriminant):
@@ -47,7 +44,8 @@ class BlockDiscriminant(Discriminant):
         self._projection = axes.astype(np.float64) / sums.scaler.scale_
         self.codes = rows.codes[train]
         means = (sums.class_means - sums.scaler.mean_) @ self._projection.T
-        self.moments = _Centres(sums.counts, means)
+        # Variances are needed for a shrinkage by Ledoit and Wolf only, and come from its covariances.
+        self.moments = ClassMoments(sums.counts, means, np.empty((len(means), 0)))
         self._within: dict[bytes, np.ndarray] = {}
 
     def _weighted(self, weights: np.ndarray) -> np.ndarray:
@@ -101,10 +99,3 @@ class BlockDiscriminant(Discriminant):
             codes, z = self.codes[members[place]], (raw - mean) @ projection.T
             for c in np.unique(codes):
                 yield c - first, z[codes == c] - self.moments.means[c].astype(z.dtype)
-
-
-class _Centres(ClassMoments):
-    """Means of the coordinates of each class, by which alone a discriminant tells classes apart."""
-
-    def __init__(self, counts: np.ndarray, means: np.ndarray):
-        self.counts, self.means = counts, means

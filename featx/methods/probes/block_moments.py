@@ -7,8 +7,9 @@ float64. Sums of parts add up, so one pass serves the fits on all rows and on al
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from featx.methods.probes.fitted_steps import make_pca, make_scaler, orient_axes
+from featx.methods.probes.folds import Folds, held_fold
 
 if TYPE_CHECKING:
     from featx.methods.probes.row_blocks import RowBlocks
@@ -108,21 +110,27 @@ class BlockMoments:
 
     Attributes
     ----------
-    train, held : ndarray of int, or None
-        Positions of the rows outside the fold, and of those in it, by whose scores a temperature is fitted;
-        None for numbers, and where no row can be held out.
-    whole, of_train : Moments
-        Those of all rows, and of `train`.
+    folds : list of (train, held)
+        Those to fit a temperature on, mostly one (`folds.held_fold`); none for numbers, and where no row can
+        be held out.
     """
 
     def __init__(self, rows: TrainingRows):
         folds = rows.folds if rows.task == "classes" else []
-        self.train, self.held = folds[0] if folds else _NONE_HELD
-        part = np.zeros(len(rows), np.int64)
-        if self.held is not None:
-            part[self.held] = 1
-        self.of_train, *held = sum_moments(rows, part, 1 + int(part.max()))
-        self.whole = self.of_train + held[0] if held else self.of_train
+        self.folds: Folds = held_fold(folds, rows.y, rows.groups, 0)
+        part = np.full(len(rows), len(self.folds))
+        for f, (_, held) in enumerate(self.folds):
+            part[held] = f
+        self._parts = sum_moments(rows, part, 1 + int(part.max()))
+
+    @cached_property
+    def whole(self) -> Moments:
+        """Moments of all rows."""
+        return self.without(None)
+
+    def without(self, fold: int | None) -> Moments:
+        """Return the moments of the training rows of a fold."""
+        return reduce(operator.add, (one for f, one in enumerate(self._parts) if f != fold))
 
 
 def sum_moments(

@@ -18,21 +18,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.linalg import solve
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import LabelBinarizer, StandardScaler
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
 
-from featx.methods.probes.block_gaussian import BlockDiscriminant, SummedClasses
+from featx.methods.probes.block_gaussian import BlockDiscriminant, class_moments
 from featx.methods.probes.block_moments import Moments, weighted_moments
 from featx.methods.probes.catalogue.protocols import Prototypes
-from featx.methods.probes.fitters.gaussian import _fit_bayes as fit_bayes
-from featx.methods.probes.fitters.gaussian import _fit_discriminant as fit_discriminant
+from featx.methods.probes.fitters.gaussian import fit_bayes, fit_discriminant
+from featx.methods.probes.fitters.ridge import set_ridge, solve, targets_of
 from featx.methods.probes.folds import MOST_FOLDS, fewest_rows
 from featx.methods.probes.newton import NewtonPath
 from featx.methods.probes.probe import INPUT
@@ -98,20 +97,24 @@ def fit_large(
     sums, everything = rows.moments, np.arange(len(rows))
     if not probe.calibrated:
         return fit_in_blocks(model, rows, everything, sums.whole), best, score
-    start, held = None, everything
-    if sums.train is not None:
-        start, held = fit_in_blocks(clone(model), rows, sums.train, sums.of_train), sums.held
+    held, scores, start = [], [], None
+    for f, (train, out) in enumerate(sums.folds):
+        start = fit_in_blocks(clone(model), rows, train, sums.without(f), start)
+        if len(out) > SAMPLE:
+            out = np.sort(np.random.default_rng(rows.seed).choice(out, SAMPLE, replace=False))
+        held.append(out)
+        scores.append(scores_in_blocks(start, rows.X.take(out)))
     fitted = fit_in_blocks(clone(model), rows, everything, sums.whole, start)
-    if len(held) > SAMPLE:
-        held = np.sort(np.random.default_rng(rows.seed).choice(held, SAMPLE, replace=False))
-    scores = scores_in_blocks(fitted if start is None else start, rows.X.take(held))
-    if start is None:
+    if not held:
         notes.append(f"probabilities are too sure: no training {INPUT} could be held out to calibrate them")
-    elif score is None:
-        groups = None if rows.groups is None else rows.groups[held]
-        _, score = target.best(rows.y[held], rows.classes[scores.argmax(axis=1)][None], None, groups)
+        held = [np.linspace(0, len(rows) - 1, min(len(rows), SAMPLE)).astype(np.int64)]
+        scores = [scores_in_blocks(fitted, rows.X.take(held[0]))]
+    at, z = np.concatenate(held), np.concatenate(scores)
+    if score is None and sums.folds:
+        groups = None if rows.groups is None else rows.groups[at]
+        _, score = target.best(rows.y[at], rows.classes[z.argmax(axis=1)][None], None, groups)
     tempered = TemperatureClassifier(model, cv=MOST_FOLDS)
-    return tempered.fit_scores(fitted, rows.codes[held], scores), best, score
+    return tempered.fit_scores(fitted, rows.codes[at], z), best, score
 
 
 def _sample_to_select_on(rows: TrainingRows, target) -> TrainingRows | None:
@@ -144,19 +147,13 @@ def fit_in_blocks(model: Any, rows: TrainingRows, train: np.ndarray, sums: Momen
         coef, intercept, n_iter, _ = path.solve(last.C, tol=_TOLERANCE)
         last.coef_, last.intercept_ = coef.astype(blocks.dtype), intercept.astype(blocks.dtype)
         last.n_iter_ = np.array([n_iter], np.int32)
-    elif isinstance(last, RidgeClassifier):
-        weights = last.class_weight
-        weighted = sums
+    elif isinstance(last, Ridge | RidgeClassifier):
+        weights, weighted = getattr(last, "class_weight", None), sums
         if weights is not None:
             weighted = weighted_moments(rows, train, compute_sample_weight(weights, rows.y[train]))
-        _fit_ridge_classifier(last, weighted, sums.scaler, rows, blocks.dtype)
-    elif isinstance(last, Ridge):
-        scatter, mean, _ = sums.standardised(sums.scaler)
-        coef = _solve(scatter, last.alpha, sums.cross / sums.scaler.scale_)
-        last.coef_, last.n_iter_, last.solver_ = coef.astype(blocks.dtype), None, "cholesky"
-        last.intercept_ = blocks.dtype.type(rows.y.mean() - coef @ mean)
+        _fit_ridge(model, weighted, sums.scaler, rows)
     elif isinstance(last, GaussianNB):
-        fit_bayes(last, SummedClasses(sums), blocks.dtype)
+        fit_bayes(last, class_moments(sums), blocks.dtype)
     else:
         pca = sums.pca(model.steps[1][1].n_components, model.steps[1][1].random_state)
         pca.components_ = pca.components_.astype(blocks.dtype)
@@ -188,23 +185,17 @@ def logistic_path(
     return NewtonPath.on_rows(on_rows, rows.classes)
 
 
-def _fit_ridge_classifier(ridge, sums: Moments, scaler, rows: TrainingRows, dtype) -> None:
-    """Solve (X^T X + a I) B = X^T Y of centred rows for targets of 1 (own class) and -1.
+def _fit_ridge(model: Pipeline, sums: Moments, scaler: StandardScaler, rows: TrainingRows) -> None:
+    """Solve (X^T X + a I) B = X^T Y for centred rows.
 
-    With N_c rows of class c, of mean m_c, the column of X^T Y is 2 N_c (m_c - m).
+    With N_c rows of class c, of mean m_c and targets t_c, X^T Y is the sum over c of N_c (m_c - m) t_c^T.
     """
     scatter, mean, means = sums.standardised(scaler)
-    coef = _solve(scatter, ridge.alpha, (2 * sums.counts[:, None] * (means - mean)).T).T
-    intercept = 2 * sums.counts / sums.n - 1 - coef @ mean
-    if len(coef) == 2:
-        coef, intercept = coef[1:], intercept[1:]
-    single = len(coef) == 1
-    ridge.coef_ = (coef[0] if single else coef).astype(dtype)
-    ridge.intercept_, ridge.n_iter_, ridge.solver_ = intercept.astype(dtype), None, "cholesky"
-    ridge._label_binarizer = LabelBinarizer(pos_label=1, neg_label=-1).fit(rows.classes)
-
-
-def _solve(scatter: np.ndarray, alpha: float, right: np.ndarray) -> np.ndarray:
-    regular = scatter.copy()
-    regular.flat[:: len(scatter) + 1] += alpha
-    return solve(regular, right, assume_a="pos")
+    if rows.task == "numbers":
+        classes, target_mean, right = None, rows.y.mean(keepdims=True), (sums.cross / scaler.scale_)[:, None]
+    else:
+        classes, codes = rows.classes, np.arange(len(rows.classes))
+        weighted = sums.counts[:, None] * targets_of(codes, codes)
+        target_mean, right = weighted.sum(axis=0) / sums.n, (means - mean).T @ weighted
+    coef = solve(scatter, model.steps[-1][1].alpha, right, np.float64).T
+    set_ridge(model, coef, target_mean - coef @ mean, classes, rows.X.dtype)
