@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,8 @@ class StoredRows(NDArrayOperatorsMixin):
         Which rows of the file; default: all.
     stamp : tuple, optional
         The `featx.durable.file_stamp` that the file must have; default: that which it has.
+    temporary : object, optional
+        Kept as long as the rows are in use; see `remove_when_unused`.
 
     Attributes
     ----------
@@ -64,8 +68,10 @@ class StoredRows(NDArrayOperatorsMixin):
         Those of the array that all rows are.
     """
 
-    def __init__(self, path: Path, at: np.ndarray | None = None, stamp: Any = None) -> None:
-        self._path, self._at = Path(os.path.abspath(path)), at
+    def __init__(
+        self, path: Path, at: np.ndarray | None = None, stamp: Any = None, temporary: Any = None
+    ) -> None:
+        self._path, self._at, self._temporary = Path(os.path.abspath(path)), at, temporary
         self._stamp = stamp or file_stamp(self._path)
         self._open()
         dataset = self._dataset
@@ -117,7 +123,12 @@ class StoredRows(NDArrayOperatorsMixin):
     def take(self, rows: np.ndarray) -> StoredRows:
         """Return the rows at `rows` (whole numbers), in that order, without reading them."""
         at = np.asarray(rows, np.int64)
-        return StoredRows(self._path, at if self._at is None else self._at[at], self._stamp)
+        return StoredRows(self._path, at if self._at is None else self._at[at], self._stamp, self._temporary)
+
+    def remove_when_unused(self) -> None:
+        """Remove the file when neither these rows, nor any taken from them, are in use in this process."""
+        self._temporary = _Temporary()
+        weakref.finalize(self._temporary, _remove, self._path, os.getpid())
 
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield all rows in blocks, each with its place."""
@@ -160,6 +171,16 @@ class StoredRows(NDArrayOperatorsMixin):
 
     def __repr__(self) -> str:
         return f"<{self.shape[0]:,} rows of {self.shape[1]:,} values ({self.dtype}) in {str(self._path)!r}>"
+
+
+class _Temporary:
+    """Lives as long as rows of a file that is to be removed."""
+
+
+def _remove(path: Path, process: int) -> None:
+    if os.getpid() == process:  # not where it was forked
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def read_rows(read: Callable[[int, int], np.ndarray], at: np.ndarray, dim: int, dtype: Any) -> np.ndarray:
