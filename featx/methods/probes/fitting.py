@@ -221,6 +221,7 @@ def _plan(name, estimator, grid, rows: TrainingRows, validation, metric: str, jo
     if estimator is not None:
         if isinstance(rows.X, RowBlocks):
             # What an estimator of the user can do is not known; the user has decided on all rows.
+            notes.append(f"all {len(rows)} training {INPUT}s are in memory, for an estimator of your own")
             rows = rows.take(np.arange(len(rows)))
         calibrated = task == "classes" and not hasattr(estimator, "predict_proba")
         probe = Probe(name, name, lambda _: (estimator, {}), task, calibrated=calibrated)

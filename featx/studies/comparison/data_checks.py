@@ -235,6 +235,8 @@ def _judge_labels(rows: LabelledRows, images: _Inputs, seed: int, kept: KeptChec
 
     def search() -> dict[str, np.ndarray] | None:
         shared = rows.training_rows(images.train, seed) if len(images.train) <= MOST_ROWS else None
+        if shared is not None and not isinstance(shared.X, np.ndarray):  # in blocks
+            shared = None
         probabilities = predict_out_of_sample(
             rows.x, images.y, images.train, images.test, groups=images.groups, seed=seed, shared=shared
         )
