@@ -47,20 +47,22 @@ def _controller() -> ThreadpoolController:
 
 
 def run_in_threads(work: Callable[..., R], calls: Sequence[tuple[Any, ...]], n_jobs: int) -> list[R]:
-    """Call `work` with each tuple of arguments in `n_jobs` threads of Python, each on one thread itself.
+    """Call `work` with each tuple of arguments in `n_jobs` threads of Python.
 
-    More threads of BLAS or OpenMP would compete for the same cores. Results are in the order of `calls`.
+    Each call has its share of the `n_jobs` threads for BLAS and OpenMP, one at least: more would compete for
+    the same cores. Results are in the order of `calls`.
     """
     from joblib import Parallel, delayed
 
-    with limit_threads(1):
+    share = max(1, n_jobs // max(1, len(calls)))
+    with limit_threads(share):
         found: list[R] = Parallel(n_jobs=n_jobs, prefer="threads")(
-            delayed(_alone)(work, *args) for args in calls
+            delayed(_limited)(work, share, *args) for args in calls
         )
     return found
 
 
-def _alone(work: Callable[..., R], *args: Any) -> R:
+def _limited(work: Callable[..., R], share: int, *args: Any) -> R:
     # The limit of OpenMP in the thread that waits does not apply in this one.
-    with limit_threads(1):
+    with limit_threads(share):
         return work(*args)

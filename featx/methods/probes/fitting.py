@@ -31,6 +31,7 @@ from featx.methods.probes.table import get_probe, probe_names
 from featx.methods.probes.targets import describe_problem, target_of
 from featx.methods.probes.temperature import LEAST_SHARE, TemperatureClassifier, log_probabilities
 from featx.methods.probes.training_rows import SELECTION_ROWS, TrainingRows
+from featx.threads import run_in_threads
 
 #: With more rows, folds are merged into two for one number, the temperature, if one alone is not enough
 #: (`folds.held_fold`); the second, for probes that are slow to fit (`Probe.few_folds`).
@@ -108,9 +109,8 @@ def fit_probe(
     always use them then. With a class of one image (or one group) nothing can be selected, and settings that
     suit embeddings in general are used. Scores of every probe but the linear protocols and the references are
     divided by a temperature fitted to scores of held-out rows (`featx.methods.probes.temperature`), which
-    changes no label; with 5,000 rows or more, one fold of them (`featx.methods.probes.folds.held_fold`). Without
-    groups and weights the forest needs no folds: the trees that did not draw a row
-    judge it.
+    changes no label; one fold of 1,000 rows is enough (`featx.methods.probes.folds.held_fold`). Without
+    groups and weights the forest needs no folds: the trees that did not draw a row judge it.
 
     For numbers, mean squared error decides; ties go to the simpler model.
     """
@@ -269,21 +269,32 @@ def _fit_in_memory(plan: _Plan) -> tuple[Any, dict[str, Any], float | None]:
         best = {key: estimator.get_params()[key] for key in best}
         notes.append(plan.target.no_choice)
     unfitted = clone(estimator).set_params(**best)
-    with threads_for(rows.X, jobs):
-        if start_at is not None:
-            model = _fit_from(clone(unfitted), rows, *start_at)
-        else:
-            model = probe.fitter.fit(rows.whole, estimator, best)
-    if folds and out_of_bag:
-        score, held_out = _score_out_of_bag(plan.target, model, rows.y)
+
+    def fit_last(threads: int = jobs) -> Any:
+        with threads_for(rows.X, threads):
+            if start_at is not None:
+                return _fit_from(clone(unfitted), rows, *start_at)
+            return probe.fitter.fit(rows.whole, estimator, best)
+
+    def hold_out(threads: int = jobs) -> tuple[np.ndarray, np.ndarray] | None:
+        found = predict_out_of_fold(probe.fitter, rows, unfitted, [best], few, tempered=True, n_jobs=threads)
+        return found.of(0)
+
+    few = held_fold(folds, rows.y, rows.groups, most) if probe.calibrated and held_out is None else []
+    if len(few) == 1 and not out_of_bag:
+        # Two fits that do not depend on each other, and so do not wait for each other.
+        share = max(1, jobs // 2)
+        model, held_out = run_in_threads(lambda fit: fit(share), [(fit_last,), (hold_out,)], jobs)
+    else:
+        model = fit_last()
+        if folds and out_of_bag:
+            score, held_out = _score_out_of_bag(plan.target, model, rows.y)
+        elif few:
+            held_out = hold_out()
     if not probe.calibrated:
         return model, best, score
     if not folds:
         notes.append(f"probabilities are too sure: no training {INPUT} could be held out to calibrate them")
-    elif held_out is None:
-        few = held_fold(folds, rows.y, rows.groups, most)
-        found = predict_out_of_fold(probe.fitter, rows, unfitted, [best], few, tempered=True, n_jobs=jobs)
-        held_out = found.of(0)
     # The number of folds, for whoever fits a clone.
     tempered = TemperatureClassifier(unfitted, cv=MOST_FOLDS)
     with threads_for(rows.X, jobs):

@@ -1,8 +1,8 @@
 """Moments of all rows but those of some folds, from sums over the rows of each fold.
 
-Each row is in one fold, so that the sums over the training rows of a fold are added up from those of the other
-folds: with five folds, each row is read once and not four times. Means and variances are sums of x - c in
-double precision, where c is a row near the middle of the rows. Scatter matrices are products of rows that are
+Each row is in one fold, so that the sums over the training rows of a fold are those of the other folds: with
+five folds, each row is read once and not four times. Means and variances are sums of x - c in double
+precision, where c is a row near the middle of the rows. Scatter matrices are products of rows that are
 standardised by the mean and deviation of all rows, and are brought to those of the training rows; features
 that hardly vary outside a fold are computed from the rows. Both are identities: what is held out does not
 matter.
@@ -109,7 +109,7 @@ class FoldMoments:
             return self._rows
 
     def place(self, mean: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return shift (d,) and factor (d,) that standardise `rows`: (x - mean) / scale = (row - shift) factor."""
+        """Return shift (d,) and factor (d,) with (x - mean) / scale = (row - shift) factor, for `rows`."""
         own_mean, own_scale = self._standard
         return (mean - own_mean) / own_scale, own_scale / scale
 
@@ -127,7 +127,10 @@ class FoldMoments:
         found, step = np.empty((d, d)), max(1, _BLOCK // d)
         for at in range(0, d, step):
             some = slice(at, at + step)
-            block = np.sum([scatter[some] for scatter in kept], axis=0, out=found[some])
+            block = found[some]
+            block[:] = kept[0][some]
+            for scatter in kept[1:]:
+                block += scatter[some]
             block -= np.outer(n * shift[some], shift)
             block *= factor
             block *= factor[some, None]
@@ -156,8 +159,8 @@ class FoldMoments:
         if self._of_all_classes is None:
             each = self._sums.all(first)
             counts = np.array([sums.counts.sum() for sums in each])
-            totals = (np.stack([getattr(s, name).sum(axis=0) for s in each]) for name in ("sums", "squares"))
-            self._of_all_classes = counts, *totals
+            sums, squares = (np.stack([s[i].sum(axis=0) for s in each]) for i in (1, 2))
+            self._of_all_classes = counts, sums, squares
         return self._of_all_classes
 
     def _train(self, out: tuple[int, ...]) -> np.ndarray:

@@ -52,10 +52,10 @@ def two_folds(folds: Folds, labels) -> Folds:
 def held_fold(folds: Folds, labels, groups: np.ndarray | None, most: int | None = None) -> Folds:
     """Return the folds that are enough to fit one number, such as a temperature, to held-out scores.
 
-    Fitted to m independent rows by maximum likelihood, one number costs a log loss of 1 / (2 m) above the best
-    on average (half of chi-squared with one degree of freedom), so that one fold is enough if it holds
-    `ENOUGH` rows, or rows of so many groups, which count as one each. Its model is fitted to the other folds,
-    and so is closer to the one that is fitted to all rows than those of two halves.
+    Fitted to m independent rows by maximum likelihood, one number costs 1 / (2 m) of log loss on average
+    (half of chi-squared with one degree of freedom), so that one fold is enough if it holds `ENOUGH` rows, or
+    rows of so many groups, which count as one each. Its model is fitted to the other folds, and so is closer
+    to the one that is fitted to all rows than those of two halves.
 
     Otherwise all folds are returned; if there are more rows than `most`, the two halves (`two_folds`).
     """

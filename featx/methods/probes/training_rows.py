@@ -185,15 +185,13 @@ class Part:
     classes : ndarray of shape (n_classes,)
     seed : int
     products : Products
-    dtype : dtype
-        That of the rows.
     """
 
     def __init__(self, source: TrainingRows, train: np.ndarray, held: np.ndarray):
         self.source, self.train, self.held_out = source, train, held
         self.y, self.codes, self.classes = source.y[train], source.codes[train], source.classes
         self.seed, self.task, self.products = source.seed, source.task, source.products
-        self.fewest, self.dtype = len(train), source.X.dtype
+        self.fewest = len(train)
         self._sums: tuple[FoldMoments, tuple[int, ...]] | None = None
         # Probes run in threads; several may ask for the same part.
         self._lock = threading.RLock()
@@ -232,6 +230,11 @@ class Part:
     def raw_held(self) -> np.ndarray:
         """The held rows as they were given, (m, d)."""
         return self.source.X[self.held_out]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The dtype of the rows."""
+        return self.source.X.dtype
 
     @property
     def dim(self) -> int:

@@ -85,7 +85,7 @@ class ClassMoments:
 
     @classmethod
     def of_rows(cls, rows: np.ndarray, codes: np.ndarray) -> ClassMoments:
-        """Return the moments of rows (n, p) of classes `codes`, 0 to n_classes - 1, of which none is empty."""
+        """Return the moments of rows (n, p) of the classes `codes`, 0 to n_classes - 1, none empty."""
         counts = np.bincount(codes)
         shape = len(counts), rows.shape[1]
         means, variances = np.empty(shape), np.empty(shape)

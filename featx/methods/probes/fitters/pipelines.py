@@ -40,8 +40,8 @@ class LastStepFitter(Fitter):
 def last_inputs(part: Part, estimator: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return what the last step sees of the training rows (n, p) and of the held rows (m, p).
 
-    The first step is a scaler. A PCA, if there is one, is the second, and has at most `part.fewest` components; a step after it
-    handles each row by itself.
+    The first step is a scaler. A PCA, if there is one, is the second, with at most `part.fewest` components;
+    a step after it handles each row by itself.
     """
     steps = estimator.steps[1:-1]
     if steps and steps[0][0] == "pca":
