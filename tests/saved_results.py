@@ -6,7 +6,7 @@ import json
 
 #: What differs between two runs of the same study, besides times; advice names some of them.
 OF_A_RUN = {"created", "joules", "environment", "extraction", "forward_passes", "earlier_run", "hygiene"}
-OF_A_RUN |= {"advice"}
+OF_A_RUN |= {"advice", "search_for_copies"}
 
 
 def saved(result, folder):

@@ -10,6 +10,7 @@
                       tmp/*.claim       which rows a run is computing (`claims`)
                       quarantine/*.h5   damaged shards, never read
     <root>/stat.sqlite                  the digest of each file when it was last read; disposable
+    <root>/checks.journal               what the data checks of studies found; can be found again
 
 `identity` defines digests and spaces. One shard: `encoding` makes the file, `header` opens and checks it,
 `shard` reads it, `checksums` guards its rows. One space: `space_store`, with `publisher` (writes), `reading`

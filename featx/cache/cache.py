@@ -14,6 +14,7 @@ from typing import Any
 from featx.cache.encoding import MAX_SPACE_BYTES, SHARD_NAME
 from featx.cache.files import (
     ADVICE,
+    CHECKS_FILE,
     absolute,
     default_root,
     enough_memory,
@@ -30,6 +31,7 @@ from featx.cache.maintenance import (
     Verification,
     clear_space,
     collect_garbage,
+    remove_file,
     survey,
     verify,
 )
@@ -163,7 +165,11 @@ class Cache:
 
     def is_empty(self) -> bool:
         """Whether there is nothing here that `clear` would remove."""
-        return not self._folders() and not is_file(self.stat_cache.path)
+        return not self._folders() and not is_file(self.stat_cache.path) and not self.has_checks()
+
+    def has_checks(self) -> bool:
+        """Whether studies have left here what their data checks found."""
+        return is_file(self.root / CHECKS_FILE)
 
     def clear(self, spaces: Iterable[Space] | None = None) -> None:
         """Remove the given spaces or, by default, everything that featx has in the folder. Other files stay.
@@ -177,6 +183,8 @@ class Cache:
         for folder in self._folders():
             clear_space(folder)
         self.stat_cache.clear()
+        if self.has_checks():
+            remove_file(self.root / CHECKS_FILE)
 
     def _folders(self) -> list[Path]:
         """Return the folders that are named like a space."""

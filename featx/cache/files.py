@@ -12,8 +12,19 @@ from pathlib import Path
 from featx.durable import read_regular
 from featx.errors import CacheError
 
-__all__ = ["ADVICE", "absolute", "default_root", "enough_memory", "is_file", "list_names", "read_small_file"]
+__all__ = [
+    "ADVICE",
+    "CHECKS_FILE",
+    "absolute",
+    "default_root",
+    "enough_memory",
+    "is_file",
+    "list_names",
+    "read_small_file",
+]
 
+#: What data checks found, beside the folders of spaces (`featx.studies.kept_checks`).
+CHECKS_FILE = "checks.journal"
 ADVICE = "choose another folder with --cache or FEATX_CACHE"
 
 

@@ -207,16 +207,24 @@ def clear_space(folder: Path) -> None:
     _remove(folder, list(_own_files(folder)))
 
 
+def remove_file(path: Path) -> None:
+    """Remove a file that may be gone already; `CacheError` if that fails."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise CacheError(f"{path}: cannot be removed: {error.strerror or error}") from error
+
+
 def _remove(folder: Path, files: list[Path]) -> None:
     for path in files:
         try:
             if PART_NAME.fullmatch(path.name) and not is_left_over(path, older_than=YOUNG_SECONDS):
                 continue
-            path.unlink()
         except FileNotFoundError:
             continue
         except OSError as error:
             raise CacheError(f"{path}: cannot be removed: {error.strerror or error}") from error
+        remove_file(path)
     for part in ("shards", "tmp", "quarantine", ""):
         with contextlib.suppress(OSError):  # not there, or something foreign is in it
             (folder / part).rmdir()

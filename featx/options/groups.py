@@ -159,6 +159,12 @@ class StudyOptions(SimilarityOptions, ReadingOptions, total=False):
     """Keywords of studies that read images by class."""
 
 
+class CheckedStudyOptions(StudyOptions, total=False):
+    """Keywords of studies that read images by class and search for copies."""
+
+    checks: bool
+
+
 class ColumnOptions(StudyOptions, total=False):
     """Keywords of studies that read columns of a table."""
 

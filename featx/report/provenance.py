@@ -37,13 +37,14 @@ def how_it_was_done(
     `lead` explains the numbers; `facts` and `details` are specific to the study; `spaces` maps each backbone
     to the space of its embeddings. Empty facts are left out.
     """
-    total = result.seconds_total
+    total, (checks, _, cost) = result.seconds_total, result.cost_of_checks().partition(": ")
     said = {
         **facts,
         "Licence of the weights": _describe_licences(result.about),
         "Embeddings": facts.get("Embeddings")
         or describe_forward_passes(result.forward_passes, result.input_kind),
         "Seed": facts.get("Seed", result.seed),
+        capitalized(checks): cost,
         "Time, all together": None if total is None else format_seconds(total),
         "Written": result.created,
         **_describe_runs(result.runs),

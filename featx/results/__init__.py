@@ -45,6 +45,8 @@ and shows it. Nothing here knows how a number was made.
                           for) and ``groups_per_class`` (list, in the order of ``classes``, of the groups of
                           each class; null unless every group of several images has one class only). Empty
                           in older files
+``search_for_copies``     null, or what the search for copies cost: ``seconds``, and ``earlier_run``, null or
+                          the time of the earlier run that did it; not in older files
 ``repeats``               null, or the same comparison on several drawn splits (``--seeds``), as below
 ``shared_groups``         list of ``{column, values, shared}``: columns of the data that look like groups (a
                           speaker, a patient), how many values they have, and how many of these are in

@@ -62,6 +62,13 @@ class DatasetFacts(TypedDict, total=False):
     n_per_class_test: list[int]
 
 
+class SearchFacts(TypedDict, total=False):
+    """The key ``search_for_copies`` of a file; see the package's docstring."""
+
+    seconds: float
+    earlier_run: str | None
+
+
 class UnitFacts(TypedDict, total=False):
     """The key ``units`` of a file; see the package's docstring."""
 
@@ -287,6 +294,7 @@ class StudyResult(Result):
     options: list[str] = field(default_factory=list, compare=False, repr=False, metadata=NOT_STORED)
     runs: list[dict[str, Any]] = field(default_factory=list, metadata={"json": list[RunFacts]})
     units: dict[str, Any] = field(default_factory=dict, metadata={"json": UnitFacts})
+    search_for_copies: dict[str, Any] | None = field(default=None, metadata={"json": SearchFacts | None})
     about: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
@@ -305,6 +313,23 @@ class StudyResult(Result):
         inputs = self.unit_inputs.format(f"{self.input_kind}s")
         joined = f", {copies:,} of them {'a copy' if copies == 1 else 'copies'} of another" if copies else ""
         return f"intervals and tests count {units:,} {one} as the {unit} of {n:,} {inputs}{joined}"
+
+    def table(self, width: int | None = None) -> str:
+        cost = self.cost_of_checks()
+        return super().table(width) + (f"\n\n{cost}" if cost else "")
+
+    def cost_of_checks(self) -> str:
+        """Say how long the data checks took, and whether an earlier run did them; empty where none ran."""
+        return describe_cost("search for copies", self.search_for_copies)
+
+
+def describe_cost(check: str, facts: Any) -> str:
+    """Say what a check cost, from its ``seconds`` and ``earlier_run``; empty where a file does not tell."""
+    seconds, made = (facts.get(name) for name in ("seconds", "earlier_run")) if facts else (None, None)
+    if not isinstance(seconds, int | float):
+        return ""
+    taken = f" (taken from an earlier run, {made[:10]})" if isinstance(made, str) else ""
+    return f"{check}: {seconds:.1f} s{taken}"
 
 
 @dataclass(kw_only=True)

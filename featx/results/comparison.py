@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypedDict
 from featx.errors import InputError
 from featx.metrics import METRICS
 from featx.results.advice import recommended
-from featx.results.base import AdvisedResult, Column, DatasetFacts
+from featx.results.base import AdvisedResult, Column, DatasetFacts, describe_cost
 from featx.results.confusion import Confusion
 from featx.results.formats import format_milliseconds, format_test
 from featx.results.methods import MethodResult, best_method, ranked_methods
@@ -155,20 +155,10 @@ class ComparisonResult(AdvisedResult):
             )
         return tables
 
-    def table(self, width: int | None = None) -> str:
-        cost = self.cost_of_checks()
-        return super().table(width) + (f"\n\n{cost}" if cost else "")
-
     def cost_of_checks(self) -> str:
-        """Say how long the data checks took, and whether an earlier run did them; empty where none apply."""
         if (self.hygiene or {}).get("checked") is False:
             return "data checks: none"
-        seconds = (self.hygiene or {}).get("seconds")
-        if not isinstance(seconds, int | float):
-            return ""
-        made = (self.hygiene or {}).get("earlier_run")
-        taken = f" (taken from an earlier run, {made[:10]})" if isinstance(made, str) else ""
-        return f"data checks: {seconds:.1f} s{taken}"
+        return describe_cost("data checks", self.hygiene) or super().cost_of_checks()
 
     def records(self) -> list[dict[str, Any]]:
         """Return a row for each method, the best first.

@@ -33,7 +33,8 @@ SUFFIXES: dict[str, tuple[str, ...]] = {
     "labels": (".csv",),
     "page": (".html",),
 }
-_EXPERIMENT = ("experiment.toml", "environment.json")
+# What every study may leave beside its results; the journal is there if the cache could not be written.
+_EXPERIMENT = ("experiment.toml", "environment.json", "checks.journal")
 _RESULTS = ("results.json", "results.csv", "report.html")
 #: Title of each kind of study, and the files in its folder.
 STUDIES: dict[str, tuple[str, tuple[str, ...]]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,11 +19,8 @@ from featx.kinds import count_of
 from featx.options import Network, Reading, Run, require_no_network
 from featx.results import describe_environment
 from featx.studies.fingerprints import Fingerprints, take_fingerprints
-from featx.studies.kept_checks import KeptChecks
+from featx.studies.kept_checks import Found, KeptChecks
 from featx.studies.units import Units, find_copies, find_units
-
-if TYPE_CHECKING:
-    from featx.analysis.data_checks import NearDuplicates
 
 
 def open_dataset(data: Any, labels: Any = None, *, reading: Reading, run: Run, **options: Any) -> Dataset:
@@ -101,21 +98,26 @@ def require_one_kind(collections: Sequence[tuple[str, str]]) -> None:
             )
 
 
-def find_copies_among(embeddings: np.ndarray, fingerprints: Fingerprints | None, run: Run) -> NearDuplicates:
-    """Find copies among rows, by fingerprints of their inputs where there are any.
+def find_copies_among(
+    embeddings: np.ndarray,
+    fingerprints: Fingerprints | None,
+    run: Run,
+) -> Found:
+    """Find copies among rows, by fingerprints of their inputs where there are any; see `find_copies`.
 
     An earlier search of the same rows is found beside the cache of `run`.
     """
     kept = KeptChecks.beside(run.cache)
-    found: NearDuplicates = find_copies(embeddings, fingerprints=fingerprints, kept=kept).outcome
-    return found
+    return find_copies(embeddings, fingerprints=fingerprints, kept=kept)
 
 
 def units_of(features: Features, dataset: Dataset | None, run: Run) -> Units:
-    """Find the units of all rows: groups, and copies of an input.
+    """Find the units of all rows: groups and, unless `run` leaves out the checks, copies of an input.
 
     `dataset` has the inputs; None if there are none.
     """
+    if not run.checks:
+        return find_units(features.groups, None, len(features))
     fingerprints = None
     if dataset is not None:
         inputs = dict(zip(dataset.ids, dataset.inputs, strict=True))

@@ -246,6 +246,7 @@ def _compare_sides(
         told_apart=math.nan if domain is None else 1 - domain.error,
         most_different=[] if domain is None else _find_most_different(first, second, domain.log_ratio, top),
         units=found.describe(np.arange(len(union))),
+        search_for_copies=found.search,
         forward_passes=first.passes + second.passes,
         seed=seed,
         environment=describe_environment(),

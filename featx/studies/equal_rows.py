@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-
-from featx.studies.checkpoints import digest_rows
 
 if TYPE_CHECKING:
     from featx.analysis.data_checks import NearDuplicates
@@ -17,14 +15,14 @@ __all__ = ["DEFINITION", "find_equal_rows"]
 DEFINITION = ["equal rows", 1]
 
 
-def find_equal_rows(rows: Any) -> NearDuplicates:
-    """Find rows (n, d) that are equal to the last bit, by their digests; 16 bytes of each are in memory.
+def find_equal_rows(digests: np.ndarray) -> NearDuplicates:
+    """Find rows that are equal to the last bit, by what `digest_rows` returned for them, (n,).
 
     As `featx.analysis.data_checks.find_near_duplicates` of rows of which none are merely near.
     """
     from featx.analysis.data_checks import NearDuplicates
 
-    digests = digest_rows(rows).view(np.uint64).reshape(-1, 2)
+    digests = digests.view(np.uint64).reshape(-1, 2)
     order = np.lexsort(digests.T)  # stable: the first of equal rows comes first
     new = np.ones(len(order), bool)
     new[1:] = (digests[order[1:]] != digests[order[:-1]]).any(axis=1)
@@ -32,7 +30,7 @@ def find_equal_rows(rows: Any) -> NearDuplicates:
     pairs = np.column_stack([first_of, order])[~new]
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))].astype(np.int64)
     return NearDuplicates(
-        n=len(rows),
+        n=len(digests),
         pairs=pairs,
         kinds=np.full(len(pairs), "identical"),
         distances=np.zeros(len(pairs)),

@@ -1,14 +1,15 @@
-"""Keep the finished checks of data beside the cache, so that each is done once for the same data.
+"""Keep the finished checks of data beside the cache or in the folder of the results, to do each only once.
 
 There are two pieces: the copies among all inputs, which depend on rows and fingerprints only, so every study
 of these inputs finds them again; and the labels that look wrong, which depend on labels, split and seed as
-well. The file ``checks.journal`` in the folder of the cache holds both (see `featx.studies.checkpoints`). Its
-records are found by content: the name of a features file does not matter. Where the folder cannot be read or
-written, checks are done again and kept for this run only.
+well. The file ``checks.journal`` in the folder of the cache holds both (see `featx.studies.checkpoints`), or,
+where that cannot be written, the one in the folder of the results. Its records are found by content: the name
+of a features file does not matter. Where neither folder can be written, checks are kept for this run only.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Callable
@@ -17,17 +18,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from featx.data.features.stored_rows import StoredRows
+from featx.cache.files import CHECKS_FILE
 from featx.errors import CacheError, OutputError
-from featx.studies.checkpoints import Checkpoints, key_of
+from featx.studies.checkpoints import Checkpoints, digest_rows, key_of
+from featx.studies.output import folder_of_results
 
 if TYPE_CHECKING:
     from featx.analysis.data_checks import NearDuplicates
     from featx.studies.fingerprints import Fingerprints
 
-__all__ = ["CHECKS_FILE", "Found", "KeptChecks"]
+__all__ = ["CHECKS_FILE", "Found", "KeptChecks", "copies_key", "label_errors_key"]
 
-CHECKS_FILE = "checks.journal"
 #: Raised where older records would be misread.
 _FORMAT = 1
 _PACKAGES = ("numpy", "scipy", "scikit-learn")
@@ -48,32 +49,39 @@ class KeptChecks:
 
     Parameters
     ----------
-    folder : path-like, optional
-        The folder that keeps them, made when needed; None keeps them in memory.
+    *folders : path-like
+        Folders that may keep them, made when needed: a check is looked for in each, and kept in the first one
+        that can be written; without one, in memory.
     """
 
-    def __init__(self, folder: Any = None):
-        self._path = None if folder is None else Path(folder) / CHECKS_FILE
-        try:
-            self._records = Checkpoints(self._path)
-        except OutputError:
-            self._path, self._records = None, Checkpoints()
+    def __init__(self, *folders: Any):
+        self._records: list[Checkpoints] = []
+        for folder in folders:
+            with contextlib.suppress(OutputError):
+                self._records.append(Checkpoints(Path(folder) / CHECKS_FILE))
+        self._records.append(Checkpoints())
 
     @classmethod
     def beside(cls, cache: Any) -> KeptChecks:
-        """Open the checks beside a cache: a `Cache`, a folder, or None for the default folder."""
+        """Open the checks beside a cache, and those in the folder of the results of the running study.
+
+        `cache` is a `Cache`, a folder, or None for the default folder.
+        """
         from featx.cache import Cache
 
+        results = folder_of_results()
+        others = [] if results is None else [results]
         try:
-            return cls((cache if isinstance(cache, Cache) else Cache(cache)).root)
+            return cls((cache if isinstance(cache, Cache) else Cache(cache)).root, *others)
         except CacheError:
-            return cls()
+            return cls(*others)
 
     def find_copies(
         self,
         embeddings: np.ndarray,
         fingerprints: Fingerprints | None,
         search: Callable[[], NearDuplicates],
+        digests: np.ndarray | None = None,
         definition: list[Any] | None = None,
     ) -> Found:
         """Return the copies among all inputs, a `NearDuplicates`; `search` finds them.
@@ -82,17 +90,16 @@ class KeptChecks:
         ----------
         embeddings : ndarray of shape (n, d)
         fingerprints : Fingerprints of the n inputs, or None
+        search : callable
+        digests : ndarray of shape (n,), optional
+            What `digest_rows` returns for `embeddings`, if it is known.
         definition : list, optional
             What decides which copies `search` finds; default: that of `find_near_duplicates`.
         """
         from featx.analysis.data_checks import duplicates
 
-        key = _key(
-            "copies",
-            rows=_digest(embeddings),
-            pixels=None if fingerprints is None else _digest(fingerprints.evidence),
-            definition=definition or duplicates.DEFINITION,
-        )
+        known = digest_rows(embeddings) if digests is None else digests
+        key = copies_key(known, fingerprints, definition)
         n, hashed = len(embeddings), fingerprints is not None
         record, made = self._fetch(
             key,
@@ -104,7 +111,7 @@ class KeptChecks:
 
     def find_label_errors(
         self,
-        embeddings: np.ndarray,
+        digests: np.ndarray,
         y: np.ndarray,
         split: tuple[np.ndarray, np.ndarray],
         groups: np.ndarray | None,
@@ -113,23 +120,12 @@ class KeptChecks:
     ) -> Found:
         """Return what models that had not seen the inputs say of their labels; None without such models.
 
+        `digests` are those of the rows of all inputs (see `featx.studies.checkpoints.digest_rows`).
         The outcome holds for the inputs of the split, in order of position: ``predicted`` (n,), the most
         probable class of each; and of the labels that look wrong, the likeliest error first: ``rows``,
         ``suggested``, ``confidence`` and ``self_confidence``. `search` finds it.
         """
-        from featx.analysis.data_checks import confident_learning
-
-        rows = np.sort(np.concatenate(split))
-        key = _key(
-            "label errors",
-            rows=_digest(embeddings),
-            labels=_digest(y),
-            train=_digest(split[0]),
-            test=_digest(split[1]),
-            groups=None if groups is None else _digest(np.unique(groups, return_inverse=True)[1]),
-            seed=seed,
-            definition=confident_learning.DEFINITION,
-        )
+        rows, key = np.sort(np.concatenate(split)), label_errors_key(digests, y, split, groups, seed)
         labels, n_classes = y[rows], int(y.max()) + 1
         record, made = self._fetch(
             key,
@@ -139,6 +135,9 @@ class KeptChecks:
         )
         return Found(record["errors"], record["seconds"], made)
 
+    def __contains__(self, key: str) -> bool:
+        return any(key in records for records in self._records)
+
     def _fetch(
         self, key: str, work: Callable[[], dict[str, Any]], is_valid: Callable[[Any], bool], most: int
     ) -> tuple[dict[str, Any], str | None]:
@@ -147,20 +146,57 @@ class KeptChecks:
         def checked(record: Any) -> bool:
             return isinstance(record, dict) and _is_real(record.get("seconds"), 0, 1e9) and is_valid(record)
 
-        found, made = self._records.get(key, checked, most), self._records.made(key)
-        if found is not None:
-            return found, made
+        for records in self._records:
+            found = records.get(key, checked, most)
+            if found is not None:
+                return found, records.made(key)
         began = time.perf_counter()
         record = work()
         record |= {"seconds": time.perf_counter() - began}
-        try:
-            if self._path is not None:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-            return self._records.add(key, record), None
-        except (OutputError, OSError):
-            # The study does not depend on the file.
-            self._path, self._records = None, Checkpoints()
-            return self._records.add(key, record), None
+        for records in self._records:
+            # The study does not depend on a file; the last ones are in memory.
+            with contextlib.suppress(OutputError, OSError):
+                if records.path is not None:
+                    records.path.parent.mkdir(parents=True, exist_ok=True)
+                record = records.add(key, record)
+                break
+        return record, None
+
+
+def copies_key(
+    digests: np.ndarray, fingerprints: Fingerprints | None, definition: list[Any] | None = None
+) -> str:
+    """Return the key of the search for copies; `digests` are those of the rows of all inputs."""
+    from featx.analysis.data_checks import duplicates
+
+    return _key(
+        "copies",
+        rows=_digest(digests),
+        pixels=None if fingerprints is None else _digest(fingerprints.evidence),
+        definition=definition or duplicates.DEFINITION,
+    )
+
+
+def label_errors_key(
+    digests: np.ndarray,
+    y: np.ndarray,
+    split: tuple[np.ndarray, np.ndarray],
+    groups: np.ndarray | None,
+    seed: int,
+) -> str:
+    """Return the key of the search for wrong labels; parameters as in `KeptChecks.find_label_errors`."""
+    from featx.analysis.data_checks import confident_learning
+
+    return _key(
+        "label errors",
+        rows=_digest(digests),
+        labels=_digest(y),
+        train=_digest(split[0]),
+        test=_digest(split[1]),
+        groups=None if groups is None else _digest(np.unique(groups, return_inverse=True)[1]),
+        seed=seed,
+        definition=confident_learning.DEFINITION,
+    )
 
 
 def _key(check: str, **parts: Any) -> str:
@@ -171,12 +207,11 @@ def _key(check: str, **parts: Any) -> str:
     return key_of({"format": _FORMAT, "check": check, "packages": versions, **parts})
 
 
-def _digest(values: Any) -> str:
-    """Return a digest of dtype, shape and bytes; the bytes are not copied, and read in blocks from a file."""
+def _digest(values: np.ndarray) -> str:
+    """Return a digest of dtype, shape and bytes; the bytes are not copied."""
+    values = np.ascontiguousarray(values)
     found = hashlib.blake2b(f"{values.dtype.str}{values.shape}".encode("ascii"), digest_size=16)
-    blocks = (block for _, block in values.blocks()) if isinstance(values, StoredRows) else [values]
-    for block in blocks:
-        found.update(np.ascontiguousarray(block).reshape(-1).view(np.uint8).data)
+    found.update(values.reshape(-1).view(np.uint8).data)
     return found.hexdigest()
 
 

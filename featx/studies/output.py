@@ -7,6 +7,7 @@ import functools
 import io
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -24,6 +25,8 @@ ALL_SOUNDS, LEAST_SOUND = 2_000_000, 16_000
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_folder: ContextVar[Path | None] = ContextVar("folder of the results", default=None)
 
 
 class Reported:
@@ -86,6 +89,7 @@ def removed_if_unused(directory: str | Path) -> Iterator[Path]:
     """Make `directory` for the work in the block; remove it if the work fails and left nothing in it."""
     folder = Path(directory)
     missing = [place for place in (folder, *folder.parents) if not os.path.lexists(place)]
+    before = _folder.set(folder)
     try:
         yield prepare_output(folder)
     except BaseException:  # Ctrl-C too: nobody needs an empty folder
@@ -93,6 +97,13 @@ def removed_if_unused(directory: str | Path) -> Iterator[Path]:
             for place in missing:
                 place.rmdir()
         raise
+    finally:
+        _folder.reset(before)
+
+
+def folder_of_results() -> Path | None:
+    """Return the folder of the results of the study that runs; None without one."""
+    return _folder.get()
 
 
 def removes_unused_folder(work: Callable[P, R]) -> Callable[P, R]:

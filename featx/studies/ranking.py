@@ -116,7 +116,7 @@ def rank(
         if probe and (units is None or len(units.of) != len(used)):
             copies = find_copies_among(embeddings[0], take_fingerprints(used.inputs, run), run)
             units = find_units(used.groups, copies, len(used))
-            result.units = units.describe(tested)
+            result.units, result.search_for_copies = units.describe(tested), units.search
         result.dataset = {
             "name": dataset.name,
             "n": len(rows),

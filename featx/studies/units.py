@@ -18,6 +18,7 @@ from featx.data.features.stored_rows import StoredRows
 from featx.errors import InputError
 from featx.kinds import count_of, picture_of, with_article
 from featx.studies import equal_rows
+from featx.studies.checkpoints import digest_rows
 from featx.studies.equal_rows import find_equal_rows
 from featx.studies.kept_checks import Found, KeptChecks
 
@@ -34,6 +35,7 @@ __all__ = [
     "find_units",
     "not_searched",
     "unchecked",
+    "unsearched",
 ]
 
 #: With more inputs, searching all pairs for copies would take too long.
@@ -47,12 +49,14 @@ def copies_count_apart(kind: str) -> str:
     return f"copies of {with_article(picture_of(kind))} count as different {kind}s"
 
 
+def unsearched(kind: str = "image") -> str:
+    """Return what a result says where `checks` is off, and would have been a search for copies."""
+    return f"the data was not checked (checks=False): {copies_count_apart(kind)}"
+
+
 def unchecked(kind: str = "image") -> str:
     """Return what a result says where `checks` is off."""
-    return (
-        f"the data was not checked (checks=False): {copies_count_apart(kind)}, and leaks and wrong labels "
-        "were not looked for"
-    )
+    return f"{unsearched(kind)}, and leaks and wrong labels were not looked for"
 
 
 def not_searched(embeddings: Any, kind: str = "image") -> str | None:
@@ -81,11 +85,14 @@ class Units:
         Whether the data has groups.
     pictures : ndarray of shape (n,), int64, or None
         The number of each row's picture, text or clip, equal for copies; None if no copies were searched for.
+    search : dict, or None
+        What the search for copies cost: ``seconds``, and ``earlier_run``, when an earlier run did it.
     """
 
     of: np.ndarray
     grouped: bool = False
     pictures: np.ndarray | None = None
+    search: dict[str, Any] | None = None
 
     def take(self, rows: np.ndarray) -> np.ndarray | None:
         """Return the units of some rows, int64 of the same shape; None if each row is its own unit."""
@@ -103,31 +110,35 @@ class Units:
         }
 
 
-def find_units(groups: np.ndarray | None, duplicates: NearDuplicates | None, n: int) -> Units:
+def find_units(groups: np.ndarray | None, copies: Found | NearDuplicates | None, n: int) -> Units:
     """Join the inputs of each group and the copies of each picture to units.
 
     Parameters
     ----------
     groups : ndarray of shape (n,), or None
         The group of each input, numbers or names; None if the data has none.
-    duplicates : NearDuplicates, or None
+    copies : Found, NearDuplicates, or None
         Copies among the n inputs (see `find_copies`), of which the pairs that merely look alike do not count;
-        None if they were not searched for.
+        None, or a `Found` without an outcome, if they were not searched for.
     n : int
         Number of inputs.
 
     Raises
     ------
     InputError
-        `groups` or `duplicates` is about another number of inputs.
+        `groups` or `copies` are about another number of inputs.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
     from featx.analysis.data_checks import COPIES
 
-    pictures = None if duplicates is None else duplicates.groups(*COPIES)
-    for name, members in (("groups", groups), ("duplicates", pictures)):
+    search = None
+    found = copies.outcome if isinstance(copies, Found) else copies
+    if isinstance(copies, Found) and found is not None:
+        search = {"seconds": copies.seconds, "earlier_run": copies.earlier_run}
+    pictures = None if found is None else found.groups(*COPIES)
+    for name, members in (("groups", groups), ("copies", pictures)):
         if members is not None and np.shape(members) != (n,):
             raise InputError(f"{name} must be those of {n} inputs, got shape {np.shape(members)}")
     grouped = groups is not None
@@ -137,7 +148,8 @@ def find_units(groups: np.ndarray | None, duplicates: NearDuplicates | None, n: 
     # Nodes: n pictures at most, then the groups; every input is an edge from its picture to its group.
     links = coo_array((np.ones(n, np.int8), (pictures, n + codes)), shape=(2 * n, 2 * n))
     joined = connected_components(links, directed=False)[1]
-    return Units(np.unique(joined[pictures], return_inverse=True)[1].astype(np.int64), grouped, pictures)
+    of = np.unique(joined[pictures], return_inverse=True)[1].astype(np.int64)
+    return Units(of, grouped, pictures, search)
 
 
 def count_groups(groups: np.ndarray | None, labels: np.ndarray, n_classes: int) -> list[int] | None:
@@ -162,6 +174,7 @@ def find_copies(
     *,
     fingerprints: Fingerprints | None = None,
     kept: KeptChecks | None = None,
+    digests: np.ndarray | None = None,
 ) -> Found:
     """Find copies among all images, texts or clips of a collection.
 
@@ -176,6 +189,8 @@ def find_copies(
         Those of all inputs. Without them only equal rows are sure to be copies.
     kept : KeptChecks, optional
         Where finished searches are kept.
+    digests : ndarray of shape (n,), optional
+        The digest of each embedding, if it is known (see `featx.studies.checkpoints.digest_rows`).
 
     Returns
     -------
@@ -186,11 +201,14 @@ def find_copies(
 
     kept = kept or KeptChecks()
     if not_searched(embeddings):
-        return kept.find_copies(embeddings, None, lambda: find_equal_rows(embeddings), equal_rows.DEFINITION)
+        known = digest_rows(embeddings) if digests is None else digests
+        return kept.find_copies(
+            embeddings, None, lambda: find_equal_rows(known), known, equal_rows.DEFINITION
+        )
 
     def search() -> NearDuplicates:
         if fingerprints is None:
             return find_near_duplicates(embeddings)
         return find_near_duplicates(embeddings, fingerprints.hashes(), contents=fingerprints.contents())
 
-    return kept.find_copies(embeddings, fingerprints, search)
+    return kept.find_copies(embeddings, fingerprints, search, digests)

@@ -1,7 +1,7 @@
 """Fit the coefficients of `featx.studies.evaluation.cost` to measured times, and print the table to paste.
 
 ``python tests/benchmarks/bench_cost.py [--rows 100 300 1000 4000 16000] [--probes ...] [--at-most 60]`` times
-every probe on rows of overlapping classes for each number of rows, of features and of classes, in seconds of
+every probe, and the data checks (``--probes checks``: these alone), on rows of overlapping classes for each number of rows, of features and of classes, in seconds of
 the processor, on one thread. A probe that took more than `--at-most` seconds is not timed on more rows.
 Coefficients are the non-negative ones with the least squared error of the logarithm. The comments say how far
 the estimates are from the times: expect factors from 0.5 to 2.
@@ -12,17 +12,19 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
 from scipy.optimize import least_squares, nnls
 from sklearn.datasets import make_classification
 
+from featx.analysis.data_checks import find_near_duplicates, predict_out_of_sample
 from featx.data.splits import Split
 from featx.inputs.text import StringText
 from featx.methods.probes import get_probe, probe_names, reference_names
 from featx.studies.evaluation import Cell, LabelledRows, probe_method
-from featx.studies.evaluation.cost import Size, _multiply, terms
+from featx.studies.evaluation.cost import COPIES, WRONG_LABELS, Size, _multiply, check_terms, terms
 from featx.studies.evaluation.text_rows import TextRows
 from featx.threads import limit_threads
 
@@ -44,9 +46,47 @@ def main() -> None:
             sizes, seconds = measure(name, task, options)
             fit(name, sizes, seconds)
         print("    },")
-    print("}\n# fmt: on")
+    print("}")
+    if options.probes is None or "checks" in options.probes:
+        print("CHECK_COEFFICIENTS: dict[str, tuple[float, ...]] = {")
+        for name, check in (("COPIES", COPIES), ("WRONG_LABELS", WRONG_LABELS)):
+            fit(name, *measure_check(check, options), terms=check_terms)
+        print("}")
+    print("# fmt: on")
     with limit_threads(1):
         print(f"REFERENCE_SECONDS = {min(_multiply() for _ in range(20)):.4f}")
+
+
+def measure_check(check: str, options: argparse.Namespace) -> tuple[list[Size], list[float]]:
+    """Time a data check."""
+    sizes, seconds = [], []
+    for dim, k, n in product(options.dims, options.classes, sorted(options.rows)):
+        X, y = make_rows(n, dim, k)
+        X, train, test = X.astype(np.float32), np.arange(n), np.arange(n, len(X))
+        with limit_threads(1):
+            began = time.process_time()
+            if check == COPIES:
+                find_near_duplicates(X)
+            else:
+                predict_out_of_sample(X, y, train, test)
+        sizes.append(Size(check, n, len(test), dim, k))
+        seconds.append(time.process_time() - began)
+        print(f"  {check} {n} x {dim}, {k} classes: {seconds[-1]:.2f} s", file=sys.stderr, flush=True)
+    return sizes, seconds
+
+
+def make_rows(n: int, dim: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return `n` training rows and a quarter as many test rows of overlapping classes."""
+    return make_classification(
+        n + n // 4,
+        dim,
+        n_informative=min(dim, 40),
+        n_redundant=0,
+        n_classes=max(k, 2),
+        n_clusters_per_class=1,
+        class_sep=0.8,
+        random_state=0,
+    )
 
 
 def measure(name: str, task: str, options: argparse.Namespace) -> tuple[list[Size], list[float]]:
@@ -55,16 +95,7 @@ def measure(name: str, task: str, options: argparse.Namespace) -> tuple[list[Siz
     numbers = task == "numbers"
     for dim, k in product(options.dims, [1] if numbers else options.classes):
         for n in sorted(options.rows):
-            X, y = make_classification(
-                n + n // 4,
-                dim,
-                n_informative=min(dim, 40),
-                n_redundant=0,
-                n_classes=max(k, 2),
-                n_clusters_per_class=1,
-                class_sep=0.8,
-                random_state=0,
-            )
+            X, y = make_rows(n, dim, k)
             x = write_texts(X, dim) if get_probe(name, task).inputs == "text" else X.astype(np.float32)
             rows = LabelledRows(x, X[:, 0] if numbers else y, None if numbers else k)
             split = Split(np.arange(n), np.arange(n, len(X)))
@@ -93,8 +124,10 @@ def write_texts(X: np.ndarray, characters: int) -> TextRows:
     return TextRows([StringText(str(i), text) for i, text in enumerate(texts)])
 
 
-def fit(name: str, sizes: list[Size], seconds: list[float]) -> None:
-    """Print the coefficients of a probe, and the factors between estimates and times."""
+def fit(
+    name: str, sizes: list[Size], seconds: list[float], terms: Callable[[Size], list[float]] = terms
+) -> None:
+    """Print the coefficients of a probe or a check, and the factors between estimates and times."""
     measured = np.maximum(seconds, 1e-3)
     table = np.array([terms(size) for size in sizes])
     # Squares keep coefficients from being negative; factors of 2 and of 1/2 count alike.
@@ -102,7 +135,8 @@ def fit(name: str, sizes: list[Size], seconds: list[float]) -> None:
     found = least_squares(lambda a: np.log(table @ a**2 / measured), start).x ** 2
     factor = table @ found / measured
     shown = ", ".join(f"{x:.3g}" for x in found)
-    print(f'        "{name}": ({shown}),  # {factor.min():.2f} to {factor.max():.2f}', flush=True)
+    named = name if terms is check_terms else f'    "{name}"'
+    print(f"    {named}: ({shown}),  # {factor.min():.2f} to {factor.max():.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -314,10 +314,15 @@ def test_images_that_are_gone_are_forgotten(cache, tmp_path):
 
 def test_clearing_removes_all_that_is_ours_and_nothing_else(filled, cache):
     (cache.root / "mine.txt").write_bytes(b"x")
+    (cache.root / "checks.journal").write_bytes(b"2 ")
     cache.stat_cache.store([(("/a.png", 1, 1, 1), b"x" * 32)])
     cache.clear()
     assert os.listdir(cache.root) == ["mine.txt"]
+    assert cache.is_empty()
     cache.clear()
+    (cache.root / "checks.journal").mkdir()  # not ours
+    cache.clear()
+    assert cache.is_empty()
 
 
 def test_what_is_being_written_survives_that_everything_is_cleared(filled, cache, space, batch, monkeypatch):

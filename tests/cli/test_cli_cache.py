@@ -106,9 +106,11 @@ def test_gc_says_what_it_did(cache, capsys):
 
 
 def test_clear_asks_first(cache, capsys, monkeypatch):
+    (cache.root / "checks.journal").write_bytes(b"")
     status, _, err = run(capsys, "clear", "--cache", cache.root)
     assert status == 2
     assert "remove 2 spaces, 48 rows" in err
+    assert ", and what data checks found from " in err
     assert err.endswith("there is no one to ask: say --yes\n")
 
     class Terminal(io.StringIO):

@@ -152,7 +152,6 @@ featx compare photos -o out --target-domain photos2 --classifiers svm knn | --cl
 featx compare photos -o out --target-domain photos2 --seeds 3             | --seeds
 featx compare photos -o out --target-domain photos2 --epochs 3            | --epochs
 featx compare photos -o out --target-domain photos2 --no-ensemble         | --no-ensemble
-featx compare photos -o out --target-domain photos2 --checks              | --checks
 featx train photos -o m.featx --classifier svn          | svn; svm
 featx train photos -o m.featx --classifier majority     | majority
 featx train photos -o m.featx --backbone resnet81       | resnet81

@@ -143,6 +143,7 @@ def test_json_holds_the_documented_keys_and_no_nan(result, tmp_path):
         "shared_groups",
         "group_effect",
         "hygiene",
+        "search_for_copies",
         "ensemble",
         "fine_tuning",
         "baseline",

@@ -13,6 +13,7 @@ from featx.studies import kept_checks
 from featx.studies.checkpoints import Checkpoints
 from featx.studies.fingerprints import Fingerprints
 from featx.studies.kept_checks import CHECKS_FILE, KeptChecks
+from featx.studies.output import removed_if_unused
 from featx.studies.units import find_copies
 
 
@@ -169,6 +170,33 @@ def test_they_lie_in_the_folder_of_the_cache(rows, tmp_path, monkeypatch):
         assert os.listdir(tmp_path / place) == [CHECKS_FILE]
     (tmp_path / "file").write_text("")
     assert len(find_copies(rows, kept=KeptChecks.beside(tmp_path / "file")).outcome) == 1
+
+
+def test_what_cannot_be_kept_beside_the_cache_is_kept_with_the_results(rows, tmp_path):
+    (tmp_path / "cache").write_text("")  # no folder can be made there
+    for earlier in (False, True):
+        with removed_if_unused(tmp_path / "out"):
+            found = find_copies(rows, kept=KeptChecks.beside(tmp_path / "cache"))
+        assert (found.earlier_run is not None) is earlier
+    assert os.listdir(tmp_path / "out") == [CHECKS_FILE]
+    assert find_copies(rows, kept=KeptChecks.beside(tmp_path / "cache")).earlier_run is None
+
+
+def test_a_cache_that_can_only_be_read_serves_its_checks(rows, tmp_path, monkeypatch):
+    y, append = np.arange(60) % 2, Checkpoints._append
+    find_copies(rows, kept=KeptChecks(tmp_path / "cache"))
+
+    def refused(self, path, text):
+        if path.parent.name == "cache":
+            raise OutputError("read only")
+        append(self, path, text)
+
+    monkeypatch.setattr(Checkpoints, "_append", refused)
+    for earlier in (False, True):
+        kept = KeptChecks(tmp_path / "cache", tmp_path / "out")
+        assert find_copies(rows, kept=kept).earlier_run is not None
+        assert (label_errors(kept, rows, y).earlier_run is not None) is earlier
+    assert os.listdir(tmp_path / "out") == [CHECKS_FILE]
 
 
 def test_another_version_of_the_method_is_another_search(rows, tmp_path, monkeypatch):

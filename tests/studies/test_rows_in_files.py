@@ -1,4 +1,4 @@
-"""Studies and models of features whose rows stay in their file: they are read in blocks, never all at once."""
+"""Studies and models of features whose rows stay in their file: they are read in blocks, never at once."""
 
 from __future__ import annotations
 

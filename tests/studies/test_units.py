@@ -79,7 +79,7 @@ def test_copies_are_counted_among_the_rows_asked_for():
 def test_other_numbers_of_inputs_are_refused():
     with pytest.raises(InputError, match="groups must be those of 4 inputs"):
         find_units(np.zeros(3, int), None, 4)
-    with pytest.raises(InputError, match="duplicates must be those of 4 inputs"):
+    with pytest.raises(InputError, match="copies must be those of 4 inputs"):
         find_units(None, copies(3), 4)
 
 

@@ -38,6 +38,9 @@ _ROUNDING = 1e-6
 MOST_ROWS, _COMPONENTS = 10_000, 128
 #: Rows that are projected at once, and the accuracy of the models, relative to the objective.
 _PROJECTED_ROWS, _TOLERANCE = 4096, 1e-5
+#: Folds that are solved together, in one product with the rows that any of them learns from, and the most
+#: scores of their rows.
+_TOGETHER, _FOLD_VALUES = 3, 10_000_000
 #: Probabilities that are processed in one block.
 _BLOCK_VALUES = 4_000_000
 #: Fewer probabilities are kept as float64, others as float32.
@@ -251,18 +254,30 @@ def _solve_folds(
     """Return coefficients (k, p) and intercepts (k,) of the model of each fold."""
     from featx.machine import cores
     from featx.methods.probes.fold_losses import Softmax
-    from featx.methods.probes.fold_rows import StackedRows
+    from featx.methods.probes.fold_rows import SharedRows
     from featx.methods.probes.newton_folds import FoldNewton
     from featx.threads import run_in_threads
 
-    n_classes = int(codes.max()) + 1
+    n_classes, p = int(codes.max()) + 1, Z.shape[1]
 
-    def solved(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        loss = Softmax(codes[rows][None], np.ones((1, len(rows))), n_classes)
-        W, b, _, _ = FoldNewton(StackedRows(Z[rows][None]), loss).solve(C, tol=_TOLERANCE)
-        return W[0], b[0]
+    def solved(folds: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+        rows = np.unique(np.concatenate(folds))
+        weights = np.zeros((len(folds), len(rows)))
+        for weight, own in zip(weights, folds, strict=True):
+            weight[np.searchsorted(rows, own)] = 1
+        X = Z[rows]
+        squares = np.einsum("ij,ij->j", X, X) / len(X)
+        whole = np.zeros((len(folds), p)), np.ones((len(folds), p))  # neither shifted nor scaled
+        shared = SharedRows(X, np.eye(p, dtype=X.dtype), squares, *whole)
+        loss = Softmax(np.broadcast_to(codes[rows], weights.shape), weights, n_classes)
+        W, b, _, _ = FoldNewton(shared, loss).solve(C, tol=_TOLERANCE)
+        return list(zip(W, b, strict=True))
 
-    return run_in_threads(solved, [(rows,) for rows in learnt], min(cores(), len(learnt)))
+    # The size of a group does not depend on the number of cores, and so nor do the sums of its products.
+    size = min(_TOGETHER, max(1, _FOLD_VALUES // (n_classes * max(map(len, learnt)))))
+    groups = [(learnt[at : at + size],) for at in range(0, len(learnt), size)]
+    found = run_in_threads(solved, groups, min(cores(), len(groups)))
+    return [model for models in found for model in models]
 
 
 def _probabilities(Z: np.ndarray, model: tuple[np.ndarray, np.ndarray]) -> np.ndarray:

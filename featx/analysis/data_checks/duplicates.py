@@ -45,16 +45,25 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from featx.analysis.data_checks.distance_limits import (
+    COPY_SHARE,
+    FEWEST,
+    HASH_BITS,
+    LEVELS,
+    MOST_COPIES,
+    RANDOM_PAIRS,
+    SAMPLE,
+    believable_bits,
+    find_limits,
+)
+from featx.analysis.data_checks.main_directions import MainDirections, centre_and_scale
+from featx.analysis.data_checks.near_pairs import find_near_pairs
 from featx.analysis.rows import check_embeddings
 from featx.errors import InputError
 from featx.inputs.image import hash_distance
-from featx.machine import cores
-from featx.threads import run_in_threads
 
 __all__ = ["COPIES", "HASH_BITS", "KINDS", "NearDuplicates", "find_near_duplicates"]
 
-#: Hashes that differ in no more bits than this agree.
-HASH_BITS = 8
 #: The kinds of pairs, the surest first.
 KINDS = ("identical", "same", "alike")
 #: The kinds that are the same picture beyond doubt. Without hashes, likeness alone joins a pair by chance.
@@ -62,28 +71,8 @@ COPIES = KINDS[:2]
 #: Most pairs that are kept: the nearest ones.
 MOST_PAIRS = 1_000_000
 
-#: Quantiles of the nearest distances to which the Weibull distribution is fitted.
-_LEVELS = (0.5, 0.84)
-#: Most images from whose nearest distances the limits are estimated.
-_SAMPLE = 2000
-#: Most copies of an image that the estimate looks past, and their share of the distance (half the squared
-#: length) to the nearest other picture.
-_MOST_COPIES, _COPY_SHARE = 10, 0.25
-#: Fewest different images from which the limits are estimated.
-_FEWEST = 20
-_TILE = 2048
-# If more than one of so many pairs of a block is near in the main directions, they are no help.
-_FEW_NEAR = 200
-# Strips of so many rows that are searched before pairs beyond the most are dropped.
-_STRIPS = 4
-#: Main directions in which all pairs are compared, and rows from which they are computed.
-_DIRECTIONS, _BASIS_ROWS = 128, 4096
-#: Random pairs on which hashes are tested, pairs in one block, and pairs of all that may agree by chance.
-_RANDOM_PAIRS, _AT_ONCE, _BY_CHANCE = 4_000_000, 500_000, 3.0
-#: Rounding error of a cosine in float32.
-_ROUNDING = 1e-5
 #: What decides which pairs are found, besides the rows and hashes; the number is raised with the method.
-DEFINITION = [1, HASH_BITS, MOST_PAIRS, _LEVELS, _SAMPLE, _MOST_COPIES, _COPY_SHARE, _FEWEST, _RANDOM_PAIRS]
+DEFINITION = [1, HASH_BITS, MOST_PAIRS, LEVELS, SAMPLE, MOST_COPIES, COPY_SHARE, FEWEST, RANDOM_PAIRS]
 
 
 @dataclass(frozen=True)
@@ -175,11 +164,10 @@ def find_near_duplicates(
 
     Notes
     -----
-    No pair is missed: embeddings are compared in an orthonormal basis of their 128 main directions, in which
-    no two rows are further apart than in full, and the near ones are then measured in full. This takes the
-    time of n² / 2 products of 128 values, and the memory of one copy of the embeddings and some tens of MB
-    (a radius search by scikit-learn would hold all pairs below ``agree_below`` before their hashes are
-    compared).
+    No pair is missed: a bound of all distances along the main directions of the embeddings leaves few pairs,
+    which are measured in full. This takes the time of n² / 2 products of 32 to 256 values, and the memory of
+    one copy of the embeddings and some tens of MB (a radius search by scikit-learn would hold all pairs below
+    ``agree_below`` before their hashes are compared).
 
     Without hashes the limits are wrong if half of all images or more (identical ones counted once) have a
     near-duplicate; with hashes, if they have more than 10 copies each.
@@ -202,21 +190,21 @@ def find_near_duplicates(
     firsts, copies = _identical(rows)
     first_of = np.arange(len(rows))
     first_of[copies[:, 1]] = copies[:, 0]
-    unit = _centred(rows[firsts] if len(copies) else rows)
-    limits = _limits(unit, None if hashes is None else hashes[firsts])
-    if hashes is not None:
-        hash_bits = _believable_bits(unit, hashes[firsts], limits[0], hash_bits)
-    found, truncated = _near(unit, None if hashes is None else hashes[firsts], limits, hash_bits)
-    pairs, distances = found
+    directions = MainDirections(centre_and_scale(rows[firsts] if len(copies) else rows))
+    different = None if hashes is None else hashes[firsts]
+    limits = find_limits(directions, different)
+    if different is not None:
+        hash_bits = believable_bits(directions.unit, different, limits[0], hash_bits)
+    pairs, distances, truncated = find_near_pairs(directions, different, limits, hash_bits, MOST_PAIRS)
     pairs = firsts[pairs]
     if contents is not None:
         copies, others = _divide_copies(copies, contents)
         pairs, distances = np.concatenate([others, pairs]), np.concatenate([np.zeros(len(others)), distances])
-        at = np.searchsorted(firsts, first_of)  # the row in `unit` of each input
-        different = np.sort(np.concatenate([firsts, others[:, 1]]))
-        added = _equal_contents(different, contents, pairs)
+        at = np.searchsorted(firsts, first_of)  # the distinct row of each input
+        apart = np.sort(np.concatenate([firsts, others[:, 1]]))
+        added = _equal_contents(apart, contents, pairs)
         pairs = np.concatenate([pairs, added])
-        distances = np.concatenate([distances, _distances(unit, at[added])])
+        distances = np.concatenate([distances, directions.distances(at[added])])
     bits = np.full(len(pairs), -1) if hashes is None else hash_distance(*hashes[pairs.T])
     confirmed = (bits >= 0) & (bits <= hash_bits)
     if contents is not None:
@@ -244,127 +232,17 @@ def find_near_duplicates(
 
 def _identical(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the position of each distinct row, and a pair (first, copy) for each copy."""
+    # Equal rows have equal sums of their bits; only rows that share a sum are compared.
+    words = rows.view(np.uint32) if rows.itemsize == 4 else rows.view(np.uint8)
+    sums = words.sum(axis=1, dtype=np.uint64)
+    _, of, counts = np.unique(sums, return_inverse=True, return_counts=True)
+    first_of = np.arange(len(rows))
     seen: dict[bytes, int] = {}
-    firsts, copies = [], []
-    for i, row in enumerate(rows):
-        first = seen.setdefault(row.tobytes(), i)
-        if first == i:
-            firsts.append(i)
-        else:
-            copies.append((first, i))
-    return np.array(firsts, np.int64), np.array(copies, np.int64).reshape(-1, 2)
-
-
-def _centred(rows: np.ndarray) -> np.ndarray:
-    """Return rows less their mean, scaled to length 1."""
-    unit = rows - rows.mean(axis=0, dtype=np.float64).astype(np.float32)
-    norms = np.sqrt(np.einsum("ij,ij->i", unit, unit))[:, None]
-    return np.divide(unit, norms, out=unit, where=norms > 0)
-
-
-def _limits(unit: np.ndarray, hashes: np.ndarray | None) -> tuple[float, float]:
-    """Return (agree_below, alike_below), from the nearest distances of a sample of the rows."""
-    from featx.methods.probes.fitters.neighbours import find_neighbours
-
-    n = len(unit)
-    if n < _FEWEST:
-        return float("nan"), float("nan")
-    sample = np.linspace(0, n - 1, min(n, _SAMPLE)).astype(np.int64)
-    # The nearest of all is the row itself.
-    places, lengths = find_neighbours(unit, unit[sample], 2 if hashes is None else min(n, _MOST_COPIES + 2))
-    # Half the squared distance of rows of length 1 is 1 - cosine; rows of zeros have no direction.
-    directed = np.einsum("ij,ij->i", unit, unit) > 0
-    distances = np.where(directed[places] & directed[sample][:, None], lengths**2 / 2, 1.0)
-    places, distances = places[:, 1:], distances[:, 1:]
-    if hashes is not None:
-        agree = hash_distance(hashes[sample][:, None], hashes[places]) <= HASH_BITS
-        # Of an image whose neighbours all agree, the furthest is taken for another picture.
-        other = np.where(agree.all(axis=1), agree.shape[1] - 1, agree.argmin(axis=1))
-        other_distances = np.take_along_axis(distances, other[:, None], axis=1)
-        copies = agree & (distances < _COPY_SHARE * other_distances)
-        distances = np.take_along_axis(distances, copies.argmin(axis=1)[:, None], axis=1)
-    middle, upper = np.log(np.maximum(np.quantile(distances[:, 0], _LEVELS), _ROUNDING))
-    # By the distribution log x = log a + log(-log(1 - P)) / k, a straight line through the two.
-    from_middle, from_upper = np.log(-np.log1p(-np.array(_LEVELS)))
-    slope = (upper - middle) / (from_upper - from_middle)  # 1 / k
-    return float(np.exp(middle)), float(np.exp(middle - slope * (np.log(n) + from_middle)))
-
-
-def _believable_bits(unit: np.ndarray, hashes: np.ndarray, agree: float, most: int) -> int:
-    """Return the most bits, up to `most`, at which few pairs agree by hash but not by embedding."""
-    n = len(unit)
-    if np.isnan(agree):
-        return most
-    rng = np.random.default_rng(0)
-    wrong = [0] * (most + 1)  # by the number of bits
-    for _ in range(_RANDOM_PAIRS // _AT_ONCE):
-        first, second = rng.integers(0, n, _AT_ONCE), rng.integers(0, n - 1, _AT_ONCE)
-        second += second >= first
-        bits = hash_distance(hashes[first], hashes[second])
-        few = bits <= most
-        apart = _distances(unit, np.column_stack([first[few], second[few]])) > agree
-        for b, count in enumerate(np.bincount(bits[few][apart], minlength=most + 1)):
-            wrong[b] += int(count)
-    expected = np.cumsum(wrong) * (n * (n - 1) / 2 / _RANDOM_PAIRS)
-    return int((expected <= _BY_CHANCE).sum()) - 1
-
-
-def _near(
-    unit: np.ndarray, hashes: np.ndarray | None, limits: tuple[float, float], hash_bits: int
-) -> tuple[tuple[np.ndarray, np.ndarray], bool]:
-    """Return ((pairs, distances), truncated) of all pairs that are alike, or agree and hash alike."""
-    agree, alike = limits
-    pairs, distances = np.empty((0, 2), np.int64), np.empty(0)
-    truncated = False
-    if np.isnan(agree):
-        return (pairs, distances), truncated
-    short = _main_directions(unit)
-    half = np.einsum("ij,ij->i", short, short)[:, None] / 2
-    one = np.ones_like(half)
-    # Their product is a.b - |a|^2 / 2 - |b|^2 / 2, minus half the squared distance, in full 1 - cosine.
-    rows, columns = np.hstack([short, -half, one]), np.hstack([short, one, -half])
-    squares = np.einsum("ij,ij->i", unit, unit) / 2
-    reach = (alike if hashes is None else agree) + _ROUNDING
-
-    def search(top: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the pairs of a strip of rows with all later ones, and their distances."""
-        near, gaps = [np.empty((0, 2), np.int64)], [np.empty(0)]
-        for left in range(top, len(unit), _TILE):
-            tile = rows[top : top + _TILE] @ columns[left : left + _TILE].T
-            at = np.flatnonzero(tile >= -reach)
-            if len(at) > tile.size // _FEW_NEAR:
-                # Without main directions most pairs seem near: products in full tell them apart faster.
-                tile = unit[top : top + _TILE] @ unit[left : left + _TILE].T
-                tile -= squares[top : top + _TILE, None]
-                tile -= squares[left : left + _TILE]
-                at = np.flatnonzero(tile >= -reach)
-            i, j = np.divmod(at, tile.shape[1])
-            close = tile[i, j] >= -(alike + _ROUNDING)
-            i, j = i + top, j + left
-            if hashes is not None:
-                close |= hash_distance(hashes[i], hashes[j]) <= hash_bits
-            close &= i < j
-            found = np.column_stack([i[close], j[close]])
-            exact = _distances(unit, found)
-            sure = exact <= alike
-            if hashes is not None:
-                agreed = hash_distance(hashes[found[:, 0]], hashes[found[:, 1]]) <= hash_bits
-                sure |= agreed & (exact <= agree)
-            near.append(found[sure])
-            gaps.append(exact[sure])
-        return np.concatenate(near), np.concatenate(gaps)
-
-    tops = [(top,) for top in range(0, len(unit), _TILE)]
-    # Some strips at a time, because each may hold a million pairs.
-    for at in range(0, len(tops), _STRIPS):
-        strips = run_in_threads(search, tops[at : at + _STRIPS], cores())
-        pairs = np.concatenate([pairs, *(found for found, _ in strips)])
-        distances = np.concatenate([distances, *(gaps for _, gaps in strips)])
-        if len(pairs) > MOST_PAIRS:
-            truncated = True
-            kept = np.sort(np.argsort(distances, kind="stable")[:MOST_PAIRS])
-            pairs, distances = pairs[kept], distances[kept]
-    return (pairs, distances), truncated
+    for i in np.flatnonzero(counts[of] > 1).tolist():
+        first_of[i] = seen.setdefault(rows[i].tobytes(), i)
+    copied = first_of != np.arange(len(rows))
+    copies = np.column_stack([first_of[copied], np.flatnonzero(copied)])
+    return np.flatnonzero(~copied), copies
 
 
 def _divide_copies(copies: np.ndarray, contents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -392,24 +270,3 @@ def _equal_contents(different: np.ndarray, contents: np.ndarray, pairs: np.ndarr
     known = set(map(tuple, pairs[contents[pairs[:, 0]] == contents[pairs[:, 1]]].tolist()))
     lacking = np.array([pair not in known for pair in map(tuple, equal.tolist())], bool)
     return equal[lacking]
-
-
-def _main_directions(unit: np.ndarray) -> np.ndarray:
-    """Return coordinates in which no two rows are further apart than in `unit`."""
-    if len(unit) <= _TILE or unit.shape[1] <= _DIRECTIONS:
-        return unit
-    # Any orthonormal basis is right; one that keeps most of a distance leaves few pairs to measure in full.
-    # One step of subspace iteration from seeded directions (Halko, Martinsson and Tropp 2011) finds one.
-    sample = unit[np.linspace(0, len(unit) - 1, min(len(unit), _BASIS_ROWS)).astype(np.int64)]
-    start = np.random.default_rng(0).standard_normal((unit.shape[1], _DIRECTIONS), np.float32)
-    basis = np.linalg.qr(sample.T @ (sample @ np.linalg.qr(sample.T @ (sample @ start))[0]))[0]
-    return unit @ basis
-
-
-def _distances(unit: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Return 1 - cosine of each pair, float64."""
-    gaps = np.empty(len(pairs))
-    for start in range(0, len(pairs), _TILE):
-        first, second = unit[pairs[start : start + _TILE].T].astype(np.float64)
-        gaps[start : start + _TILE] = ((first - second) ** 2).sum(axis=1) / 2
-    return gaps

@@ -204,7 +204,10 @@ def clear(args: Namespace) -> int:
     elif cache.is_empty():
         print(f"{cache.root}: nothing to remove")
         return 0
-    question = f"remove {_summary(infos)} from {cache.root}?"
+    everything = _summary(infos)
+    if cache.has_checks() and not args.space:
+        everything += ", and what data checks found"
+    question = f"remove {everything} from {cache.root}?"
     if not args.yes:
         if not sys.stdin.isatty():
             raise InputError(f"{question} there is no one to ask: say --yes")
@@ -212,7 +215,7 @@ def clear(args: Namespace) -> int:
             print("nothing was removed")
             return 0
     cache.clear([i.space for i in infos] if args.space else None)
-    print(f"removed {_summary(infos)}")
+    print(f"removed {everything}")
     return 0
 
 

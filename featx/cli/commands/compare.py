@@ -71,8 +71,6 @@ def _compare_domains(args: Namespace) -> None:
         raise InputError(f"{option} does not go with --target-domain: nothing is fine-tuned")
     if not args.ensemble:
         raise InputError("--no-ensemble does not go with --target-domain: there is one backbone")
-    if args.checks is not None:
-        raise InputError("--checks does not go with --target-domain: copies are always searched for there")
     run_experiment(
         args,
         "domains",

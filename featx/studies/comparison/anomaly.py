@@ -160,6 +160,7 @@ def compare_detectors(
         contamination=contamination,
         advice=advise_detectors(results, sets[0].kind),
         units=units.describe(tested),
+        search_for_copies=units.search,
         seed=seed,
         seconds_total=time.perf_counter() - started,
         **describe_embeddings(sets),

@@ -73,8 +73,9 @@ def compare_classes(data: StudyData, options: TaskOptions) -> Comparison:
             data.sets[first.tuned_backbone].embeddings,
             fingerprints=data.fingerprints,
             kept=options.kept_checks,
+            digests=data.inputs[first.tuned_backbone].digests,
         )
-    units = find_units(data.first.groups, copies and copies.outcome, len(data.task))
+    units = find_units(data.first.groups, copies, len(data.task))
 
     tests, methods = _score_methods(data, first, units.take(split.test), options)
     ensemble = None if first.ensemble is None else first.ensemble.compare(units.take(split.test), seed)
@@ -143,6 +144,7 @@ def compare_classes(data: StudyData, options: TaskOptions) -> Comparison:
         fine_tuning=tests.fine_tuning,
         selection=tests.selection,
         units=described,
+        search_for_copies=units.search,
         seed=seed,
         repeats=repeats,
         warnings=warnings,

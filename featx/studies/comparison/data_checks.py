@@ -255,7 +255,7 @@ def _judge_labels(rows: LabelledRows, images: _Inputs, seed: int, kept: KeptChec
         }
 
     split = images.train, images.test
-    return kept.find_label_errors(rows.x, images.y, split, images.groups, seed, search)
+    return kept.find_label_errors(rows.digests, images.y, split, images.groups, seed, search)
 
 
 def _list_label_errors(

@@ -14,7 +14,7 @@ from featx.data.features import Features, check_rows
 from featx.data.splits import Split
 from featx.data.tasks import names_of
 from featx.errors import DatasetError
-from featx.options import Network, Reading, Run, StudyOptions, checked
+from featx.options import CheckedStudyOptions, Network, Reading, Run, checked
 from featx.results import DomainMethod, DomainResult, advise_domains
 from featx.studies.collections import (
     describe_embeddings,
@@ -26,6 +26,7 @@ from featx.studies.comparison.evaluate import note_unused_share
 from featx.studies.evaluation import Cell, LabelledRows, run_cells
 from featx.studies.evaluation.methods import AdaptedProbe
 from featx.studies.output import Reported
+from featx.studies.units import Units, unsearched
 
 
 @dataclass
@@ -45,7 +46,7 @@ def compare_domains(
     test_size: float = 0.25,
     seed: int = 0,
     n_boot: int = 1000,
-    **options: Unpack[StudyOptions],
+    **options: Unpack[CheckedStudyOptions],
 ) -> DomainComparison:
     """Train on the labelled images, texts or clips of one domain and test on another one.
 
@@ -64,7 +65,8 @@ def compare_domains(
     test_size, seed, n_boot
         As in `featx.compare`.
     **options
-        Options of the network, of reading and of the run, as in `featx.extract`.
+        Options of the network, of reading and of the run, as in `featx.extract`. Without `checks`, copies of
+        a picture, text or clip count as different ones, and the result says so.
 
     Returns
     -------
@@ -100,7 +102,7 @@ def compare_domains(
         [source, target], backbone, network=network, reading=reading, run=run, seed=seed
     )
     tables, classes, splits = _join_domains(names, sets, test_size, seed, run.device)
-    warnings = []
+    warnings = [] if run.checks else [unsearched(sets[0].kind)]
     for name, features, split in zip(names, sets, splits, strict=True):
         warnings += check_rows(features.embeddings, features.ids, name, features.kind) + note_unused_share(
             split, test_size
@@ -173,11 +175,22 @@ def compare_domains(
         selection=None if optimism is None else {"methods": len(adapted), "optimism": optimism},
         advice=advise_domains(at_home["top1"], methods, optimism, sets[0].kind),
         units=units[1].describe(local[1]),
+        search_for_copies=_cost_of_both(units),
         seed=seed,
         seconds_total=time.perf_counter() - started,
         warnings=warnings,
         **describe_embeddings(sets),
     )
+
+
+def _cost_of_both(units: Sequence[Units]) -> dict[str, Any] | None:
+    """Return the cost of the searches for copies in both domains."""
+    searches = [one.search for one in units if one.search is not None]
+    if not searches:
+        return None
+    made = [search["earlier_run"] for search in searches]
+    seconds = sum(search["seconds"] for search in searches)
+    return {"seconds": seconds, "earlier_run": min(made) if all(made) else None}
 
 
 def _test_against_source(

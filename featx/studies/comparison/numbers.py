@@ -51,7 +51,8 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
             data.sets[found.tuned_backbone].embeddings,
             fingerprints=data.fingerprints,
             kept=options.kept_checks,
-        ).outcome
+            digests=data.inputs[found.tuned_backbone].digests,
+        )
         if options.checks
         else None
     )
@@ -124,6 +125,7 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
         selection=tests.selection,
         shared_groups=shared,
         units=described,
+        search_for_copies=units.search,
         warnings=warnings,
         truth=truth.tolist(),
         predictions=predictions[at].tolist(),

@@ -121,6 +121,7 @@ def find_anomalies(
         dataset={"name": names[1], "normal": names[0]},
         detector_title=wanted.title,
         units=units.describe(everything),
+        search_for_copies=units.search,
         seed=seed,
         **describe_embeddings(sets),
     )

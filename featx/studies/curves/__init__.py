@@ -17,7 +17,6 @@ from featx.errors import InputError, UnknownName
 from featx.options import CheckedOptions, Network, Reading, Run, checked, modes_in
 from featx.results import CurveDraw, CurveLevel, CurveMethod, CurveResult
 from featx.studies.checkpoints import Checkpoints
-from featx.studies.collections import find_copies_among
 from featx.studies.comparison.classes import describe_classes
 from featx.studies.comparison.evaluate import describe_run, note_unused_share
 from featx.studies.comparison.group_effect import describe_shared_groups, note_shared_groups
@@ -53,8 +52,10 @@ from featx.studies.evaluation import (
     require_network_mode,
     run_cells_in_parallel,
 )
+from featx.studies.evaluation.cost import COPIES, Size
+from featx.studies.kept_checks import KeptChecks, copies_key
 from featx.studies.output import Reported, prepare_output, removes_unused_folder
-from featx.studies.units import find_units, unchecked
+from featx.studies.units import MOST_IMAGES, find_copies, find_units, unchecked
 
 __all__ = [
     "CHECKPOINT_FILE",
@@ -211,10 +212,20 @@ def learning_curve(
         Cell(method, study.rows_of(method), Split(d.rows(level), split.test), d.seed, "small_answers")
         for method, level, d in grid
     ]
+    rows = study.inputs[next(iter(study.sets))]
+    kept = KeptChecks.beside(run.cache)
+    checks = [Size(COPIES, len(split.train), len(split.test), rows.width, len(classes))]
+    if (
+        not (run.verbose and run.checks and len(y) <= MOST_IMAGES)
+        or copies_key(rows.digests, study.fingerprints) in kept
+    ):
+        checks = []
     outcomes = run_cells_in_parallel(
-        cells, checkpoints, n_jobs=run.n_jobs, verbose=run.verbose, cluster=run.on
+        cells, checkpoints, n_jobs=run.n_jobs, verbose=run.verbose, cluster=run.on, checks=checks
     )
-    copies = find_copies_among(first.embeddings, study.fingerprints, run) if run.checks else None
+    copies = None
+    if run.checks:
+        copies = find_copies(rows.x, fingerprints=study.fingerprints, kept=kept, digests=rows.digests)
     units = find_units(first.groups, copies, len(y))
     pool = measure_pool(y, drawn, found, units.of, len(classes))
     shape = (len(methods), len(found), n_draws)
@@ -259,6 +270,7 @@ def learning_curve(
         cells={"computed": checkpoints.added, "resumed": checkpoints.found},
         intervals="draws and test images",
         units=units.describe(split.test),
+        search_for_copies=units.search,
     )
     result.points = summarise_points(result, scores)
     result.leaders = find_leaders(result, scores)

@@ -59,7 +59,7 @@ class LabelledRows:
 
     def __getstate__(self) -> dict[str, Any]:
         # Where it is unpickled, nothing is shared yet; keys, and so digests, are made by the sender.
-        return {name: value for name, value in vars(self).items() if name not in ("_of_thread", "_digests")}
+        return {name: value for name, value in vars(self).items() if name not in ("_of_thread", "digests")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _of_thread=threading.local())
@@ -75,7 +75,8 @@ class LabelledRows:
         return self.x.characters if isinstance(self.x, TextRows) else self.x.shape[1]
 
     @cached_property
-    def _digests(self) -> np.ndarray:
+    def digests(self) -> np.ndarray:
+        """The digest of each row, ndarray of shape (n,)."""
         return self.x.digests if isinstance(self.x, TextRows) else digest_rows(self.x)
 
     def training_rows(self, train: np.ndarray, seed: int) -> TrainingRows:
@@ -126,7 +127,7 @@ class LabelledRows:
 
     def digest(self, rows: np.ndarray, *, labelled: bool = True) -> str:
         """Return a digest of some rows in their order: inputs, and with `labelled` labels and groups."""
-        found = hashlib.blake2b(self._digests[rows].tobytes(), digest_size=16)
+        found = hashlib.blake2b(self.digests[rows].tobytes(), digest_size=16)
         if labelled:
             found.update(self.y.dtype.str.encode() + self.y[rows].tobytes())
             if self.groups is not None:

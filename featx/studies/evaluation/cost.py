@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Rows on which settings are selected, at most.
 _SAMPLE = 4000
+# Rows that models of the labels are fitted on, at most, and rows whose nearest ones limit copies.
+_CHECKED_ROWS, _NEAREST_OF = 10_000, 2000
 #: Seconds of `_multiply` on the machine on which the coefficients were measured.
 REFERENCE_SECONDS = 0.0076
 #: Seconds for each term of `terms`; beside them, the estimates of the measured times, relative to these.
@@ -56,6 +58,12 @@ COEFFICIENTS: dict[str, dict[str, tuple[float, ...]]] = {
     },
 }
 # fmt: on
+#: The searches of the data checks, as methods of a `Size`, and their coefficients for `check_terms`.
+COPIES, WRONG_LABELS = "search for copies", "search for wrong labels"
+CHECK_COEFFICIENTS: dict[str, tuple[float, ...]] = {
+    COPIES: (0.01, 10, 0.6, 0),
+    WRONG_LABELS: (0.01, 10, 5, 100),
+}
 #: The probe whose times stand for those of a method that was not measured, such as an estimator of a user.
 _TYPICAL = {"classes": "logreg", "numbers": "ridge"}
 
@@ -92,6 +100,8 @@ def estimate_seconds(size: Size) -> float | None:
 
 def reference_seconds(size: Size) -> float:
     """Return the seconds of one core of the machine on which the coefficients were measured."""
+    if size.method in CHECK_COEFFICIENTS:
+        return float(np.dot(CHECK_COEFFICIENTS[size.method], check_terms(size)))
     task = "classes" if size.n_classes else "numbers"
     measured = COEFFICIENTS[task]
     # Neither the most frequent class nor zero-shot classification learns anything.
@@ -107,6 +117,20 @@ def terms(size: Size) -> list[float]:
     n, m, d, k = size.n_train, size.n_test, size.dim, size.n_classes
     s = min(n, _SAMPLE)
     return [1.0, *(1e-9 * float(x) for x in (n * d, n * d * k, n * d * min(n, d), n * m * d, s * s * d))]
+
+
+def check_terms(size: Size) -> list[float]:
+    """Return the terms of the estimate of a data check, all but the first in 10^9.
+
+    Of N rows in all, copies are searched for along main directions: 1, Nd, N^2 and N min(N, 2000). Models of
+    the labels are fitted on s rows at most: 1, Nd, sd min(s, d) and s min(d, 128) k.
+    """
+    n, d, k = size.n_train + size.n_test, size.dim, size.n_classes
+    s = min(size.n_train, _CHECKED_ROWS)
+    found: tuple[float, ...] = (n * d, n * n, n * min(n, _NEAREST_OF))
+    if size.method == WRONG_LABELS:
+        found = (n * d, s * d * min(s, d), s * min(d, 128) * k)
+    return [1.0, *(1e-9 * float(x) for x in found)]
 
 
 @cache

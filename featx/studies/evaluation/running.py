@@ -98,17 +98,25 @@ def run_cells_in_parallel(
     n_jobs: int | None = None,
     verbose: bool = False,
     cluster: Cluster | None = None,
+    checks: Sequence[Size] = (),
 ) -> list[Outcome]:
     """Run many small cells in threads, `n_jobs` at a time (default: one for each core), in their order.
 
-    Each cell computes on one thread, so that the numbers do not depend on `n_jobs`; `verbose` shows progress.
+    Each cell computes on one thread, so that the numbers do not depend on `n_jobs`; `verbose` shows progress,
+    and counts the data `checks` that follow in the time left.
     The cells of a split run one after another in one thread, where they share the work on its rows. Or they
     run on a `cluster`, in the same way.
     """
     jobs = _jobs(n_jobs) if cluster is None else cluster.cores
     forecast = _forecast(cells) if verbose else None
     with StudyProgress(
-        cells, checkpoints, at_once=jobs, cluster=cluster, enabled=verbose, forecast=forecast
+        cells,
+        checkpoints,
+        checks=checks,
+        at_once=jobs,
+        cluster=cluster,
+        enabled=verbose,
+        forecast=forecast,
     ) as progress:
         records = {cell.key: checkpoints.get(cell.key, cell.is_valid, cell.most_bytes) for cell in cells}
         # Two levels with the same images are one cell.

@@ -45,6 +45,8 @@ class StudyProgress:
         Finished cells are found there, and cost nothing.
     more : sequence of Size
         Cells that will be known later.
+    checks : sequence of Size
+        Data checks to do when all cells are finished.
     at_once : int, default=1
         Cells that run at a time, each on one core; 1: one at a time, on all cores.
     cluster : Cluster, optional
@@ -61,6 +63,7 @@ class StudyProgress:
         checkpoints: Checkpoints,
         *,
         more: Sequence[Size] = (),
+        checks: Sequence[Size] = (),
         at_once: int = 1,
         cluster: Cluster | None = None,
         enabled: bool = True,
@@ -72,6 +75,7 @@ class StudyProgress:
         self.total, self.found = len(cells) + len(more), sum(found)
         self._missing = Counter(Size.of(c) for c, kept in zip(cells, found, strict=True) if not kept)
         self._missing.update(more)
+        self._checks = checks
         self._enabled = enabled and self._missing.total() > 0
         self._pace = _Pace(at_once, forecast, cluster)
         self._cluster = cluster
@@ -93,6 +97,8 @@ class StudyProgress:
                 continue
             seconds[size.method] += count * expected
             tuning += count * expected if size.fine_tuned else 0.0
+        for check in self._checks:
+            seconds[check.method] += self._pace.expected(check) or 0.0
         total, todo = sum(seconds.values()), self._missing.total()
         if total < LONG and not self.found:
             return None
@@ -183,6 +189,7 @@ class StudyProgress:
                     unknown = unknown or count > 0
                 else:
                     left += count * seconds
+            left += sum(self._pace.expected(check) or 0.0 for check in self._checks)
             doing = self._latest
             if self._cluster is not None and not self._running:
                 doing = f"on {self._cluster.description}"

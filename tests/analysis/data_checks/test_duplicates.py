@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from featx.analysis.data_checks import KINDS, duplicates, find_near_duplicates
+from featx.analysis.data_checks import (
+    KINDS,
+    distance_limits,
+    duplicates,
+    find_near_duplicates,
+    main_directions,
+    near_pairs,
+)
 from featx.errors import InputError
 
 BIT = np.uint64(1)
@@ -22,6 +29,16 @@ def planted():
     hashes[300:303] = hashes[:3] ^ BIT
     rows[305], hashes[305] = rows[7], hashes[7]
     return rows, hashes
+
+
+def search_in_parts(monkeypatch):
+    """Search few rows as many are: by bounds in few directions, in small tiles."""
+    monkeypatch.setattr(main_directions, "FEW_ROWS", 32)
+    monkeypatch.setattr(main_directions, "_DIRECTIONS", 4)
+    monkeypatch.setattr(main_directions, "_MOST_EXACT", 20)
+    monkeypatch.setattr(near_pairs, "_WIDTHS", (2,))
+    monkeypatch.setattr(near_pairs, "_FEW_NEAR", 0.3)
+    monkeypatch.setattr(near_pairs, "_TILE", 32)
 
 
 def plainly(rows, hashes):
@@ -66,8 +83,7 @@ def test_planted_copies_are_found_and_nothing_else(planted):
 
 
 def test_in_tiles_and_few_directions_as_computed_plainly(planted, monkeypatch):
-    monkeypatch.setattr(duplicates, "_TILE", 32)
-    monkeypatch.setattr(duplicates, "_DIRECTIONS", 4)
+    search_in_parts(monkeypatch)
     rows, hashes = planted[0][:305], planted[1][:305]
     # Loosely related rows, so that the limits are put to the test from both sides.
     noise = np.random.default_rng(1).normal(0, np.linspace(0.05, 0.9, 60)[:, None], (60, 40))
@@ -172,8 +188,7 @@ def test_hashes_that_agree_on_everything_are_not_believed():
 
 @pytest.mark.parametrize("hashed", [False, True])
 def test_pairs_are_the_same_where_no_direction_is_a_main_one(hashed, monkeypatch):
-    monkeypatch.setattr(duplicates, "_TILE", 32)
-    monkeypatch.setattr(duplicates, "_DIRECTIONS", 4)
+    search_in_parts(monkeypatch)
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(150, 60)).astype(np.float32)
     rows[100:110] = rows[:10] + 0.01 * rng.normal(size=(10, 60))
@@ -181,8 +196,9 @@ def test_pairs_are_the_same_where_no_direction_is_a_main_one(hashed, monkeypatch
     if hashed:
         hashes[100:105] = hashes[:5]
     found = []
-    for few in (1, 10**9):  # products in full never, or for every block with a pair
-        monkeypatch.setattr(duplicates, "_FEW_NEAR", few)
+    for share in (1.0, -1.0):  # products in full never, or for every block
+        monkeypatch.setattr(near_pairs, "_MANY_NEAR", share)
+        monkeypatch.setattr(distance_limits, "_MOST_NEAR", share)
         found.append(find_near_duplicates(rows, hashes))
     np.testing.assert_array_equal(found[0].pairs, found[1].pairs)
     np.testing.assert_array_equal(found[0].kinds, found[1].kinds)
@@ -244,3 +260,32 @@ def test_contents_without_hashes_or_of_other_rows_are_refused():
         find_near_duplicates(rows, contents=np.arange(3))
     with pytest.raises(InputError, match="one for each of 3 rows"):
         find_near_duplicates(rows, np.zeros(3, np.uint64), contents=np.arange(2))
+
+
+@pytest.mark.parametrize("k", [1, 3, 8])
+def test_no_distance_is_below_its_bound(monkeypatch, k):
+    monkeypatch.setattr(main_directions, "FEW_ROWS", 32)
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(60, 8)) * np.linspace(3, 0.1, 8)
+    rows[1] = rows[0] * (1 + 1e-6)
+    rows[2] = 0
+    unit = main_directions.centre_and_scale(rows.astype(np.float32))
+    unit[2] = 0
+    directions = main_directions.MainDirections(unit)
+    A, B = directions.bounds(k)
+    exact = ((unit[:, None].astype(np.float64) - unit[None]) ** 2).sum(axis=2) / 2
+    bounds = -(A @ B.T)
+    assert (bounds <= exact + 1e-6).all()
+    if k == 8:  # in all directions nothing is left to bound
+        assert (bounds >= exact - 2e-5).all()
+    variances = np.var(A[:, :k], axis=0)
+    assert (np.diff(variances) <= 1e-6).all()
+
+
+def test_copies_of_equal_rows_are_told_from_rows_of_equal_sums():
+    rows = np.random.default_rng(0).normal(size=(30, 6)).astype(np.float32)
+    rows[7] = rows[3][::-1]  # the same bits in another order
+    rows[[9, 20]] = rows[3]
+    firsts, copies = duplicates._identical(rows)
+    assert copies.tolist() == [[3, 9], [3, 20]]
+    assert firsts.tolist() == [i for i in range(30) if i not in (9, 20)]

@@ -12,6 +12,7 @@ from featx import Features
 from featx.cli import main
 from featx.errors import DatasetError, InputError, UnknownName
 from featx.results import DomainResult
+from featx.studies import units
 from featx.studies.comparison import compare_domains
 
 
@@ -192,6 +193,14 @@ def test_copies_in_the_target_test_images_count_once():
     target.labels[120:150] = target.labels[90:120]
     found = compare_domains(blobs(120, 0), target, adaptations=["coral"], n_boot=100)
     assert found.units == {"images": 90, "units": 60, "groups": False, "copies": 30}
+    assert found.table().splitlines()[-1].startswith("search for copies: ")
+    cost = found.search_for_copies["seconds"]
+    assert DomainResult.from_dict(found.to_dict()).search_for_copies["seconds"] == cost
+    apart = compare_domains(blobs(120, 0), target, adaptations=["coral"], n_boot=100, checks=False)
+    assert apart.units == {"images": 90, "units": 90, "groups": False, "copies": None}
+    assert apart.warnings == [units.unsearched()]
+    assert apart.search_for_copies is None
+    assert "search for copies" not in apart.table()
 
 
 def test_without_a_shown_gain_the_advice_says_what_would_have_been_shown():

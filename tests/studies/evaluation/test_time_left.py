@@ -196,3 +196,17 @@ def test_a_reference_that_is_done_at_once_corrects_no_other_estimate(seconds):
     assert pace.expected(Size("ridge", 10, 10, 4, 2)) == 30
     # Itself is corrected.
     assert pace.expected(Size("majority", 10, 10, 4, 2)) == pytest.approx(0.4)
+
+
+def test_checks_that_are_to_be_done_count_in_the_time_and_not_among_the_fits(seconds):
+    check = Size(cost.COPIES, 10, 10, 4, 2)
+    seconds[cost.COPIES] = 120.0
+    study = StudyProgress(cells("ridge"), Checkpoints(), checks=[check])
+    assert study.announce() == "1 fits, about 2 min, most of it search for copies (2 min)"
+    assert study._describe()[1] == "0 of 1 fits done, about 2 min left"
+
+
+@pytest.mark.parametrize("check", [cost.COPIES, cost.WRONG_LABELS])
+def test_checks_take_longer_for_more_rows(check):
+    few, many = (estimate_seconds(Size(check, n, n // 4, 1280, 10)) for n in (1000, 48_000))
+    assert 0 < few < many < 100
