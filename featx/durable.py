@@ -29,6 +29,7 @@ __all__ = [
     "host_name",
     "is_left_over",
     "make_folder",
+    "part_name",
     "read_regular",
     "replacing",
     "settled_stamp",
@@ -172,9 +173,9 @@ def replacing(target: Path, *, parts: Path | None = None, insist: bool = False) 
     with its folder right after the rename.
     """
     if parts is None:
-        part = target.with_name(f".featx-{_part_name()}")
+        part = target.with_name(f".featx-{part_name()}")
     else:
-        part = parts / _part_name()
+        part = parts / part_name()
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
     made: list[Path] = []
     again = made if insist else None
@@ -252,7 +253,8 @@ def is_left_over(part: Path, *, older_than: float = _PART_LIFETIME) -> bool:
     return not lives or part.stat().st_mtime < time.time() - _PART_LIFETIME
 
 
-def _part_name() -> str:
+def part_name() -> str:
+    """Return a new name for a file that `sweep_parts` removes when this process is gone."""
     return f"{uuid.uuid4().hex}.{host_name()}.{os.getpid()}.part"
 
 

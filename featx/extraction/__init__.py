@@ -14,6 +14,8 @@ import numpy as np
 
 from featx.data import Dataset, load_dataset, skip_hint, suffix_notes
 from featx.data.features import Failure, Features, check_output, load_features
+from featx.data.features.file import IN_MEMORY
+from featx.data.features.stored_rows import StoredRows
 from featx.errors import DatasetError, SourceError
 from featx.extraction.cached import all_cached, find_cached_rows
 from featx.extraction.early import add_earlier, compute_while_listing
@@ -25,7 +27,7 @@ from featx.extraction.pixel_reference import pixel_embedder
 from featx.extraction.profile import Profile, notes_on_inputs, profile_table
 from featx.extraction.reuse import forget_reused, loaded_already, reuse_backbone
 from featx.extraction.run import Take, embed, embed_together
-from featx.extraction.to_file import write_rows
+from featx.extraction.to_file import temporary_path, write_rows
 from featx.kinds import count_of
 from featx.options import OPTIONS, ColumnOptions, Network, Reading, Run, backbone_for, checked, is_module
 from featx.terminal import printable, tell
@@ -43,6 +45,7 @@ __all__ = [
     "embed_together",
     "extract",
     "extract_features",
+    "extract_for_study",
     "fill_cache",
     "find_cached_rows",
     "forget_reused",
@@ -313,6 +316,20 @@ def extract_features(
         "parity": rows.parity,
         **({} if part is None else {"part": {"k": part.k, "n": part.n, "of": len(part.whole)}}),
     }
+    return features
+
+
+def extract_for_study(dataset: Dataset, embedder: Embedder, run: Run) -> Features:
+    """Do as `extract_features`, but more than 1 GiB of rows stay in a file, which is removed with them.
+
+    On a cluster they are in memory, because its machines could not open the file.
+    """
+    n_bytes = len(dataset) * embedder.dim * np.dtype(embedder.dtype).itemsize
+    if n_bytes <= IN_MEMORY or run.on is not None:
+        return extract_features(dataset, embedder, run)
+    features = extract_features(dataset, embedder, run, output=temporary_path(run.cache, embedder))
+    if isinstance(features.embeddings, StoredRows):  # an array if there are none
+        features.embeddings.remove_when_unused()
     return features
 
 

@@ -1,15 +1,20 @@
-"""Extract into a features file, whose rows are never all in memory."""
+"""Extract into a features file, whose rows are never all in memory; also one for the time of a study."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from featx.cache import Cache
 from featx.data import Dataset
 from featx.data.features import FeaturesWriter
+from featx.durable import make_folder, part_name
+from featx.errors import CacheError
 from featx.extraction.embedder import Embedder
 from featx.extraction.embedder_run import Rows
 from featx.extraction.run import Take
@@ -46,3 +51,17 @@ def write_rows(
         writer = opened[0] if opened else open_writer(rows.embedder)
         writer.finish(rows.failures)
     return rows
+
+
+def temporary_path(cache: Any, embedder: Embedder) -> Path:
+    """Return a name for a file of rows beside those of the cache, which is removed if this process is killed.
+
+    A cache has room for such rows; a folder of the system for temporary files may be in memory.
+    """
+    root = cache if isinstance(cache, Cache) else Cache(cache)
+    folder = root.space(embedder.space).path / "tmp"
+    try:
+        make_folder(folder)
+    except OSError as error:
+        raise CacheError(f"cannot write to the cache {root.root}: {error.strerror or error}") from error
+    return folder / part_name()

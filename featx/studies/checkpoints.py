@@ -33,6 +33,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from featx.data.features.stored_rows import StoredRows
 from featx.durable import fsync_folder
 from featx.errors import InputError, OutputError, as_one_error
 
@@ -281,12 +282,20 @@ def key_of(parts: Mapping[str, Any]) -> str:
     return hashlib.blake2b(text.encode("ascii"), digest_size=16).hexdigest()
 
 
-def digest_rows(rows: np.ndarray) -> np.ndarray:
-    """Return a digest of the dtype, shape and bytes of each row, ndarray of shape (n,), dtype V16."""
+def digest_rows(rows: Any) -> np.ndarray:
+    """Return a digest of the dtype, shape and bytes of each row, ndarray of shape (n,), dtype V16.
+
+    `rows` is an array (n, ...), or rows that stay in a file, which are read in blocks.
+    """
     about = f"{rows.dtype.str}{rows.shape[1:]}".encode("ascii")
+    blocks = (block for _, block in rows.blocks()) if isinstance(rows, StoredRows) else [rows]
+    # As bytes of a block, because a million digests take much more as objects.
     found = [
-        hashlib.blake2b(np.ascontiguousarray(row).tobytes(), digest_size=16, key=about[:64]).digest()
-        for row in rows
+        b"".join(
+            hashlib.blake2b(np.ascontiguousarray(row).tobytes(), digest_size=16, key=about[:64]).digest()
+            for row in block
+        )
+        for block in blocks
     ]
     return np.frombuffer(b"".join(found), "V16")
 

@@ -14,7 +14,7 @@ from featx.data.features import Failure, Features
 from featx.data.rows import has_rows, take_features
 from featx.data.splits import Split, make_split
 from featx.errors import InputError
-from featx.extraction import backbone_of, extract_features, network_embedder
+from featx.extraction import backbone_of, extract_for_study, network_embedder
 from featx.kinds import count_of
 from featx.options import Network, Reading, Run, require_no_network
 from featx.results import describe_environment
@@ -66,7 +66,7 @@ def embed_collections(
     def embedded(given: Features | Dataset, run: Run) -> Features:
         if isinstance(given, Features):
             return given
-        return extract_features(given, network_embedder(net(), run), run)
+        return extract_for_study(given, network_embedder(net(), run), run)
 
     # All are read before any input goes through a network, so that bad input is refused at once.
     # Columns of labels are those of the last one, where the others need no labels.

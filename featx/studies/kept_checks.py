@@ -82,6 +82,7 @@ class KeptChecks:
         fingerprints: Fingerprints | None,
         search: Callable[[], NearDuplicates],
         digests: np.ndarray | None = None,
+        definition: list[Any] | None = None,
     ) -> Found:
         """Return the copies among all inputs, a `NearDuplicates`; `search` finds them.
 
@@ -92,10 +93,13 @@ class KeptChecks:
         search : callable
         digests : ndarray of shape (n,), optional
             What `digest_rows` returns for `embeddings`, if it is known.
+        definition : list, optional
+            What decides which copies `search` finds; default: that of `find_near_duplicates`.
         """
         from featx.analysis.data_checks import duplicates
 
-        key = copies_key(digest_rows(embeddings) if digests is None else digests, fingerprints)
+        known = digest_rows(embeddings) if digests is None else digests
+        key = copies_key(known, fingerprints, definition)
         n, hashed = len(embeddings), fingerprints is not None
         record, made = self._fetch(
             key,
@@ -159,7 +163,9 @@ class KeptChecks:
         return record, None
 
 
-def copies_key(digests: np.ndarray, fingerprints: Fingerprints | None) -> str:
+def copies_key(
+    digests: np.ndarray, fingerprints: Fingerprints | None, definition: list[Any] | None = None
+) -> str:
     """Return the key of the search for copies; `digests` are those of the rows of all inputs."""
     from featx.analysis.data_checks import duplicates
 
@@ -167,7 +173,7 @@ def copies_key(digests: np.ndarray, fingerprints: Fingerprints | None) -> str:
         "copies",
         rows=_digest(digests),
         pixels=None if fingerprints is None else _digest(fingerprints.evidence),
-        definition=duplicates.DEFINITION,
+        definition=definition or duplicates.DEFINITION,
     )
 
 

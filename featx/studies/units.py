@@ -14,8 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featx.data.features.stored_rows import StoredRows
 from featx.errors import InputError
-from featx.kinds import picture_of, with_article
+from featx.kinds import count_of, picture_of, with_article
+from featx.studies import equal_rows
+from featx.studies.checkpoints import digest_rows
+from featx.studies.equal_rows import find_equal_rows
 from featx.studies.kept_checks import Found, KeptChecks
 
 if TYPE_CHECKING:
@@ -29,12 +33,15 @@ __all__ = [
     "count_groups",
     "find_copies",
     "find_units",
+    "not_searched",
     "unchecked",
     "unsearched",
 ]
 
 #: With more inputs, searching all pairs for copies would take too long.
 MOST_IMAGES = 100_000
+#: Rows of a file that are more bytes are not read into memory to search all pairs of them.
+MOST_BYTES = 2**30
 
 
 def copies_count_apart(kind: str) -> str:
@@ -50,6 +57,20 @@ def unsearched(kind: str = "image") -> str:
 def unchecked(kind: str = "image") -> str:
     """Return what a result says where `checks` is off."""
     return f"{unsearched(kind)}, and leaks and wrong labels were not looked for"
+
+
+def not_searched(embeddings: Any, kind: str = "image") -> str | None:
+    """Return why near-duplicates are not searched for among these embeddings; None where they are."""
+    if len(embeddings) > MOST_IMAGES:
+        why = f"there are more than {count_of(MOST_IMAGES, kind)}"
+    elif isinstance(embeddings, StoredRows) and embeddings.nbytes > MOST_BYTES:
+        why = "their embeddings stay in their file"
+    else:
+        return None
+    return (
+        f"of the copies among the {kind}s only those with equal embeddings were looked for, because {why}; "
+        f"see featx.analysis.data_checks"
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,16 +195,20 @@ def find_copies(
     Returns
     -------
     Found
-        Its ``outcome`` is a `NearDuplicates`; None with more than `MOST_IMAGES` inputs.
+        Its ``outcome`` is a `NearDuplicates`; of equal rows only where `not_searched` says so.
     """
     from featx.analysis.data_checks import find_near_duplicates
 
-    if len(embeddings) > MOST_IMAGES:
-        return Found(None, 0.0, None)
+    kept = kept or KeptChecks()
+    if not_searched(embeddings):
+        known = digest_rows(embeddings) if digests is None else digests
+        return kept.find_copies(
+            embeddings, None, lambda: find_equal_rows(known), known, equal_rows.DEFINITION
+        )
 
     def search() -> NearDuplicates:
         if fingerprints is None:
             return find_near_duplicates(embeddings)
         return find_near_duplicates(embeddings, fingerprints.hashes(), contents=fingerprints.contents())
 
-    return (kept or KeptChecks()).find_copies(embeddings, fingerprints, search, digests)
+    return kept.find_copies(embeddings, fingerprints, search, digests)

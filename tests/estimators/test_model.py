@@ -64,7 +64,7 @@ def test_every_classifier_survives_the_file(name, photos, tmp_path):
 @pytest.mark.parametrize(("name", "error"), [("logrg", UnknownName), ("pixels", InputError)])
 def test_a_classifier_that_cannot_be_trained_is_told_before_any_work(name, error, photos, monkeypatch):
     monkeypatch.setattr(
-        "featx.estimators.model.training_set.extract_features",
+        "featx.estimators.model.training_set.extract_for_study",
         lambda *args, **options: pytest.fail("extracted"),
     )
     with pytest.raises(error, match=name):

@@ -244,7 +244,7 @@ def test_a_network_without_gradients_is_refused_before_any_work(photos, monkeypa
     backbone = load_backbone(BACKBONE, weights=None, image_size=32)
     monkeypatch.setattr(type(backbone.architecture), "trainable", False)
     monkeypatch.setattr(
-        "featx.estimators.model.training_set.extract_features", lambda *given: pytest.fail("extracted")
+        "featx.estimators.model.training_set.extract_for_study", lambda *given: pytest.fail("extracted")
     )
     with pytest.raises(InputError, match="has no gradients, so fine-tuning mode 'full' cannot train it"):
         train(photos, classifier="finetune-full", backbone=backbone)

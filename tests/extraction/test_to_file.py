@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 
 import numpy as np
@@ -12,6 +13,7 @@ from pictures import QUICK, QUICK_OPTIONS, picture, write_photos
 from featx import compare, extract, load_dataset, load_features, open_features
 from featx.cache import Cache
 from featx.cli import main
+from featx.data.features.stored_rows import StoredRows
 from featx.data.readers.folders import folder_listing, listing
 from featx.errors import DataLossWarning, DatasetError, FeaturesError, ImageError, OutputError
 from featx.extraction import early, run
@@ -180,3 +182,20 @@ def test_a_small_folder_is_listed_first(photos, tmp_path, monkeypatch):
     monkeypatch.setattr(early, "embed", None)
     picture((1, 2, 3), 1).save(photos / "sky" / "new.png")
     assert len(extract(photos, **QUICK, cache=tmp_path / "c", output=tmp_path / "f.h5")) == 25
+
+
+def test_many_rows_of_a_study_stay_in_a_file_as_long_as_they_are_in_use(photos, tmp_path, monkeypatch):
+    network = {name: value for name, value in QUICK.items() if name != "backbone"}
+    options = {**network, "backbones": QUICK["backbone"], "classifiers": "ridge", "baseline": "none"}
+    cache = tmp_path / "cache"
+    expected = compare(photos, cache=cache, **options)
+    monkeypatch.setattr("featx.extraction.IN_MEMORY", 1000)
+    seen = []
+    real = StoredRows.remove_when_unused
+    monkeypatch.setattr(StoredRows, "remove_when_unused", lambda rows: seen.append(rows._path) or real(rows))
+    found = compare(photos, cache=cache, **options)
+    assert found.to_frame()["top1"].tolist() == expected.to_frame()["top1"].tolist()
+    assert len(seen) == 1
+    assert cache in seen[0].parents
+    gc.collect()
+    assert not seen[0].exists()

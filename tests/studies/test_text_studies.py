@@ -74,7 +74,7 @@ def test_texts_and_images_are_refused_before_anything_is_computed(run, monkeypat
     def refused(*args, **kwargs):
         raise AssertionError("something was computed")
 
-    for module in ("drift.embed_dataset", "collections.extract_features"):
+    for module in ("drift.embed_dataset", "collections.extract_for_study"):
         monkeypatch.setattr(f"featx.studies.{module}", refused)
     texts, labels = reviews(6)
     images = [np.full((8, 8, 3), i, np.uint8) for i in range(12)]

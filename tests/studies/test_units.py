@@ -11,7 +11,7 @@ from featx.analysis.data_checks import NearDuplicates
 from featx.errors import InputError
 from featx.results import StudyResult
 from featx.studies import units as module
-from featx.studies.units import count_groups, find_copies, find_units
+from featx.studies.units import count_groups, find_copies, find_units, not_searched
 
 
 def copies(n: int, *pairs: tuple[int, int], kind: str = "identical") -> NearDuplicates:
@@ -83,15 +83,20 @@ def test_other_numbers_of_inputs_are_refused():
         find_units(None, copies(3), 4)
 
 
-def test_copies_are_found_among_all_images_but_not_among_too_many(monkeypatch):
+def test_copies_are_found_among_all_images_and_equal_ones_among_too_many(monkeypatch):
     rows = np.random.default_rng(0).normal(size=(60, 16)).astype(np.float32)
     rows[50] = rows[40]
     rows[51] = rows[2]
     everywhere = find_units(None, find_copies(rows).outcome, 60)
     assert everywhere.of[50] == everywhere.of[40]
     assert everywhere.of[51] == everywhere.of[2]
+    rows[[2, 51]] += np.float32([[1e-6], [0]])  # nearly equal, and later equal to none
+    rows[7] = rows[50]
+    assert not_searched(rows) is None
     monkeypatch.setattr(module, "MOST_IMAGES", 59)
-    assert find_copies(rows).outcome is None
+    found = find_copies(rows).outcome
+    assert found.pairs.tolist() == [[7, 40], [7, 50]]
+    assert "more than 59 images" in not_searched(rows)
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ def predict_out_of_sample(
     Parameters
     ----------
     X : array-like of shape (n, d)
-        Embeddings.
+        Embeddings; rows that stay in a file are read in blocks.
     y : array-like of shape (n,), int
         Labels.
     train, test : ndarray of int
@@ -185,7 +185,7 @@ def predict_out_of_sample(
     """
     from featx.methods.probes.folds import make_folds
 
-    X, y = np.asarray(X), np.asarray(y)
+    X, y = X if hasattr(X, "shape") else np.asarray(X), np.asarray(y)
     groups = None if groups is None else np.asarray(groups)[train]
     folds = make_folds(y[train], groups, seed)
     if not folds:
@@ -203,12 +203,13 @@ def predict_out_of_sample(
     fewest = min(map(len, learnt))
     sample = train[_subsample(codes, np.arange(len(train)), place)]
     project = _projection(X, sample, fewest, shared if len(sample) == len(train) else None)
-    Z = project(train)
-    step = max(1, _BLOCK_VALUES // n_classes)
-    models = _solve_folds(Z, codes, learnt, C)
+    step = max(1, _BLOCK_VALUES // max(n_classes, _COMPONENTS))
+    used = np.unique(np.concatenate(learnt))
+    Z = project(train[used])
+    models = _solve_folds(Z, codes[used], [np.searchsorted(used, rows) for rows in learnt], C)
     for (_, held), model in zip(folds, models, strict=True):
         for part in _parts(held, step):
-            found[np.ix_(train[part], columns)] = _probabilities(Z[part], model)
+            found[np.ix_(train[part], columns)] = _probabilities(project(train[part]), model)
     for part in _parts(test, step):
         Z = project(part)
         found[np.ix_(part, columns)] = sum(_probabilities(Z, model) for model in models) / len(models)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 from featx.durable import file_stamp
 from featx.errors import FeaturesError, as_one_error
 
-__all__ = ["StoredRows", "blocks_of", "open_hdf5"]
+__all__ = ["StoredRows", "blocks_of", "open_hdf5", "read_rows"]
 
 # Bytes of rows that are read at a time.
 _BLOCK_BYTES = 16 * 2**20
@@ -54,6 +56,8 @@ class StoredRows(NDArrayOperatorsMixin):
         Which rows of the file; default: all.
     stamp : tuple, optional
         The `featx.durable.file_stamp` that the file must have; default: that which it has.
+    temporary : object, optional
+        Kept as long as the rows are in use; see `remove_when_unused`.
 
     Attributes
     ----------
@@ -64,8 +68,10 @@ class StoredRows(NDArrayOperatorsMixin):
         Those of the array that all rows are.
     """
 
-    def __init__(self, path: Path, at: np.ndarray | None = None, stamp: Any = None) -> None:
-        self._path, self._at = Path(os.path.abspath(path)), at
+    def __init__(
+        self, path: Path, at: np.ndarray | None = None, stamp: Any = None, temporary: Any = None
+    ) -> None:
+        self._path, self._at, self._temporary = Path(os.path.abspath(path)), at, temporary
         self._stamp = stamp or file_stamp(self._path)
         self._open()
         dataset = self._dataset
@@ -117,23 +123,20 @@ class StoredRows(NDArrayOperatorsMixin):
     def take(self, rows: np.ndarray) -> StoredRows:
         """Return the rows at `rows` (whole numbers), in that order, without reading them."""
         at = np.asarray(rows, np.int64)
-        return StoredRows(self._path, at if self._at is None else self._at[at], self._stamp)
+        return StoredRows(self._path, at if self._at is None else self._at[at], self._stamp, self._temporary)
+
+    def remove_when_unused(self) -> None:
+        """Remove the file when neither these rows, nor any taken from them, are in use in this process."""
+        self._temporary = _Temporary()
+        weakref.finalize(self._temporary, _remove, self._path, os.getpid())
 
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield all rows in blocks, each with its place."""
         yield from blocks_of(self)
 
     def _read_rows(self, chosen: np.ndarray) -> np.ndarray:
-        """Read rows in rising order, those close to each other together."""
         at = chosen if self._at is None else self._at[chosen]
-        found = np.empty((len(at), self.shape[1]), self.dtype)
-        order = np.argsort(at, kind="stable")
-        step = max(1, _BLOCK_BYTES // (self.shape[1] * self.itemsize))
-        ends = np.flatnonzero((np.diff(at[order]) > _GAP) | (np.diff(at[order] // step) > 0)) + 1
-        for run in np.split(order, ends) if len(order) else ():
-            first, last = int(at[run[0]]), int(at[run[-1]])
-            found[run] = self._read(first, last + 1)[at[run] - first]
-        return found
+        return read_rows(self._read, at, self.shape[1], self.dtype)
 
     def _read(self, start: int, stop: int) -> np.ndarray:
         if self._process != os.getpid():  # HDF5 must not be used on both sides of a fork
@@ -168,6 +171,32 @@ class StoredRows(NDArrayOperatorsMixin):
 
     def __repr__(self) -> str:
         return f"<{self.shape[0]:,} rows of {self.shape[1]:,} values ({self.dtype}) in {str(self._path)!r}>"
+
+
+class _Temporary:
+    """Lives as long as rows of a file that is to be removed."""
+
+
+def _remove(path: Path, process: int) -> None:
+    if os.getpid() == process:  # not where it was forked
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def read_rows(read: Callable[[int, int], np.ndarray], at: np.ndarray, dim: int, dtype: Any) -> np.ndarray:
+    """Return rows (m, dim) of a file by position, in any order.
+
+    They are read in rising order, those close to each other by one call of `read` (the first position, and
+    the one after the last), which is never asked for more than a block.
+    """
+    found = np.empty((len(at), dim), dtype)
+    order = np.argsort(at, kind="stable")
+    step = max(1, _BLOCK_BYTES // (dim * found.itemsize))
+    ends = np.flatnonzero((np.diff(at[order]) > _GAP) | (np.diff(at[order] // step) > 0)) + 1
+    for run in np.split(order, ends) if len(order) else ():
+        first, last = int(at[run[0]]), int(at[run[-1]])
+        found[run] = read(first, last + 1)[at[run] - first]
+    return found
 
 
 def blocks_of(rows: Any) -> Iterator[tuple[slice, np.ndarray]]:

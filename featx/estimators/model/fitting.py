@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -145,8 +146,7 @@ def _add_unsure_rule(
     """
     if sure is None:
         return model
-    several = len(rows.sets) > 1  # the rows of one backbone are not copied
-    embeddings = np.hstack([one.embeddings for one in rows.sets]) if several else rows.first.embeddings
+    embeddings = _SideBySide([one.embeddings for one in rows.sets])
     confidence = None
     if held_out is not None:
         at, probabilities = held_out
@@ -156,6 +156,20 @@ def _add_unsure_rule(
     )
     model.info["unsure"] = model.unsure.to_dict()
     return model
+
+
+class _SideBySide:
+    """The rows of several backbones, each input's side by side; those are read that are asked for."""
+
+    def __init__(self, sets: Sequence[Any]):
+        self._sets = sets
+        self.shape = len(sets[0]), sum(rows.shape[1] for rows in sets)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, which: np.ndarray) -> np.ndarray:
+        return np.hstack([rows[which] for rows in self._sets])
 
 
 def _validation(score: float | None, what: str, n: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from featx.data import Dataset
 from featx.data.features import Failure, Features
+from featx.data.features.stored_rows import StoredRows
 from featx.errors import InputError, as_one_error
 from featx.estimators.model.embedding import ModelRows, embed_for_model
 from featx.estimators.model.inputs import read_inputs, text_of
@@ -284,7 +285,7 @@ class Model(Shown):
                 ),
             )
 
-    def _probabilities(self, rows: np.ndarray) -> np.ndarray:
+    def _probabilities(self, rows: Any) -> np.ndarray:
         if not len(rows):
             return np.empty((0, len(self.classes)))
         if rows.shape[1] != self.dim:
@@ -297,7 +298,8 @@ class Model(Shown):
             as_one_error(lambda reason: InputError(f"the model cannot classify these embeddings ({reason})")),
             np.errstate(all="ignore"),
         ):
-            found = np.asarray(self._classifier.predict_proba(rows))
+            blocks = rows.blocks() if isinstance(rows, StoredRows) else [(slice(None), rows)]
+            found = np.concatenate([np.asarray(self._classifier.predict_proba(few)) for _, few in blocks])
         if not np.isfinite(found).all():
             raise InputError("the model gives probabilities that are not finite; train it again")
         return found

@@ -14,7 +14,7 @@ from featx.data.rows import has_rows, take_features
 from featx.data.splits import Split
 from featx.errors import DatasetError, InputError
 from featx.estimators.model.windows import usual_seconds
-from featx.extraction import backbone_of, extract_features, network_embedder
+from featx.extraction import backbone_of, extract_for_study, network_embedder
 from featx.extraction.matching import OWN_MODULE, backbone_arguments
 from featx.options import DEFAULT_RUN, Network, Reading, Run, require_no_network
 
@@ -114,7 +114,7 @@ def gather_images(
         from featx.methods.finetune import require_trainable
 
         require_trainable(nets[0], [mode])
-    sets = [extract_features(dataset, network_embedder(net, run), run) for net in nets]
+    sets = [extract_for_study(dataset, network_embedder(net, run), run) for net in nets]
     if sets[0].failures:
         dataset = _keep_read(dataset, sets[0])
         require_labelled(dataset)

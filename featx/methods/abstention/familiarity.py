@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,7 @@ class Familiarity:
 
 
 def fit_familiarity(
-    rows: np.ndarray,
+    rows: Any,
     labels: np.ndarray,
     groups: np.ndarray | None = None,
     *,
@@ -59,7 +60,7 @@ def fit_familiarity(
 
     Parameters
     ----------
-    rows : ndarray of shape (n, d)
+    rows : ndarray of shape (n, d), or what is indexed like one
         Training rows.
     labels : ndarray of shape (n,)
         Every class is represented among the rows that are kept, if they are enough.

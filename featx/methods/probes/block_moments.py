@@ -7,8 +7,9 @@ float64. Sums of parts add up, so one pass serves the fits on all rows and on al
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from featx.methods.probes.fitted_steps import make_pca, make_scaler, orient_axes
-from featx.methods.probes.folds import Folds, two_folds
+from featx.methods.probes.folds import Folds, held_fold
 
 if TYPE_CHECKING:
     from featx.methods.probes.row_blocks import RowBlocks
@@ -105,32 +106,31 @@ class Moments:
 
 
 class BlockMoments:
-    """Moments of all rows of a large set, and of those outside each fold, from one pass.
+    """Moments of all rows of a large set, and of those outside a fold that is held out, from one pass.
 
     Attributes
     ----------
     folds : list of (train, held)
-        Two folds, to fit a temperature on; more where one of the two would lack a class, none where no row
-        can be held out.
+        Those to fit a temperature on, mostly one (`folds.held_fold`); none for numbers, and where no row can
+        be held out.
     """
 
     def __init__(self, rows: TrainingRows):
-        self.folds: Folds = rows.folds
-        if self.folds and rows.task == "classes":
-            self.folds = two_folds(self.folds, rows.y)
-        part = np.zeros(len(rows), np.int64)
+        folds = rows.folds if rows.task == "classes" else []
+        self.folds: Folds = held_fold(folds, rows.y, rows.groups, 0)
+        part = np.full(len(rows), len(self.folds))
         for f, (_, held) in enumerate(self.folds):
             part[held] = f
-        self._parts = sum_moments(rows, part, max(len(self.folds), 1))
+        self._parts = sum_moments(rows, part, 1 + int(part.max()))
 
     @cached_property
     def whole(self) -> Moments:
         """Moments of all rows."""
-        return _total(self._parts)
+        return self.without(None)
 
-    def without(self, fold: int) -> Moments:
+    def without(self, fold: int | None) -> Moments:
         """Return the moments of the training rows of a fold."""
-        return _total([one for f, one in enumerate(self._parts) if f != fold])
+        return reduce(operator.add, (one for f, one in enumerate(self._parts) if f != fold))
 
 
 def sum_moments(
@@ -178,8 +178,8 @@ def sum_moments(
     ]
 
 
-def _total(parts: list[Moments]) -> Moments:
-    found = parts[0]
-    for part in parts[1:]:
-        found = found + part
-    return found
+def weighted_moments(rows: TrainingRows, train: np.ndarray, weights: np.ndarray) -> Moments:
+    """Return the moments of training rows by position, with weights (n,)."""
+    part, of_all = np.full(len(rows), -1), np.zeros(len(rows))
+    part[train], of_all[train] = 0, weights
+    return sum_moments(rows, part, 1, of_all)[0]

@@ -85,7 +85,7 @@ class FittedProbe:
             rows = self._rows(X)
             with threads_for(rows):
                 return predict(rows)
-        blocks = X if isinstance(X, RowBlocks) else RowBlocks(np.asarray(X))
+        blocks = X if isinstance(X, RowBlocks) else RowBlocks(X if hasattr(X, "shape") else np.asarray(X))
         with threads_for(blocks):
             return np.concatenate([predict(self._rows(rows)) for _, rows in blocks.blocks()])
 

@@ -221,6 +221,7 @@ def _plan(name, estimator, grid, rows: TrainingRows, validation, metric: str, jo
     if estimator is not None:
         if isinstance(rows.X, RowBlocks):
             # What an estimator of the user can do is not known; the user has decided on all rows.
+            notes.append(f"all {len(rows)} training {INPUT}s are in memory, for an estimator of your own")
             rows = rows.take(np.arange(len(rows)))
         calibrated = task == "classes" and not hasattr(estimator, "predict_proba")
         probe = Probe(name, name, lambda _: (estimator, {}), task, calibrated=calibrated)
@@ -318,7 +319,7 @@ def definition_of(
             "folds": MOST_FOLDS,
             "rows": SELECTION_ROWS,
             "in blocks from": IN_MEMORY,
-            "else a sample of": SAMPLE,
+            "else, and for the temperature, a sample of": SAMPLE,
             "one fold for the temperature with": [ENOUGH, "held-out rows or groups"],
             "two folds for it from": [_FEW_FOLDS_ROWS, _FEW_FOLDS_ROWS_SLOW],
             "temperature": ["log scores by kind", LEAST_SHARE, "one observation added"],

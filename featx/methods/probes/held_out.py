@@ -9,6 +9,7 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.exceptions import ConvergenceWarning
 
+from featx.methods.probes.arguments import check_rows
 from featx.methods.probes.fitted import FittedProbe
 from featx.methods.probes.fitters.fitter import limit_components
 from featx.methods.probes.targets import stratified_sample
@@ -26,7 +27,7 @@ def held_out_probabilities(
     fitted : FittedProbe
         Clones of its estimator are fitted.
     X : array-like of shape (n, d)
-        The rows it was fitted on.
+        The rows it was fitted on; of rows in a file, those that are needed are read.
     y : array-like of shape (n,), int
         Their labels.
     groups : array-like of shape (n,), optional
@@ -46,10 +47,10 @@ def held_out_probabilities(
     The temperature of a fold's scores is fitted to those of all other folds, so that no row has a say in its
     own probabilities.
     """
-    X, y = np.asarray(X), np.asarray(y)
-    source = TrainingRows(X, y, None if groups is None else np.asarray(groups), seed=seed)
+    X, y = X if hasattr(X, "shape") else np.asarray(X), np.asarray(y)
     rows = np.arange(len(y)) if len(y) <= SELECTION_ROWS else stratified_sample(y, SELECTION_ROWS, seed)
-    source = source if len(rows) == len(y) else source.take(rows)
+    groups = None if groups is None else np.asarray(groups)[rows]
+    source = TrainingRows(check_rows(X[rows]), y[rows], groups, seed=seed)
     folds = source.folds
     if not folds:
         return None

@@ -1,8 +1,8 @@
 """Read the rows of a large training set in blocks, so that they are in memory once at most.
 
 The probes of a small set standardise a copy of its rows, and fold them. From `IN_MEMORY` bytes on, a training
-set is a `RowBlocks` instead: positions in an array that is in memory already, in a memory map or in an HDF5
-file. `featx.methods.probes.large_sets` says what is fitted to it, and how.
+set is a `RowBlocks` instead: positions in an array that is in memory already, in a memory map or in a
+features file. `featx.methods.probes.large_sets` says what is fitted to it, and how.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from featx.data.features.stored_rows import StoredRows, read_rows
 from featx.errors import InputError
 from featx.methods.probes.arguments import check_rows
 from featx.methods.probes.term_counts import TermCounts
@@ -19,10 +20,8 @@ from featx.methods.probes.term_counts import TermCounts
 #: Training rows of more bytes (as float32 or float64) are read in blocks. A constant, not a share of the
 #: memory that is free: the outcome of a study must not depend on the machine.
 IN_MEMORY = 2**30
-#: Rows of a block.
-BLOCK = 8192
-# Between two rows of a file that are further apart, it is faster to skip than to read.
-_GAP = 64
+#: Most rows of a block, and most bytes.
+BLOCK, _BLOCK_BYTES = 8192, 2**26
 
 
 class RowBlocks:
@@ -30,7 +29,7 @@ class RowBlocks:
 
     Parameters
     ----------
-    source : ndarray, numpy.memmap, h5py.Dataset or LazyRows of shape (n_source, d)
+    source : ndarray, numpy.memmap, StoredRows, h5py.Dataset or LazyRows of shape (n_source, d)
         Numbers; all but float64 become float32 when they are read.
     at : ndarray of shape (n,), int, optional
         Positions of the rows, in any order; default: all.
@@ -66,21 +65,11 @@ class RowBlocks:
         at = self._at[which]
         if len(at) and at[-1] - at[0] == len(at) - 1 and (np.diff(at) == 1).all():
             rows = self._source[int(at[0]) : int(at[-1]) + 1]
-        elif isinstance(self._source, np.ndarray):
+        elif isinstance(self._source, np.ndarray | StoredRows):
             rows = self._source[at]
         else:
-            rows = self._read(at)
+            rows = read_rows(lambda first, stop: self._source[first:stop], at, self.shape[1], self.dtype)
         return np.asarray(rows, self.dtype)
-
-    def _read(self, at: np.ndarray) -> np.ndarray:
-        """Read rows of a file in rising order, those close to each other together."""
-        order = np.argsort(at, kind="stable")
-        found = np.empty((len(at), self.shape[1]), self.dtype)
-        for run in np.split(order, np.flatnonzero(np.diff(at[order]) > _GAP) + 1):
-            if len(run):
-                first = int(at[run[0]])
-                found[run] = self._source[first : int(at[run[-1]]) + 1][at[run] - first]
-        return found
 
     def take(self, rows: np.ndarray) -> RowBlocks:
         """Return some of the rows, by position, without reading them."""
@@ -88,8 +77,9 @@ class RowBlocks:
 
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
         """Yield the rows block after block, each with its place."""
-        for at in range(0, len(self), BLOCK):
-            place = slice(at, min(at + BLOCK, len(self)))
+        step = max(1, min(BLOCK, _BLOCK_BYTES // (self.shape[1] * self.itemsize)))
+        for at in range(0, len(self), step):
+            place = slice(at, min(at + step, len(self)))
             yield place, self[place]
 
     def check(self) -> RowBlocks:
@@ -124,6 +114,12 @@ class StandardisedRows:
         rows = self._rows[which] - self._mean
         rows *= self._factor
         return rows
+
+
+def take_rows(source: Any, at: np.ndarray) -> Any:
+    """Return rows by position, not checked: in memory up to `IN_MEMORY` bytes, and in blocks beyond."""
+    rows = RowBlocks(source, at)
+    return rows if rows.nbytes > IN_MEMORY else source[at]
 
 
 def rows_of(source: Any, at: np.ndarray | None = None) -> np.ndarray | RowBlocks | TermCounts:

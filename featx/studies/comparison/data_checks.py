@@ -18,13 +18,13 @@ from featx.analysis.data_checks import (
 )
 from featx.analysis.data_checks.confident_learning import MOST_ROWS
 from featx.data.splits import Split
-from featx.kinds import count_of, picture_of, with_article
+from featx.kinds import picture_of, with_article
 from featx.results import ALPHA
 from featx.results.formats import p_in_text
 from featx.studies.comparison.study_data import StudyData
 from featx.studies.evaluation import LabelledRows, Outcome
 from featx.studies.kept_checks import Found, KeptChecks
-from featx.studies.units import MOST_IMAGES, Units, copies_count_apart
+from featx.studies.units import Units, not_searched
 
 #: The most entries of a list in results.json.
 LISTED = 100
@@ -32,6 +32,8 @@ LISTED = 100
 FEW_GROUPS = 5
 #: The most classes that the note on groups names.
 LISTED_CLASSES = 5
+#: Most probabilities of inputs by class, on which wrong labels are found; they are in memory.
+MOST_PROBABILITIES = 100_000_000
 #: Share of leaked test inputs from which there is a warning.
 NOTABLE = 0.01
 #: The entries of each list that the report shows, with thumbnails.
@@ -70,30 +72,28 @@ def examine(
 ) -> dict[str, Any]:
     """Check the data by the embeddings of `backbone`; return the field ``hygiene`` of ``results.json``.
 
-    `copies` are those among all inputs (without an outcome: too many inputs to search), `units` what they
-    make of the inputs; `kept` holds finished checks.
+    `copies` are those among all inputs, `units` what they make of the inputs; `kept` holds finished checks.
     """
     began, found = time.perf_counter(), copies.outcome
     embeddings, first = data.sets[backbone].embeddings, data.first
     y, classes = np.asarray(first.labels), first.classes or ()
     images = _Inputs(first.ids, y, classes, first.groups, split.train, split.test, data.kind)
-    if found is None:
-        return {
-            "notes": [
-                f"more than {count_of(MOST_IMAGES, data.kind)}: leaks, copies and labels were not looked "
-                f"into, so that {copies_count_apart(data.kind)}; see featx.analysis.data_checks"
-            ]
-        }
     parts = np.full(len(embeddings), "", dtype="<U5")
     parts[images.train], parts[images.test] = "train", "test"
     leaks = _describe_leaks(found, images, outcomes)
     copied = _list_two_labels(found, images, parts)
-    judged = _judge_labels(data.inputs[backbone], images, seed, kept)
+    many = len(images.train) + len(images.test) > MOST_PROBABILITIES // len(classes)
+    judged = Found(None, 0.0, None) if many else _judge_labels(data.inputs[backbone], images, seed, kept)
     errors = _list_label_errors(judged.outcome, images, parts, units)
     # What was taken from an earlier run counts with the seconds that it took there.
     seconds = copies.seconds + (judged.seconds if judged.earlier_run else 0.0)
     earlier = [one.earlier_run for one in (copies, judged)]
     pictures = found.groups()
+    notes = _notes(leaks, copied, errors, found.hashed, images, outcomes)
+    if limited := not_searched(embeddings, data.kind):
+        notes.append(limited)
+    if many:
+        notes.append(f"wrong labels were not looked for: {len(y):,} {data.kind}s of {len(classes):,} classes")
     return {
         "hashed": found.hashed,
         "limits": {
@@ -107,7 +107,7 @@ def examine(
         "two_labels": copied,
         "alike": _list_alike(found, images, parts),
         "label_errors": errors,
-        "notes": _notes(leaks, copied, errors, found.hashed, images, outcomes),
+        "notes": notes,
         "seconds": time.perf_counter() - began + seconds,
         "earlier_run": min(filter(None, earlier)) if all(earlier) else None,
     }
@@ -235,6 +235,8 @@ def _judge_labels(rows: LabelledRows, images: _Inputs, seed: int, kept: KeptChec
 
     def search() -> dict[str, np.ndarray] | None:
         shared = rows.training_rows(images.train, seed) if len(images.train) <= MOST_ROWS else None
+        if shared is not None and not isinstance(shared.X, np.ndarray):  # in blocks
+            shared = None
         probabilities = predict_out_of_sample(
             rows.x, images.y, images.train, images.test, groups=images.groups, seed=seed, shared=shared
         )

@@ -7,7 +7,6 @@ import time
 import numpy as np
 
 from featx.data.splits import Split
-from featx.kinds import count_of
 from featx.results import (
     NO_FINE_TUNING,
     MethodResult,
@@ -33,7 +32,7 @@ from featx.studies.comparison.repeats import repeat_over_splits
 from featx.studies.comparison.result import RegressionComparison
 from featx.studies.comparison.study_data import StudyData
 from featx.studies.output import samples_of, texts_of
-from featx.studies.units import MOST_IMAGES, find_copies, find_units, unchecked
+from featx.studies.units import find_copies, find_units, not_searched, unchecked
 
 #: How many of the largest errors the report shows with their images.
 SHOWN = 12
@@ -96,11 +95,8 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
     ]
     if not options.checks:
         warnings.append(unchecked(data.kind))
-    elif copies is None or copies.outcome is None:
-        warnings.append(
-            f"more than {count_of(MOST_IMAGES, data.kind)}: copies among them were not looked for, and count "
-            f"as different {data.kind}s"
-        )
+    elif limited := not_searched(data.sets[found.tuned_backbone].embeddings, data.kind):
+        warnings.append(limited)
     warnings += note_earlier_runs(options.checkpoints, methods, repeats)
     if data.dataset is None:
         missing = f"{MISSING[data.kind]} without the {data.kind}s"

@@ -20,7 +20,7 @@ from featx.errors import InputError
 from featx.extraction import (
     Embedder,
     backbone_of,
-    extract_features,
+    extract_for_study,
     network_embedder,
     notes_on_inputs,
 )
@@ -294,7 +294,7 @@ def _by_name(backbones: list[Any]) -> dict[str, Any]:
 def _extract(dataset: Dataset, embedder: Embedder, run: Run, meter: Meter) -> Features:
     """Extract embeddings, and note the joules of each one that was computed now."""
     with meter.measure() as reading:
-        features = extract_features(dataset, embedder, run)
+        features = extract_for_study(dataset, embedder, run)
     told = features.run or {}
     if reading.joules is not None and told.get("computed"):
         told["joules_per_image"] = reading.joules / told["computed"]

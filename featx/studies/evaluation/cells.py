@@ -49,7 +49,7 @@ Keep = Literal["answers", "small_answers", "values", "probabilities", "held_out"
 class LabelledRows:
     """Embeddings, pixels or texts, with the classes or numbers to predict."""
 
-    x: Any  # ndarray of shape (n, d), or TextRows of shape (n, 1)
+    x: Any  # ndarray or StoredRows of shape (n, d), or TextRows of shape (n, 1)
     y: np.ndarray  # (n,): classes, or numbers
     n_classes: int | None = None  # None: `y` are numbers
     groups: np.ndarray | None = None  # (n,): the rows of a group stay on one side of every fold
@@ -109,6 +109,13 @@ class LabelledRows:
         while len(latest) > _SPLITS_SHARED:
             latest.pop(next(iter(latest)))
         return found
+
+    def take(self, rows: np.ndarray) -> Any:
+        """Return some rows by position: an array, or many rows of a file as a `RowBlocks`."""
+        from featx.data.features.stored_rows import StoredRows
+        from featx.methods.probes.row_blocks import take_rows
+
+        return take_rows(self.x, rows) if isinstance(self.x, StoredRows) else self.x[rows]
 
     def forget(self) -> None:
         """Forget what methods in this thread have shared."""
@@ -224,7 +231,9 @@ class Cell:
 
         train, rows = self.split.train, self.rows
         groups = rows.groups_of(train)
-        return held_out_probabilities(fit.model, rows.x[train], rows.y[train], groups=groups, seed=self.seed)
+        return held_out_probabilities(
+            fit.model, rows.take(train), rows.y[train], groups=groups, seed=self.seed
+        )
 
 
 @cache

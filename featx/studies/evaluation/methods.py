@@ -95,7 +95,7 @@ class ProbeMethod(Method):
         validation = None if split.val is None else np.searchsorted(split.train, split.val)
         shared = rows.training_rows(split.train, cell.seed)
         fitted = fit_to(self.name, shared, validation=validation, n_jobs=n_jobs)
-        return replace(self._fit(fitted, lambda at: rows.x[at]), title=fitted.title)
+        return replace(self._fit(fitted, rows.take), title=fitted.title)
 
     def fit_rows(
         self,

@@ -141,6 +141,17 @@ def test_a_large_subset_stays_in_the_file(lazy, monkeypatch):
         lazy.subset(np.full(200, N))
 
 
+def test_a_temporary_file_lives_as_long_as_rows_taken_from_it(saved):
+    rows = load_features(saved, in_memory=False).embeddings
+    rows.remove_when_unused()
+    taken = rows.take(np.arange(9))
+    del rows
+    np.testing.assert_array_equal(taken.take(np.array([3]))[:], ROWS[3:4])
+    assert saved.exists()
+    del taken
+    assert not saved.exists()
+
+
 def _mean_of(rows):
     return np.asarray(rows).mean()
 

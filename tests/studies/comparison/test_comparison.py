@@ -262,7 +262,7 @@ def test_a_seed_that_no_generator_takes_is_refused(photos, seed):
 
 def test_a_share_that_is_none_is_refused_before_any_work(photos, monkeypatch):
     monkeypatch.setattr(
-        "featx.studies.comparison.study_data.extract_features", lambda *a, **o: pytest.fail("extracted")
+        "featx.studies.comparison.study_data.extract_for_study", lambda *a, **o: pytest.fail("extracted")
     )
     with pytest.raises(InputError, match="test_size must lie between 0 and 1"):
         compare(photos, **SMALL | {"test_size": 3.5})

@@ -147,12 +147,15 @@ def test_from_a_features_file_embeddings_decide_and_it_says_so(data, tmp_path):
     assert "From embeddings alone" in report
 
 
-def test_more_images_than_all_pairs_are_affordable_of_are_not_looked_into(data, monkeypatch, tmp_path):
+def test_of_more_images_than_all_pairs_are_affordable_of_equal_ones_are_found(data, monkeypatch, tmp_path):
     monkeypatch.setattr(units, "MOST_IMAGES", 10)
+    monkeypatch.setattr(data_checks, "MOST_PROBABILITIES", 10)
     result = compare(data, **OPTIONS)
-    assert "leaks, copies and labels were not looked into" in result.findings[0]
-    assert result.units["copies"] is None
-    assert "Leaks and labels</h2>" not in result.save(tmp_path).read_text(encoding="utf-8")
+    assert [pair["test"] for pair in result.hygiene["leaks"]["pairs"]] == ["test/green/copy.png"]
+    assert any("because there are more than 10 images" in note for note in result.findings)
+    assert any("wrong labels were not looked for" in note for note in result.findings)
+    assert result.hygiene["label_errors"] is None
+    assert "Leaks and labels</h2>" in result.save(tmp_path).read_text(encoding="utf-8")
 
 
 def test_names_are_escaped_in_the_report(comparison_with_script):

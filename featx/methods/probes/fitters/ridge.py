@@ -113,7 +113,7 @@ class _NormalEquations:
         if part.task == "numbers":
             return part.cross()[:, None]
         codes = np.arange(len(part.classes))
-        return self._sums.T @ (self._of_class[:, None] * (_targets_of(codes, codes) - self._target_mean))
+        return self._sums.T @ (self._of_class[:, None] * (targets_of(codes, codes) - self._target_mean))
 
     @cached_property
     def _gram(self) -> np.ndarray:
@@ -135,10 +135,10 @@ def _targets(part: Part) -> np.ndarray:
     """Return the targets (n, k): numbers, or those of the classes."""
     if part.task == "numbers":
         return np.asarray(part.y, np.float64)[:, None]
-    return _targets_of(part.codes, np.arange(len(part.classes)))
+    return targets_of(part.codes, np.arange(len(part.classes)))
 
 
-def _targets_of(codes: np.ndarray, classes: np.ndarray) -> np.ndarray:
+def targets_of(codes: np.ndarray, classes: np.ndarray) -> np.ndarray:
     """Return -1 and 1 for each class, for two classes those of the second; (n, k)."""
     targets = np.where(codes[:, None] == classes, 1.0, -1.0)
     return targets[:, 1:] if len(classes) == 2 else targets
