@@ -1,7 +1,7 @@
 """Rows and losses of several folds on a torch device, for the solver `newton_folds`.
 
-Scores of rows (k, F, n) and their gradients, the large arrays of a step, stay on the device; all rows and folds
-are one block. Coefficients and sums over rows come from the solver and go back to it as arrays.
+Scores of rows (k, F, n) and their gradients, the large arrays of a step, stay on the device; all rows and
+folds are one block. Coefficients and sums over rows come from the solver and go back to it as arrays.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class DeviceRows:
 
     def __init__(self, rows: SharedRows | StackedRows, place: Place):
         self.shape, self.dtype, self._rows, self._place = rows.shape, rows.dtype, rows, place
-        self._shared = isinstance(rows, SharedRows)
         self._X = place.put(rows.X)
+        self._squares: Any = place.put(rows.squares) if isinstance(rows, SharedRows) else None
         F, n, _ = rows.shape
         self.blocks = [Block(0, slice(0, n), np.arange(F))]
 
@@ -79,9 +79,17 @@ class DeviceRows:
         """Return W x + b, (F, k, n)."""
         return W @ self._X.transpose(-1, -2) + b[..., None]
 
-    def divide(self, G: np.ndarray, curvature: np.ndarray, penalty: float) -> np.ndarray:
+    def curvature(self, of_rows: Callable[..., Any]) -> tuple[np.ndarray, np.ndarray]:
+        """See `FoldRows`."""
+        _, w = of_rows(self.blocks[0])
+        total = self._place.sums(w, 2).T
+        if isinstance(self._rows, StackedRows):
+            return total, self._rows.of_total(total)
+        return total, self._place.get(w.transpose(0, 1) @ self._squares)
+
+    def divide(self, G: np.ndarray, along: np.ndarray, penalty: float) -> np.ndarray:
         """See `FoldRows`; computed by NumPy."""
-        return self._rows.divide(G, curvature, penalty)
+        return self._rows.divide(G, along, penalty)
 
     @staticmethod
     def in_threads() -> Any:
@@ -112,8 +120,10 @@ class DeviceSoftmax(Softmax):
         u = u - (p * u).sum(0, keepdim=True)
         return u.mul_(p).mul_(self._on_device[1])
 
-    def _curvature(self, index: int, folds: np.ndarray, kept: Any) -> np.ndarray:
-        return self._place.sums(kept * (1 - kept) * self._on_device[1], 2)
+    def curvature(self, block: Block) -> tuple[np.ndarray, Any]:
+        """See `FoldLoss`."""
+        folds, p = self._kept[0]
+        return folds, p * (1 - p) * self._on_device[1]
 
 
 class DeviceSquaredHinge(SquaredHinge):
@@ -140,9 +150,6 @@ class DeviceSquaredHinge(SquaredHinge):
         self._kept[0] = folds, twice
         losses = self._place.sums(z.square() * s, 0, 2)
         return losses, z.mul_(twice).mul_(-signs)
-
-    def _curvature(self, index: int, folds: np.ndarray, kept: Any) -> np.ndarray:
-        return self._place.sums(kept, 2)
 
 
 def device_loss(loss: FoldLoss, dtype: np.dtype, place: Place) -> FoldLoss:

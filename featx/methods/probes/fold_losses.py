@@ -1,7 +1,7 @@
 """Losses of linear classifiers on several folds at once: softmax, and squared hinge of each class.
 
-They are given scores (k, f, m) of a block of rows (`fold_rows.Block`): k columns, f of the folds, m rows. Rows
-that do not belong to a fold have weight 0. Threads may ask for different blocks at once.
+They are given scores (k, f, m) of a block of rows (`fold_rows.Block`): k columns, f of the folds, m rows.
+Rows that do not belong to a fold have weight 0. Threads may ask for different blocks at once.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ class FoldLoss:
     columns : int
     penalty : float
         Factor of the penalty.
+    totals : ndarray of shape (F,)
+        The sums of the weights.
     """
 
     columns: int
@@ -35,6 +37,7 @@ class FoldLoss:
 
     def __init__(self, codes: np.ndarray, weights: np.ndarray, n_classes: int):
         self._codes, self._weights, self._n_classes = codes, weights, n_classes
+        self.totals = weights.sum(axis=1)
         # Of each block: its folds, and what the Hessian at the last scores needs.
         self._kept: dict[int, tuple[np.ndarray, Any]] = {}
 
@@ -46,15 +49,8 @@ class FoldLoss:
         """Return the derivative of the gradient in the direction of the scores `u`, which it overwrites."""
         raise NotImplementedError
 
-    def curvature(self) -> np.ndarray:
-        """Return the sum of the curvatures of the rows for each column, (F, k); above 0."""
-        found, totals = np.zeros((len(self._codes), self.columns)), self._weights.sum(axis=1)
-        for index, (folds, kept) in sorted(self._kept.items()):
-            found[folds] += self._curvature(index, folds, kept).T
-        return np.maximum(found, 1e-12 * totals[:, None])
-
-    def _curvature(self, index: int, folds: np.ndarray, kept: Any) -> np.ndarray:
-        """Return the sums over the rows of a block, (k, f) float64."""
+    def curvature(self, block: Block) -> tuple[np.ndarray, Any]:
+        """Return the folds of the last scores of a block, and the curvature of each row, (k, f, m)."""
         raise NotImplementedError
 
     def centre(self, b: np.ndarray) -> np.ndarray:
@@ -106,11 +102,14 @@ class Softmax(FoldLoss):
         u *= s
         return u
 
-    def _curvature(self, index: int, folds: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    def curvature(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
+        """See `FoldLoss`."""
+        folds, kept = self._kept[block.index]
         p, s = kept[:-1], kept[-1]
-        spread = p * (1 - p)
+        spread = 1 - p
+        spread *= p
         spread *= s
-        return spread.sum(axis=2, dtype=np.float64)
+        return folds, spread
 
     def centre(self, b: np.ndarray) -> np.ndarray:
         """Take the mean from intercepts (F, k): no probability depends on it."""
@@ -162,5 +161,6 @@ class SquaredHinge(FoldLoss):
         u *= self._kept_of(block, folds)
         return u
 
-    def _curvature(self, index: int, folds: np.ndarray, kept: np.ndarray) -> np.ndarray:
-        return kept.sum(axis=2, dtype=np.float64)
+    def curvature(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
+        """See `FoldLoss`."""
+        return self._kept[block.index]

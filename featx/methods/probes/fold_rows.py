@@ -4,12 +4,12 @@
 of a fold, standardised by its own means and deviations, differ from them by a shift and a scale of each
 feature, which are applied to the coefficients instead.
 
-A sum over rows takes two products with them: scores W x + b, and then sum_i e_i x_i, for what a loss makes of
-the scores. Both are done for one block of rows before the next: a block fits into the processor's cache.
-Blocks run in threads, each on one thread of BLAS: products with the coefficients of a few classes are too thin
-to be divided among the threads of BLAS. Sums are added in the order of the blocks, so the result does not
-depend on the number of threads. A block has the rows that the same folds are trained on (`group_rows`), and
-the other folds take no part in its products.
+A sum over rows takes two products with them: scores W x + b, and then sum_i e_i x_i, for what a loss makes
+of the scores. Both are done for one block of rows before the next: a block fits into the processor's cache.
+Blocks run in threads, each on one thread of BLAS: products with the coefficients of a few classes are too
+thin to be divided among the threads of BLAS. Sums are added in the order of the blocks, so the result does
+not depend on the number of threads. A block has the rows that the same folds are trained on (`group_rows`),
+and the other folds take no part in its products.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ class Block:
 
 #: Turns scores (k, f, m) of the rows of a block into E (k, f, m); the last argument has the f folds.
 Respond = Callable[[Any, Block, np.ndarray], Any]
+#: Returns folds of a block (f,), and the curvature of each row in each column (k, f, m).
+Curvature = Callable[[Block], tuple[np.ndarray, Any]]
 
 
 class FoldRows(Protocol):
@@ -67,11 +69,11 @@ class FoldRows(Protocol):
         (F,) are left out, or their sums mean nothing.
         """
 
-    def divide(self, G: np.ndarray, curvature: np.ndarray, penalty: float) -> np.ndarray:
-        """Apply the inverse of the Hessian of rows with equal curvature to G (F, k, p), at least nearly.
+    def curvature(self, of_rows: Curvature) -> tuple[np.ndarray, np.ndarray]:
+        """Return the sums of the curvatures of the rows, (F, k) float64, and those along axes, (F, k, r)."""
 
-        `curvature` (F, k) is the sum over all rows of a fold.
-        """
+    def divide(self, G: np.ndarray, along: np.ndarray, penalty: float) -> np.ndarray:
+        """Apply the inverse of a Hessian that is diagonal along axes, as `curvature` says, to G (F, k, p)."""
 
     def in_threads(self) -> Any:
         """Return a context in which blocks run in as many threads as BLAS may use."""
@@ -166,9 +168,26 @@ class StackedRows(_BlockRows):
     def _by_coefficients(self, block: Block, E: np.ndarray) -> np.ndarray:
         return E.swapaxes(0, 1) @ self._of(block)
 
-    def divide(self, G: np.ndarray, curvature: np.ndarray, penalty: float) -> np.ndarray:
+    def curvature(self, of_rows: Curvature) -> tuple[np.ndarray, np.ndarray]:
+        """See `FoldRows`; as if all rows of a fold had the same curvature."""
+
+        def one(block: Block):
+            folds, w = of_rows(block)
+            return folds, w.sum(axis=2, dtype=np.float64).T
+
+        found = list(self._map(one, self.blocks))
+        total = np.zeros((self.shape[0], found[0][1].shape[1]))
+        for folds, w in found:
+            total[folds] += w
+        return total, self.of_total(total)
+
+    def of_total(self, total: np.ndarray) -> np.ndarray:
+        """Return the curvatures along the coordinates for their sums (F, k) over the rows."""
+        return total.astype(self.dtype)[..., None] * self._squares
+
+    def divide(self, G: np.ndarray, along: np.ndarray, penalty: float) -> np.ndarray:
         """See `FoldRows`."""
-        return G / (curvature[..., None] * self._squares + self.dtype.type(penalty))
+        return G / (along + self.dtype.type(penalty))
 
 
 class SharedRows(_BlockRows):
@@ -178,19 +197,15 @@ class SharedRows(_BlockRows):
     ----------
     X : ndarray of shape (n, p)
     axes : ndarray of shape (r, p)
-        The leading principal axes.
-    variances : ndarray of shape (r,)
-        Mean squares along them.
-    rest : float
-        Mean square along another axis; 0 where there is none.
+        The leading principal axes; all others count as one.
     shifts, scales : ndarray of shape (F, p)
         The rows of a fold are (x - shift) / scale.
     blocks : list of Block
     """
 
-    def __init__(self, X, axes, variances, rest, shifts, scales, blocks):
+    def __init__(self, X, axes, shifts, scales, blocks):
         self.X, self.dtype, self.shape = X, X.dtype, (len(shifts), *X.shape)
-        self._axes, self._squares, self._rest = axes, variances.astype(X.dtype), X.dtype.type(rest)
+        self._axes, self.squares = axes, _squares_along(X, axes)
         self._shifts, self._scales = shifts.astype(X.dtype), scales.astype(X.dtype)
         self.blocks = blocks
 
@@ -221,15 +236,41 @@ class SharedRows(_BlockRows):
         k, f, m = E.shape
         return (E.reshape(k * f, m) @ self.X[block.rows]).reshape(k, f, -1).swapaxes(0, 1)
 
-    def divide(self, G: np.ndarray, curvature: np.ndarray, penalty: float) -> np.ndarray:
-        """See `FoldRows`; axes after the leading ones count as equal."""
+    def curvature(self, of_rows: Curvature) -> tuple[np.ndarray, np.ndarray]:
+        """See `FoldRows`; the last of the r is the mean over the other axes."""
+
+        def one(block: Block):
+            folds, w = of_rows(block)
+            k, f, m = w.shape
+            along = (w.reshape(k * f, m) @ self.squares[block.rows]).reshape(k, f, -1)
+            return folds, w.sum(axis=2, dtype=np.float64).T, along.swapaxes(0, 1)
+
+        found = list(self._map(one, self.blocks))
+        F, k, r = self.shape[0], found[0][1].shape[1], self.squares.shape[1]
+        total, along = np.zeros((F, k)), np.zeros((F, k, r), self.dtype)
+        for folds, w, squares in found:
+            total[folds] += w
+            along[folds] += squares
+        return total, along
+
+    def divide(self, G: np.ndarray, along: np.ndarray, penalty: float) -> np.ndarray:
+        """See `FoldRows`."""
         F, k, p = G.shape
-        curvature = curvature[..., None]
-        penalty = self.dtype.type(penalty)
-        rest = curvature * self._rest + penalty
-        along = (G.reshape(F * k, p) @ self._axes.T).reshape(F, k, -1)
-        along *= 1 / (curvature * self._squares + penalty) - 1 / rest
-        return (along.reshape(F * k, -1) @ self._axes).reshape(F, k, p) + G / rest
+        along = 1 / (along + self.dtype.type(penalty))
+        rest = along[..., -1:]
+        projected = (G.reshape(F * k, p) @ self._axes.T).reshape(F, k, -1)
+        projected *= along[..., :-1] - rest
+        return (projected.reshape(F * k, -1) @ self._axes).reshape(F, k, p) + G * rest
+
+
+def _squares_along(X: np.ndarray, axes: np.ndarray) -> np.ndarray:
+    """Return the squares of rows along axes, and last their mean along all others, (n, r + 1)."""
+    r, p = axes.shape
+    found = np.empty((len(X), r + 1), X.dtype)
+    np.square(X @ axes.T, out=found[:, :r])
+    rest = np.einsum("ij,ij->i", X, X) - found[:, :r].sum(axis=1)
+    found[:, r] = np.maximum(rest, 0) / max(1, p - r)
+    return found
 
 
 def group_rows(members: np.ndarray, p: int, itemsize: int) -> tuple[np.ndarray, list[Block]]:
@@ -249,7 +290,8 @@ def group_rows(members: np.ndarray, p: int, itemsize: int) -> tuple[np.ndarray, 
     blocks : list of Block
     """
     patterns, of_row = np.unique(members, axis=1, return_inverse=True)
-    order, blocks = [], []
+    order: list[np.ndarray] = []
+    blocks: list[Block] = []
     at = 0
     for i, pattern in enumerate(patterns.T):
         rows = np.flatnonzero(of_row.reshape(-1) == i)
@@ -265,5 +307,5 @@ def group_rows(members: np.ndarray, p: int, itemsize: int) -> tuple[np.ndarray, 
 def _cut(start: int, stop: int, row_bytes: int) -> list[slice]:
     """Divide a range of rows into blocks of about equal size."""
     n = max(1, -(-(stop - start) * row_bytes // _BLOCK_BYTES))
-    ends = np.linspace(start, stop, n + 1).astype(int)
-    return [slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    ends = np.linspace(start, stop, n + 1).astype(int).tolist()
+    return [slice(*ends[i : i + 2]) for i in range(n)]

@@ -8,10 +8,11 @@ coefficients of 10 classes keeps a processor less busy than one with those of 5 
 
 Each step minimises the quadratic model of F by conjugate gradients (Nocedal and Wright, "Numerical
 Optimization", 2006, section 7.1), and ends when the last product gained only a small share of the whole gain.
-The preconditioner is the Hessian of rows that all have the mean curvature of a class, h_c sum_i x_i x_i^T +
-1 / C, which is diagonal along the principal axes of the rows. The decrease that the model predicts is the
-criterion to stop, relative to F. Step lengths, gains and the end of the descent are those of each fold, and a
-fold that has come to its end takes no part in products.
+The preconditioner is the diagonal of the Hessian along the principal axes v_j of the rows, with the
+curvatures h_ic of the rows for class c: sum_i h_ic (v_j x_i)^2 + 1 / C. If all rows had the same curvature,
+the Hessian would be diagonal there. The decrease that the model predicts is the criterion to stop, relative
+to F. Step lengths, gains and the end of the descent are those of each fold, and a fold that has come to its
+end takes no part in products.
 
 From penalty to penalty, strong to weak, the solution is a smooth function of log C: each fold starts from the
 line through its own two last solutions, or from the last one where F is lower there. It does not start from
@@ -139,14 +140,13 @@ class FoldNewton:
     def _step(self, gW, gb, penalty, active, enough):
         """Return approximate minima of the quadratic models, (F, k, p) and (F, k), and the decreases (F,)."""
         dtype = self._rows.dtype
-        curvature = self._loss.curvature()
+        curvature, along = self._rows.curvature(self._loss.curvature)
         own = penalty if self._penalised else 0.0
         # The intercept sees every row as 1.
-        divisor = np.maximum(curvature + own, 1e-30)
+        divisor = np.maximum(np.maximum(curvature, 1e-12 * self._loss.totals[:, None]) + own, 1e-30)
 
         def divide(rW, rb):
-            sW = self._rows.divide(rW, curvature.astype(dtype), penalty)
-            return sW, self._loss.centre(rb / divisor)
+            return self._rows.divide(rW, along, penalty), self._loss.centre(rb / divisor)
 
         sW, sb = np.zeros(gW.shape, dtype), np.zeros(gb.shape)
         rW, rb = -gW.astype(dtype), -gb

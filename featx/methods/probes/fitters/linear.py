@@ -116,13 +116,15 @@ class _Folds:
     def __init__(self, parts: Sequence[Part], estimator: Any):
         self.parts = parts
         self._basis: list[np.ndarray] | None = None
-        self.inputs = [last_inputs(part, estimator) for part in parts]
         self._order: np.ndarray | None = None
+        self.rows: SharedRows | StackedRows
         if _shared(parts, estimator):
-            self.rows: SharedRows | StackedRows
             self.rows, self._order = _shared_rows(parts)
+            # Each fold's own training rows are never made.
+            self._held = [part.held for part in parts]
             return
-        train = [rows for rows, _ in self.inputs]
+        inputs = [last_inputs(part, estimator) for part in parts]
+        train, self._held = [rows for rows, _ in inputs], [held for _, held in inputs]
         if train[0].shape[1] > max(len(rows) for rows in train):
             train, self._basis = zip(*(_own_coordinates(part) for part in parts), strict=True)
         n, p = max(map(len, train)), max(rows.shape[1] for rows in train)
@@ -151,7 +153,7 @@ class _Folds:
 
     def predict(self, f: int, W: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Return scores of the held rows of a fold, (n_held, k)."""
-        held = self.inputs[f][1]
+        held = self._held[f]
         return held @ self.coefficients(f, W).T.astype(held.dtype) + b
 
 
@@ -183,14 +185,12 @@ def _shared_rows(parts: Sequence[Part]) -> tuple[SharedRows, np.ndarray]:
         member[part.train] = True
     order, blocks = group_rows(members, d, whole.rows.itemsize)
     X = whole.rows if members.all() else whole.rows[order]
-    axes, variances = whole.axes(MOST_COMPONENTS)
-    variances = variances * (n - 1) / n
-    # The mean square of a standardised feature is 1, or 0 if it is constant.
-    rest = max(float((whole.scaler.var_ > 0).sum() - variances.sum()), 0.0) / max(1, d - len(axes))
+    # Axes of a sample are as good for the preconditioner, and the folds on it have asked for them already.
+    axes, _ = parts[0].source.sample.whole.axes(MOST_COMPONENTS)
     mean, scale = whole.scaler.mean_, whole.scaler.scale_
     shifts = np.stack([(part.scaler.mean_ - mean) / scale for part in parts])
     scales = np.stack([part.scaler.scale_ / scale for part in parts])
-    return SharedRows(X, axes, variances, rest, shifts, scales, blocks), order
+    return SharedRows(X, axes, shifts, scales, blocks), order
 
 
 def _own_coordinates(part: Part) -> tuple[np.ndarray, np.ndarray]:
