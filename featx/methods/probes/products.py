@@ -26,6 +26,22 @@ SUMMED = 8192
 _MOST_PRODUCTS = 4_000_000
 
 
+class KeptRows:
+    """Rows (n, p) that are multiplied by few columns, many times."""
+
+    def __init__(self, X: np.ndarray):
+        self.X = X
+
+    def scores(self, W: np.ndarray) -> np.ndarray:
+        """Return W X^T, (J, n), for coefficients (J, p)."""
+        # The transposed product takes BLAS less time.
+        return np.ascontiguousarray((self.X @ W.T).T)
+
+    def sum_rows(self, E: np.ndarray) -> np.ndarray:
+        """Return E X, (J, p), for factors of the rows (J, n)."""
+        return E @ self.X
+
+
 class Products:
     """Products of rows on the CPU."""
 
@@ -64,6 +80,10 @@ class Products:
     ) -> FoldNewton:
         """Return the solver of several folds."""
         return FoldNewton(rows, loss, penalised=penalised)
+
+    def keep(self, X: np.ndarray) -> KeptRows:
+        """Return rows (n, p) that are multiplied many times."""
+        return KeptRows(X)
 
     def logistic_rows(self, X: Any, codes: np.ndarray, weights: np.ndarray, n_classes: int) -> Any:
         """Return the rows of `newton.NewtonPath`: a `NumpyRows`, or a `TorchRows` on another device."""

@@ -24,14 +24,11 @@ from sklearn.kernel_approximation import Nystroem
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC, SVR, LinearSVC
 from sklearn.utils import check_random_state
-from sklearn.utils.class_weight import compute_class_weight
 
 from featx.methods.probes.fitters.fitter import Fitter, Settings, limit_components
 from featx.methods.probes.fitters.pipelines import fit_to_last, last_inputs
-from featx.methods.probes.fold_losses import SquaredHinge
-from featx.methods.probes.fold_rows import StackedRows
-from featx.methods.probes.newton_folds import FoldNewton
 from featx.methods.probes.products import Products
+from featx.methods.probes.squared_hinges import Solution, sign_classes, solve_hinges
 from featx.methods.probes.temperature import margins_of
 
 if TYPE_CHECKING:
@@ -112,7 +109,7 @@ class NystroemFitter(Fitter):
 
     C, gamma, class weights and the length of the rows may vary. A part has no more landmarks than its number
     of rows asks for (`count_landmarks`). Features of a gamma are computed once, and
-    the machines are solved from strong to weak penalty, all classes together (`newton_folds`).
+    its machines are solved together (`squared_hinges`).
     """
 
     def scores(self, part: Part, estimator: Any, candidates: Sequence[Settings]) -> np.ndarray:
@@ -123,12 +120,11 @@ class NystroemFitter(Fitter):
             rows, held = last_inputs(part, models[same_length[0]][:-1])
             for _, same in _grouped(same_length, lambda i: _nystroem(models[i]).gamma):
                 landmarks = _Landmarks(_nystroem(models[same[0]]), rows, part.products)
-                features, held_features = landmarks.features(rows), landmarks.features(held)
-                for _, equal in _grouped(same, lambda i: str(models[i].steps[-1][1].class_weight)):
-                    solver = _squared_hinge(features, part, models[equal[0]].steps[-1][1])
-                    for i in sorted(equal, key=lambda i: models[i].steps[-1][1].C):
-                        W, b, _, _ = solver.solve(models[i].steps[-1][1].C, tol=_SELECT)
-                        found[i] = margins_of(held_features @ W[0].T.astype(rows.dtype) + b[0])
+                solution = _solve(landmarks.features(rows), part, [models[i][-1] for i in same], _SELECT)
+                # A product with all machines is smaller than one with all features.
+                scores = landmarks.scores(held, solution.coef).reshape(len(held), len(same), -1)
+                for j, i in enumerate(same):
+                    found[i] = margins_of(scores[:, j])
         return found
 
     def fit(self, part: Part, estimator: Any, settings: Settings) -> Any:
@@ -137,11 +133,11 @@ class NystroemFitter(Fitter):
         nystroem, svm = front.steps[-1][1], model.steps[-1][1]
         model.steps[:-1] = front.steps
         landmarks = _Landmarks(nystroem, rows, part.products)
-        W, b, n_iter, _ = _squared_hinge(landmarks.features(rows), part, svm).solve(svm.C, tol=_LAST)
+        solution = _solve(landmarks.features(rows), part, [svm], _LAST)
         landmarks.finish(nystroem)
-        svm.coef_ = (W[0] @ landmarks.basis.T).astype(rows.dtype)
-        svm.intercept_, svm.classes_ = b[0].astype(rows.dtype), part.classes
-        svm.n_iter_, svm.n_features_in_ = n_iter, len(landmarks.rows)
+        svm.coef_ = (solution.coef[:, :-1] @ landmarks.basis.T).astype(rows.dtype)
+        svm.intercept_, svm.classes_ = solution.coef[:, -1].copy(), part.classes
+        svm.n_iter_, svm.n_features_in_ = solution.n_iter, len(landmarks.rows)
         return model
 
 
@@ -163,13 +159,21 @@ class _Landmarks:
         self.values, self.basis = values[kept], vectors[:, kept]
 
     def features(self, rows: np.ndarray) -> np.ndarray:
-        """Return the features of rows, of their dtype."""
-        whiten = (self.basis / np.sqrt(self.values)).astype(rows.dtype)
-        found = np.empty((len(rows), whiten.shape[1]), rows.dtype)
+        """Return the features of rows, and ones, of their dtype."""
+        whiten = self._whiten(rows.dtype)
+        found = np.ones((len(rows), whiten.shape[1] + 1), rows.dtype)
         for at in range(0, len(rows), _BLOCK):
             kernel = self._kernel(rows[at : at + _BLOCK])
-            found[at : at + _BLOCK] = self._products.multiply(kernel, whiten)
+            found[at : at + _BLOCK, :-1] = self._products.multiply(kernel, whiten)
         return found
+
+    def scores(self, rows: np.ndarray, coef: np.ndarray) -> np.ndarray:
+        """Return the scores (n, J) of rows by coefficients (J, p + 1) of their features."""
+        dual = self._products.multiply(self._whiten(rows.dtype), coef[:, :-1].T)
+        return self._products.multiply(self._kernel(rows), dual) + coef[:, -1]
+
+    def _whiten(self, dtype: np.dtype) -> np.ndarray:
+        return (self.basis / np.sqrt(self.values)).astype(dtype)
 
     def _kernel(self, rows: np.ndarray) -> np.ndarray:
         """Return the kernel of rows with the landmarks, (n, m)."""
@@ -185,13 +189,11 @@ class _Landmarks:
         nystroem._n_features_out, nystroem.n_features_in_ = len(self.rows), self.rows.shape[1]
 
 
-def _squared_hinge(features: np.ndarray, part: Part, svm: LinearSVC) -> FoldNewton:
-    """Return the solver of `LinearSVC`."""
-    weights = np.ones(len(features))
-    if svm.class_weight is not None:
-        weights = compute_class_weight(svm.class_weight, classes=part.classes, y=part.y)[part.codes]
-    loss = SquaredHinge(part.codes[None], weights[None], len(part.classes))
-    return part.products.newton(StackedRows(features[None]), loss, penalised=True)
+def _solve(features: np.ndarray, part: Part, machines: Sequence[LinearSVC], tol: float) -> Solution:
+    """Solve `LinearSVC`s of the same features, one after another in the rows of the solution."""
+    signed = [sign_classes(part.codes, len(part.classes), svm.class_weight) for svm in machines]
+    C = np.repeat([svm.C for svm in machines], len(signed[0]))
+    return solve_hinges(part.products.keep(features), np.concatenate(signed), C, tol=tol)
 
 
 def _of(estimator: Pipeline) -> Fitter:
