@@ -17,18 +17,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.linalg import eigh
 from sklearn.utils.class_weight import compute_class_weight
 
-if TYPE_CHECKING:
-    from featx.methods.probes.products import KeptRows
+from featx.methods.probes.products import ON_CPU, Products
 
 # Most scores in memory at once; more machines than that are solved in turn.
 _MOST_SCORES = 4_000_000
+# The ones are nearly one of the leading features of a kernel, which are therefore rotated to the principal
+# axes of the rows: so many of the last features.
+_ROTATED = 64
 # Share of the slope at the start at which a step length is found, and most attempts.
-_SLOPE, _MOST_LENGTHS = 0.01, 20
+_SLOPE, _MOST_LENGTHS = 0.1, 20
 
 
 @dataclass(frozen=True)
@@ -56,22 +58,32 @@ def sign_classes(codes: np.ndarray, n_classes: int, class_weight: object = None)
 
 
 def solve_hinges(
-    rows: KeptRows, signed: np.ndarray, C: Sequence[float] | np.ndarray, *, tol: float, max_iter: int = 1000
+    X: np.ndarray,
+    signed: np.ndarray,
+    C: Sequence[float] | np.ndarray,
+    *,
+    tol: float,
+    max_iter: int = 1000,
+    products: Products = ON_CPU,
 ) -> Solution:
     """Solve machines on the same rows.
 
     Parameters
     ----------
-    rows : KeptRows
-        Rows (n, p), ones included, whose features are hardly correlated.
+    X : ndarray of shape (n, p)
+        Rows whose features are hardly correlated, the largest ones last, and then ones. It is overwritten.
     signed : ndarray of shape (n_machines, n)
         y_ji sqrt(s_ji).
     C : sequence of shape (n_machines,)
     tol : float
         A machine is done when the preconditioned gradient predicts a further decrease of at most `tol` times
         its objective.
+    products : Products, default=ON_CPU
     """
-    X = rows.X
+    last = slice(-_ROTATED, None)
+    rotation = eigh(X[:, last].T @ X[:, last], driver="evd", check_finite=False)[1]
+    X[:, last] = X[:, last] @ rotation
+    rows = products.keep(X)
     squares = np.einsum("np,np->p", X, X) / len(X)
     penalties = (1 / np.asarray(C)).astype(X.dtype)[:, None]
     step = max(1, _MOST_SCORES // len(X))
@@ -79,8 +91,10 @@ def solve_hinges(
         _solve(rows, squares, signed[at : at + step].astype(X.dtype), penalties[at : at + step], tol, max_iter)
         for at in range(0, len(signed), step)
     ]
+    coef = np.concatenate([each.coef for each in found])
+    coef[:, last] = coef[:, last] @ rotation.T
     return Solution(
-        np.concatenate([each.coef for each in found]),
+        coef,
         max(each.n_iter for each in found),
         all(each.converged for each in found),
     )

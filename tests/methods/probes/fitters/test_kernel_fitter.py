@@ -89,7 +89,7 @@ def test_many_rows_get_a_nystroem_map_that_title_params_and_notes_name(monkeypat
 
 
 def test_the_number_of_landmarks_grows_with_the_square_root_of_the_rows():
-    assert [count_landmarks(n) for n in (300, 3200, 8000, 50_000)] == [300, 1000, 1607, 2000]
+    assert [count_landmarks(n) for n in (300, 600, 3200, 8000, 50_000)] == [300, 500, 913, 1607, 2000]
 
 
 def test_repeated_landmarks_do_no_harm(monkeypatch):
