@@ -29,6 +29,8 @@ _MOST_SCORES = 4_000_000
 # The ones are nearly one of the leading features of a kernel, which are therefore rotated to the principal
 # axes of the rows: so many of the last features.
 _ROTATED = 64
+# About as many rows tell the mean squares of the features.
+_SOME = 512
 # Share of the slope at the start at which a step length is found, and most attempts.
 _SLOPE, _MOST_LENGTHS = 0.1, 20
 
@@ -59,6 +61,7 @@ def sign_classes(codes: np.ndarray, n_classes: int, class_weight: object = None)
 
 def solve_hinges(
     X: np.ndarray,
+    basis: np.ndarray,
     signed: np.ndarray,
     C: Sequence[float] | np.ndarray,
     *,
@@ -70,8 +73,10 @@ def solve_hinges(
 
     Parameters
     ----------
-    X : ndarray of shape (n, p)
-        Rows whose features are hardly correlated, the largest ones last, and then ones. It is overwritten.
+    X : ndarray of shape (n, q)
+    basis : ndarray of shape (q, p)
+        The rows are X basis, which is never computed: a product with few machines takes two smaller ones.
+        Their features are hardly correlated, the largest ones last, and then ones.
     signed : ndarray of shape (n_machines, n)
         y_ji sqrt(s_ji).
     C : sequence of shape (n_machines,)
@@ -81,14 +86,18 @@ def solve_hinges(
     products : Products, default=ON_CPU
     """
     last = slice(-_ROTATED, None)
-    rotation = eigh(X[:, last].T @ X[:, last], driver="evd", check_finite=False)[1]
-    X[:, last] = X[:, last] @ rotation
-    rows = products.keep(X)
-    squares = np.einsum("np,np->p", X, X) / len(X)
+    some = X[:: max(1, len(X) // _SOME)] @ basis
+    rotation = eigh(some[:, last].T @ some[:, last], driver="evd", check_finite=False)[1]
+    some[:, last] = some[:, last] @ rotation
+    squares = np.einsum("np,np->p", some, some) / len(some)
+    basis = np.hstack([basis[:, :-_ROTATED], basis[:, last] @ rotation])
+    rows = products.keep(X, basis, len(signed))
     penalties = (1 / np.asarray(C)).astype(X.dtype)[:, None]
     step = max(1, _MOST_SCORES // len(X))
     found = [
-        _solve(rows, squares, signed[at : at + step].astype(X.dtype), penalties[at : at + step], tol, max_iter)
+        _solve(
+            rows, squares, signed[at : at + step].astype(X.dtype), penalties[at : at + step], tol, max_iter
+        )
         for at in range(0, len(signed), step)
     ]
     coef = np.concatenate([each.coef for each in found])

@@ -19,6 +19,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.kernel_approximation import Nystroem
 from sklearn.pipeline import Pipeline
@@ -37,6 +38,10 @@ if TYPE_CHECKING:
 # Relative accuracy of the objective: to choose settings, and for the last fit. The first changes log losses out
 # of fold by about 0.2 %, less than a standard error of the difference of two settings on 4,000 rows (0.5 %).
 _SELECT, _LAST = 3e-4, 1e-6
+# `tol` of libsvm to choose settings, in units of the margin: a tenth of its default accuracy.
+_SELECT_EXACT = 1e-2
+# Fewest landmarks: with fewer rows they are all rows, or nearly.
+_FEWEST = 500
 # Eigenvalues of the kernel of the landmarks below this share of the largest one are rounding errors.
 _RANK = 1e-6
 # Rows whose kernel with the landmarks is computed at once.
@@ -50,11 +55,17 @@ def count_landmarks(n_train: int) -> int:
     "Less is more: Nystroem computational regularization", NIPS 2015, theorem 1). The constant is not known,
     and time grows with their square.
     """
-    return int(min(n_train, 2000, max(500, 2 * n_train**0.5 * np.log(n_train))))
+    return int(min(n_train, 2000, max(_FEWEST, 2 * n_train**0.5 * np.log(n_train))))
 
 
 class KernelFitter(Fitter):
     """Fit a machine with an RBF kernel, exact or of a Nystroem map, as the pipeline says."""
+
+    rules = (
+        f"tol {_SELECT_EXACT:g}",
+        f"of a map {_SELECT:g} and {_LAST:g}",
+        f"{_FEWEST:,} landmarks or more",
+    )
 
     def scores(self, part: Part, estimator: Any, candidates: Sequence[Settings]) -> np.ndarray:
         return _of(estimator).scores(part, estimator, candidates)
@@ -81,6 +92,7 @@ class ExactFitter(Fitter):
                 _rbf(near, gamma, kernel)
                 _rbf(far, gamma, held_kernel)
                 for i in same:
+                    _machine(models[i]).set_params(tol=_SELECT_EXACT)
                     last = _fit_to_kernel(models[i].steps[-1][1], kernel, part.y)
                     if part.task == "numbers":
                         found[i] = last.predict(held_kernel)
@@ -121,9 +133,10 @@ class NystroemFitter(Fitter):
             rows, held = last_inputs(part, models[same_length[0]][:-1])
             for _, same in _grouped(same_length, lambda i: _nystroem(models[i]).gamma):
                 landmarks = _Landmarks(_nystroem(models[same[0]]), rows, part.products)
-                solution = _solve(landmarks.features(rows), part, [models[i][-1] for i in same], _SELECT)
-                # A product with all machines is smaller than one with all features.
-                scores = landmarks.scores(held, solution.coef).reshape(len(held), len(same), -1)
+                solution = _solve(landmarks, rows, part, [models[i][-1] for i in same], _SELECT)
+                dual = landmarks.coordinates() @ solution.coef.T
+                scores = part.products.multiply(landmarks.inputs(held), dual)
+                scores = scores.reshape(len(held), len(same), -1)
                 for j, i in enumerate(same):
                     found[i] = margins_of(scores[:, j])
         return found
@@ -134,7 +147,7 @@ class NystroemFitter(Fitter):
         nystroem, svm = front.steps[-1][1], model.steps[-1][1]
         model.steps[:-1] = front.steps
         landmarks = _Landmarks(nystroem, rows, part.products)
-        solution = _solve(landmarks.features(rows), part, [svm], _LAST)
+        solution = _solve(landmarks, rows, part, [svm], _LAST)
         landmarks.finish(nystroem)
         svm.coef_ = (solution.coef[:, :-1] @ landmarks.basis.T).astype(rows.dtype)
         svm.intercept_, svm.classes_ = solution.coef[:, -1].copy(), part.classes
@@ -159,22 +172,19 @@ class _Landmarks:
         kept = values > _RANK * values[-1]
         self.values, self.basis = values[kept], vectors[:, kept]
 
-    def features(self, rows: np.ndarray) -> np.ndarray:
-        """Return the features of rows, and ones, of their dtype."""
-        whiten = self._whiten(rows.dtype)
-        found = np.ones((len(rows), whiten.shape[1] + 1), rows.dtype)
+    def inputs(self, rows: np.ndarray) -> np.ndarray:
+        """Return the kernel of rows with the landmarks, and ones, (n, m + 1)."""
+        found = np.ones((len(rows), len(self.rows) + 1), rows.dtype)
         for at in range(0, len(rows), _BLOCK):
-            kernel = self._kernel(rows[at : at + _BLOCK])
-            found[at : at + _BLOCK, :-1] = self._products.multiply(kernel, whiten)
+            found[at : at + _BLOCK, :-1] = self._kernel(rows[at : at + _BLOCK])
         return found
 
-    def scores(self, rows: np.ndarray, coef: np.ndarray) -> np.ndarray:
-        """Return the scores (n, J) of rows by coefficients (J, p + 1) of their features."""
-        dual = self._products.multiply(self._whiten(rows.dtype), coef[:, :-1].T)
-        return self._products.multiply(self._kernel(rows), dual) + coef[:, -1]
-
-    def _whiten(self, dtype: np.dtype) -> np.ndarray:
-        return (self.basis / np.sqrt(self.values)).astype(dtype)
+    def coordinates(self) -> np.ndarray:
+        """Return the matrix (m + 1, p + 1) by which inputs are features, and ones."""
+        m, p = self.basis.shape
+        found = np.zeros((m + 1, p + 1), self.rows.dtype)
+        found[:m, :p], found[m, p] = self.basis / np.sqrt(self.values), 1
+        return found
 
     def _kernel(self, rows: np.ndarray) -> np.ndarray:
         """Return the kernel of rows with the landmarks, (n, m)."""
@@ -190,11 +200,16 @@ class _Landmarks:
         nystroem._n_features_out, nystroem.n_features_in_ = len(self.rows), self.rows.shape[1]
 
 
-def _solve(features: np.ndarray, part: Part, machines: Sequence[LinearSVC], tol: float) -> Solution:
+def _solve(
+    landmarks: _Landmarks, rows: np.ndarray, part: Part, machines: Sequence[LinearSVC], tol: float
+) -> Solution:
     """Solve `LinearSVC`s of the same features, one after another in the rows of the solution."""
-    signed = [sign_classes(part.codes, len(part.classes), svm.class_weight) for svm in machines]
-    C = np.repeat([svm.C for svm in machines], len(signed[0]))
-    return solve_hinges(features, np.concatenate(signed), C, tol=tol, products=part.products)
+    signed = np.concatenate(
+        [sign_classes(part.codes, len(part.classes), svm.class_weight) for svm in machines]
+    )
+    C = np.repeat([svm.C for svm in machines], len(signed) // len(machines))
+    inputs, basis = landmarks.inputs(rows), landmarks.coordinates()
+    return solve_hinges(inputs, basis, signed, C, tol=tol, products=part.products)
 
 
 def _of(estimator: Pipeline) -> Fitter:
@@ -229,7 +244,9 @@ def _grouped(positions, key) -> Iterator[tuple[Any, list[int]]]:
 
 def _fit_to_kernel(last: Any, kernel: np.ndarray, y: np.ndarray) -> Any:
     (last.estimator if hasattr(last, "estimator") else last.regressor).set_params(kernel="precomputed")
-    return last.fit(kernel, y)
+    # Each machine would look through the kernel for values that are not finite.
+    with config_context(assume_finite=True):
+        return last.fit(kernel, y)
 
 
 def _decide(last: Any, kernel: np.ndarray) -> np.ndarray:

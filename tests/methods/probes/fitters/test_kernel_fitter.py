@@ -34,7 +34,8 @@ def setup(counts, monkeypatch=None, task="classes", name="rbf-svm"):
     ("counts", "task", "name"),
     [((40, 30, 35), "classes", "rbf-svm"), ((50, 25), "classes", "rbf-svm"), ((60, 40), "numbers", "svr")],
 )
-def test_exact_machines_are_those_of_scikit_learn(counts, task, name):
+def test_exact_machines_are_those_of_scikit_learn(counts, task, name, monkeypatch):
+    monkeypatch.setattr(fitters, "_SELECT_EXACT", 1e-3)
     rows, estimator, candidates = setup(counts, task=task, name=name)
     part = rows.part(*rows.folds[0])
     found = KernelFitter().scores(part, estimator, candidates)
