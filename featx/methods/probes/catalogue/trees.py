@@ -10,7 +10,11 @@ from sklearn.pipeline import Pipeline
 
 from featx.methods.probes.catalogue import components, scaled
 from featx.methods.probes.fitters.pipelines import LastStepFitter
+from featx.methods.probes.fitters.trees import ForestFitter
 from featx.methods.probes.probe import Probe, Problem
+
+#: Different values of a feature that a forest is fitted to.
+_VALUES = 32
 
 
 def _count_trees(problem: Problem) -> int:
@@ -67,6 +71,7 @@ PROBES = (
         "Random forest",
         _forest,
         calibrated=True,
+        fitter=ForestFitter(_VALUES),
         few_folds=True,
         out_of_bag=True,
         shown=("forest__n_estimators",),
@@ -80,5 +85,12 @@ PROBES = (
         few_folds=True,
         shown=("pca__n_components", "boosting__max_iter"),
     ),
-    Probe("forest", "Random forest", _forest_regression, "numbers", out_of_bag=True),
+    Probe(
+        "forest",
+        "Random forest",
+        _forest_regression,
+        "numbers",
+        fitter=ForestFitter(_VALUES),
+        out_of_bag=True,
+    ),
 )
