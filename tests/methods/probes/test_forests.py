@@ -9,7 +9,13 @@ from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.pipeline import Pipeline
 
 from featx.methods.probes.fitters import trees
-from featx.methods.probes.fitters.trees import ForestFitter, judge_out_of_bag, round_features
+from featx.methods.probes.fitters.trees import (
+    ForestFitter,
+    count_independent,
+    count_tried,
+    judge_out_of_bag,
+    round_features,
+)
 from featx.methods.probes.packed_trees import pack_forest
 from featx.methods.probes.training_rows import TrainingRows
 
@@ -90,3 +96,27 @@ def test_a_forest_is_that_of_scikit_learn_on_rounded_rows(rows, task):
     else:
         np.testing.assert_array_equal(scores.argmax(axis=1), found.argmax(axis=1))
         np.testing.assert_array_equal(pack_forest(model.steps[-1][1]).predict_proba(X[held]), found)
+
+
+def test_independent_features_are_counted():
+    rng = np.random.default_rng(0)
+    alone = rng.normal(size=(400, 60))
+    constant = np.full((400, 3), 1e20)
+    assert count_independent(np.hstack([alone, constant])) == pytest.approx(60, rel=0.05)
+    # More features than rows: what correlates by chance does not count.
+    assert count_independent(rng.normal(size=(80, 300)).astype(np.float32)) == pytest.approx(300, rel=0.1)
+    copies = np.tile(alone[:, :6], 10) * np.geomspace(1e-3, 1e3, 60)
+    assert count_independent(copies) == pytest.approx(6, rel=0.1)
+    squares = np.corrcoef(copies + alone, rowvar=False) ** 2
+    expected = 60**2 / (squares.sum() - 60 * 59 / 399)
+    assert count_independent(copies + alone) == pytest.approx(expected)
+    for few in (np.ones((5, 2)), alone[:2], alone[:, :1]):
+        assert 0 <= count_independent(few) <= few.shape[1]
+
+
+def test_fewer_features_are_tried_where_features_repeat_each_other():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(400, 100))
+    assert count_tried(X) in (9, 10)
+    assert count_tried(np.repeat(X[:, :10], 10, axis=1)) == 6  # log2(100)
+    assert [count_tried(np.ones((4, d))) for d in (1, 2, 3, 5, 9)] == [1, 1, 1, 2, 3]

@@ -10,6 +10,14 @@ A feature is rounded to the nearest of `values` of its own values, at equal dist
 threshold half-way between two values that its training rows have; as rounding goes to the nearest one, a
 training row that a tree has drawn falls into the same leaf rounded or not. So what is fitted is a forest for
 rows as they are.
+
+At each split a tree tries some features, drawn anew; by default the square root of their number. The fewer
+they are, the weaker and the more different are the trees, and the faster. Where few of many independent
+features count, a split must try many to meet one of these; where features repeat each other, few show the
+same (Probst, Wright and Boulesteix, "Hyperparameters and tuning strategies for random forest", WIREs Data
+Mining and Knowledge Discovery 9, 2019, section 2.1.1). Embeddings repeat themselves: 1,280 features may have
+the correlations of 80 independent ones. So independent features are counted instead of all
+(`count_independent`), and log2(d), the other usual number (Breiman, "Random forests", 2001), is the least.
 """
 
 from __future__ import annotations
@@ -28,12 +36,16 @@ from featx.methods.probes.temperature import log_scores
 if TYPE_CHECKING:
     from featx.methods.probes.training_rows import Part
 
+# Rows from which correlations are estimated.
+_CORRELATED = 500
 # Rows that all trees judge before the next ones: they stay in the processor's cache.
 _AT_ONCE = 512
 
 
 class ForestFitter(Fitter):
     """Fit a forest, the only step of a pipeline, to rounded rows.
+
+    With ``max_features="sqrt"`` it tries as many features as `count_tried` says.
 
     Parameters
     ----------
@@ -48,9 +60,8 @@ class ForestFitter(Fitter):
         rows = round_features(part.raw, self.values)
         found = []
         for candidate in candidates:
-            model = clone(estimator).set_params(**candidate)
-            # Held rows judge it.
-            model.steps[-1][1].set_params(oob_score=False).fit(rows, part.y)
+            # The held rows judge it, not those out of bag.
+            model = self._fit(part, rows, estimator, {**candidate, "forest__oob_score": False})
             if part.task == "numbers":
                 found.append(model.predict(part.raw_held))
             else:
@@ -58,13 +69,46 @@ class ForestFitter(Fitter):
         return np.stack(found)
 
     def fit(self, part: Part, estimator: Any, settings: Settings) -> Any:
+        return self._fit(part, round_features(part.raw, self.values), estimator, settings)
+
+    def _fit(self, part: Part, rows: np.ndarray, estimator: Any, settings: Settings) -> Any:
         model = clone(estimator).set_params(**settings)
         forest = model.steps[-1][1]
+        if forest.max_features == "sqrt":
+            forest.set_params(max_features=count_tried(part.raw))
         judged = forest.oob_score
-        forest.set_params(oob_score=False).fit(round_features(part.raw, self.values), part.y)
+        forest.set_params(oob_score=False).fit(rows, part.y)
         if judged:
             judge_out_of_bag(forest.set_params(oob_score=True), part.raw, part.y)
         return model
+
+
+def count_tried(X: np.ndarray) -> int:
+    """Return the number of features to try at a split, at most the square root of all."""
+    d = X.shape[1]
+    least = min(np.log2(d), np.sqrt(d))
+    return max(1, int(max(least, np.sqrt(count_independent(X)))))
+
+
+def count_independent(X: np.ndarray) -> float:
+    """Return how many independent features would be as correlated as those of rows (n, d), in total.
+
+    With the correlations r_jk of d features it is d^2 / sum_jk r_jk^2, the participation ratio of the
+    eigenvalues of their matrix: d if none are correlated, 1 if all are copies. Correlations of n rows have
+    squares of 1 / (n - 1) by chance, which are taken off. Constant features do not count.
+    """
+    X = np.asarray(X[:: -(-len(X) // _CORRELATED)], np.float64)
+    X = X - X.mean(axis=0)
+    X = X[:, np.abs(X).max(axis=0) > 0]
+    n, d = X.shape
+    if d < 2 or n < 3:
+        return float(d)
+    X /= np.abs(X).max(axis=0)
+    X /= np.linalg.norm(X, axis=0)
+    # The matrices of rows and of features have the same sum of squares.
+    product = X @ X.T if n < d else X.T @ X
+    beyond = float((product**2).sum()) - d - d * (d - 1) / (n - 1)
+    return d**2 / (d + max(beyond, 0.0))
 
 
 def round_features(X: np.ndarray, values: int) -> np.ndarray:
@@ -73,7 +117,7 @@ def round_features(X: np.ndarray, values: int) -> np.ndarray:
     These values are at equal distances in rank. A feature that has no more different values stays as it is.
     """
     X = np.asarray(X, np.float32)
-    n, d = X.shape
+    n = len(X)
     rounded = np.ascontiguousarray(X.T)
     ranks = ((np.arange(values) + 0.5) * n / values).astype(np.int64)
     for feature in rounded:
