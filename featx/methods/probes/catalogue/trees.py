@@ -15,34 +15,29 @@ from featx.methods.probes.fitters.pipelines import LastStepFitter
 from featx.methods.probes.fitters.trees import ForestFitter
 from featx.methods.probes.probe import Probe, Problem
 
-#: Different values of a feature that a forest is fitted to.
+#: Different values of a feature that forests of many rows are fitted to.
 _VALUES = 32
-_MOST_TREES = 500
-
-
-def _count_trees(problem: Problem) -> int:
-    """Return the number of trees: 500, and from 2,000 rows of 1,280 features as many as the same time allows.
-
-    More trees never do harm on average (Probst and Boulesteix, "To tune or not to tune the number of trees in
-    random forest", JMLR 18, 2018). A tree takes time in proportion to the rows and to the features tried at a
-    split, the square root of all.
-    """
-    work = problem.n_train * problem.dim**0.5
-    return int(min(_MOST_TREES, max(200, _MOST_TREES * 72_000 / work)))
+#: A tree takes time in proportion to the rows and to the features tried at a split, the square root of all.
+#: From this product on, 1,000 rows of 1,280 features, forests are fitted in the quicker way.
+_MUCH_WORK = 36_000
 
 
 def _forest_settings(problem: Problem) -> dict[str, Any]:
     """Return what forests of classes and of numbers have in common.
 
-    Probabilities are shares of classes in leaves, averaged over trees. With fewer trees leaves of a few rows
-    make these finer (Malley et al., "Probability machines", Methods of Information in Medicine 51, 2012), and
-    trees faster.
+    More trees never do harm on average (Probst and Boulesteix, "To tune or not to tune the number of trees in
+    random forest", JMLR 18, 2018): 500, or 600 where they are quick to fit, and from 2,000 rows of 1,280
+    features as many as the same time allows.
+
+    Probabilities are shares of classes in leaves, averaged over trees. Where trees are few, leaves of 3 rows
+    make these finer (Malley et al., "Probability machines", Methods of Information in Medicine 51, 2012).
     """
-    trees = _count_trees(problem)
+    work = problem.n_train * problem.dim**0.5
+    trees = 500 if work < _MUCH_WORK else int(min(600, max(200, 600 * 72_000 / work)))
     return {
         "n_estimators": trees,
-        "min_samples_leaf": 1 if trees == _MOST_TREES else 3,
-        "max_features": "sqrt",  # at most; see `count_tried`
+        "min_samples_leaf": 1 if trees >= 300 else 3,
+        "max_features": "sqrt",  # at most; see `fitters.trees.count_tried`
         "random_state": problem.seed,
     }
 
@@ -86,7 +81,7 @@ PROBES = (
         "Random forest",
         _forest,
         calibrated=True,
-        fitter=ForestFitter(_VALUES),
+        fitter=ForestFitter(_VALUES, _MUCH_WORK),
         few_folds=True,
         out_of_bag=True,
         shown=("forest__n_estimators",),
@@ -105,7 +100,7 @@ PROBES = (
         "Random forest",
         _forest_regression,
         "numbers",
-        fitter=ForestFitter(_VALUES),
+        fitter=ForestFitter(_VALUES, _MUCH_WORK),
         out_of_bag=True,
     ),
 )

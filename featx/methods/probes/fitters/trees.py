@@ -51,17 +51,21 @@ class ForestFitter(Fitter):
     ----------
     values : int
         Number of different values of a feature.
+    least_work : float, default=0
+        Rows (n, d) with n sqrt(d) below this are fitted as they are, with the features that the forest asks
+        for: every row counts, and the time does not.
     """
 
-    def __init__(self, values: int):
+    def __init__(self, values: int, least_work: float = 0):
         self.values = values
+        self.least_work = least_work
 
     def scores(self, part: Part, estimator: Any, candidates: Sequence[Settings]) -> np.ndarray:
-        rows = round_features(part.raw, self.values)
+        rows, tried = self._prepare(part.raw)
         found = []
         for candidate in candidates:
             # The held rows judge it, not those out of bag.
-            model = self._fit(part, rows, estimator, {**candidate, "forest__oob_score": False})
+            model = self._fit(part, rows, tried, estimator, {**candidate, "forest__oob_score": False})
             if part.task == "numbers":
                 found.append(model.predict(part.raw_held))
             else:
@@ -69,13 +73,19 @@ class ForestFitter(Fitter):
         return np.stack(found)
 
     def fit(self, part: Part, estimator: Any, settings: Settings) -> Any:
-        return self._fit(part, round_features(part.raw, self.values), estimator, settings)
+        return self._fit(part, *self._prepare(part.raw), estimator, settings)
 
-    def _fit(self, part: Part, rows: np.ndarray, estimator: Any, settings: Settings) -> Any:
+    def _prepare(self, X: np.ndarray) -> tuple[np.ndarray, int | str]:
+        """Return the rows to fit, and how many features to try at a split in place of "sqrt"."""
+        if len(X) * X.shape[1] ** 0.5 < self.least_work:
+            return X, "sqrt"
+        return round_features(X, self.values), count_tried(X)
+
+    def _fit(self, part: Part, rows: np.ndarray, tried: int | str, estimator: Any, settings: Settings) -> Any:
         model = clone(estimator).set_params(**settings)
         forest = model.steps[-1][1]
         if forest.max_features == "sqrt":
-            forest.set_params(max_features=count_tried(part.raw))
+            forest.set_params(max_features=tried)
         judged = forest.oob_score
         forest.set_params(oob_score=False).fit(rows, part.y)
         if judged:
