@@ -61,7 +61,7 @@ class ForestFitter(Fitter):
         self.least_work = least_work
 
     def scores(self, part: Part, estimator: Any, candidates: Sequence[Settings]) -> np.ndarray:
-        rows, tried = self._prepare(part.raw)
+        rows, tried = self.prepare(part.raw)
         found = []
         for candidate in candidates:
             # The held rows judge it, not those out of bag.
@@ -73,9 +73,9 @@ class ForestFitter(Fitter):
         return np.stack(found)
 
     def fit(self, part: Part, estimator: Any, settings: Settings) -> Any:
-        return self._fit(part, *self._prepare(part.raw), estimator, settings)
+        return self._fit(part, *self.prepare(part.raw), estimator, settings)
 
-    def _prepare(self, X: np.ndarray) -> tuple[np.ndarray, int | str]:
+    def prepare(self, X: np.ndarray) -> tuple[np.ndarray, int | str]:
         """Return the rows to fit, and how many features to try at a split in place of "sqrt"."""
         if len(X) * X.shape[1] ** 0.5 < self.least_work:
             return X, "sqrt"
