@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Change of the curvature of a problem after which its directions and scatters are computed again.
 _CHANGE = 0.2
 # Ratio of the curvatures after which the axes are; they hardly turn, and cost the most.
-_TURN = 2.0
+_TURN = 4.0
 
 
 class CurvatureAxes:

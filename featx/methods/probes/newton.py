@@ -49,6 +49,8 @@ _NOISE = {False: 2e-8, True: 1e-13}
 _FEWEST_CG, _MOST_CG = 3, 200
 # Where rounding errors end the descent, this share of the objective counts as converged.
 _ENOUGH = 1e-7
+# Factor on the estimate of the decrement, see "The end".
+_SAFETY = 3.0
 # Most columns of coefficients that are multiplied together; more are hardly faster, and take memory.
 _COLUMNS = 80
 # With fewer penalties at a time, many classes keep the processor busy by themselves.
@@ -229,20 +231,30 @@ class NewtonPath:
         m = len(theta)
         theta, converged = theta.copy(), np.zeros(m, bool)
         going, stalled = np.arange(m), np.zeros(m, bool)
+        underestimate = np.full(m, np.inf)
         value, gradient = self._value(theta, penalty, going)
         n_iter = 0
         while n_iter < max_iter and len(going):
             n_iter += 1
             self._axes.update(going)
-            step, decrement = self._newton_step(gradient[going], penalty[going], going, tol * value[going])
-            moved = self._search(theta, value, gradient, step, penalty, going)
-            converged[going] = decrement <= tol * value[going]
-            stuck = ~moved & ~converged[going]
-            if self._rows.double:
-                converged[going[stuck]] = (decrement <= _ENOUGH * value[going])[stuck]
-            else:
-                stalled[going[stuck]] = True
-            going = going[~converged[going] & moved]
+            direction = self._axes.divide(-gradient[going], penalty[going], going)
+            rough = -_dots(gradient[going], direction) / 2
+            # See "The end" above.
+            converged[going] = _SAFETY * underestimate[going] * rough <= tol * value[going]
+            left = ~converged[going]
+            going, rough = going[left], rough[left]
+            if len(going):
+                enough = tol * value[going]
+                step, decrement = self._newton_step(gradient[going], direction[left], penalty[going], going, enough)
+                underestimate[going] = np.maximum(decrement / np.maximum(rough, 1e-300), 1)
+                moved = self._search(theta, value, gradient, step, penalty, going)
+                converged[going] = decrement <= enough
+                stuck = ~moved & ~converged[going]
+                if self._rows.double:
+                    converged[going[stuck]] = (decrement <= _ENOUGH * value[going])[stuck]
+                else:
+                    stalled[going[stuck]] = True
+                going = going[~converged[going] & moved]
             if not len(going) and stalled.any():
                 going = np.flatnonzero(stalled)
                 stalled[:] = False
@@ -250,11 +262,13 @@ class NewtonPath:
                 value[going], gradient[going] = self._value(theta[going], penalty[going], going)
         return theta, n_iter, converged
 
-    def _newton_step(self, gradient, penalty, which, enough) -> tuple[np.ndarray, np.ndarray]:
-        """Return approximate minima of the quadratic models, and the decreases of the models there."""
+    def _newton_step(self, gradient, direction, penalty, which, enough) -> tuple[np.ndarray, np.ndarray]:
+        """Return approximate minima of the quadratic models, and the decreases of the models there.
+
+        `direction` is the first one of the conjugate gradients.
+        """
         step, residual = np.zeros_like(gradient), -gradient
         fallen = np.zeros(len(which))
-        direction = self._axes.divide(residual, penalty, which)
         rho = _dots(residual, direction)
         going = np.flatnonzero(rho > 0)
         for i in range(_MOST_CG):
