@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import DTypeLike
 from scipy.linalg import eigh
 from sklearn.utils.class_weight import compute_class_weight
 
@@ -44,7 +45,9 @@ class Solution:
     converged: bool
 
 
-def sign_classes(codes: np.ndarray, n_classes: int, class_weight: object = None) -> np.ndarray:
+def sign_classes(
+    codes: np.ndarray, n_classes: int, class_weight: object = None, dtype: DTypeLike = np.float32
+) -> np.ndarray:
     """Return y_ji sqrt(s_ji), (n_columns, n), of each class against the rest; two classes are one column.
 
     As in LinearSVC (liblinear), with three classes or more the weight of a class counts only in the machine
@@ -55,8 +58,8 @@ def sign_classes(codes: np.ndarray, n_classes: int, class_weight: object = None)
     weights = np.ones(n_classes)
     if class_weight is not None:
         weights = compute_class_weight(class_weight, classes=np.arange(n_classes), y=codes)
-    roots = np.sqrt(weights)[codes]
-    return np.where(positive, roots, -roots if n_classes == 2 else -1.0)
+    roots = np.sqrt(weights).astype(dtype)[codes]
+    return np.where(positive, roots, -roots if n_classes == 2 else -np.ones_like(roots))
 
 
 def solve_hinges(
@@ -96,7 +99,12 @@ def solve_hinges(
     step = max(1, _MOST_SCORES // len(X))
     found = [
         _solve(
-            rows, squares, signed[at : at + step].astype(X.dtype), penalties[at : at + step], tol, max_iter
+            rows,
+            squares,
+            signed[at : at + step].astype(X.dtype, copy=False),
+            penalties[at : at + step],
+            tol,
+            max_iter,
         )
         for at in range(0, len(signed), step)
     ]

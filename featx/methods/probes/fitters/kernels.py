@@ -208,9 +208,8 @@ def _solve(
     landmarks: _Landmarks, rows: np.ndarray, part: Part, machines: Sequence[LinearSVC], tol: float
 ) -> Solution:
     """Solve `LinearSVC`s of the same features, one after another in the rows of the solution."""
-    signed = np.concatenate(
-        [sign_classes(part.codes, len(part.classes), svm.class_weight) for svm in machines]
-    )
+    k, dtype = len(part.classes), rows.dtype
+    signed = np.concatenate([sign_classes(part.codes, k, svm.class_weight, dtype) for svm in machines])
     C = np.repeat([svm.C for svm in machines], len(signed) // len(machines))
     inputs, basis = landmarks.inputs(rows), landmarks.coordinates()
     return solve_hinges(inputs, basis, signed, C, tol=tol, products=part.products)
