@@ -162,7 +162,8 @@ class _DeviceKept(KeptRows):
 
     def __init__(self, products: DeviceProducts, X: np.ndarray, basis: np.ndarray):
         super().__init__(X, basis)
-        self._products, self._factors, self._lost = products, None, False
+        self._products, self._lost = products, False
+        self._factors: tuple[Any, Any] | None = None
 
     def scores(self, W: np.ndarray) -> np.ndarray:
         """As `KeptRows.scores`."""

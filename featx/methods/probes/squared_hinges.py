@@ -1,4 +1,4 @@
-"""Solve linear machines with a squared hinge loss on the same rows: all classes, penalties and weights at once.
+"""Solve linear machines with a squared hinge loss on the same rows: all classes and penalties at once.
 
 For machine j with targets y_ji = -1 or 1 and weights s_ji, the objective is that of scikit-learn's LinearSVC,
 which penalises the intercept (a feature of ones)::
@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import DTypeLike
 from scipy.linalg import eigh
 from sklearn.utils.class_weight import compute_class_weight
 
@@ -37,14 +38,16 @@ _SLOPE, _MOST_LENGTHS = 0.1, 20
 
 @dataclass(frozen=True)
 class Solution:
-    """Coefficients (n_machines, n_features), the most iterations of any machine, and whether all converged."""
+    """Coefficients (n_machines, n_features), the most iterations of a machine, and whether all converged."""
 
     coef: np.ndarray
     n_iter: int
     converged: bool
 
 
-def sign_classes(codes: np.ndarray, n_classes: int, class_weight: object = None) -> np.ndarray:
+def sign_classes(
+    codes: np.ndarray, n_classes: int, class_weight: object = None, dtype: DTypeLike = np.float32
+) -> np.ndarray:
     """Return y_ji sqrt(s_ji), (n_columns, n), of each class against the rest; two classes are one column.
 
     As in LinearSVC (liblinear), with three classes or more the weight of a class counts only in the machine
@@ -55,8 +58,8 @@ def sign_classes(codes: np.ndarray, n_classes: int, class_weight: object = None)
     weights = np.ones(n_classes)
     if class_weight is not None:
         weights = compute_class_weight(class_weight, classes=np.arange(n_classes), y=codes)
-    roots = np.sqrt(weights)[codes]
-    return np.where(positive, roots, -roots if n_classes == 2 else -1.0)
+    roots = np.sqrt(weights).astype(dtype)[codes]
+    return np.where(positive, roots, -roots if n_classes == 2 else -np.ones_like(roots))
 
 
 def solve_hinges(
@@ -96,7 +99,12 @@ def solve_hinges(
     step = max(1, _MOST_SCORES // len(X))
     found = [
         _solve(
-            rows, squares, signed[at : at + step].astype(X.dtype), penalties[at : at + step], tol, max_iter
+            rows,
+            squares,
+            signed[at : at + step].astype(X.dtype, copy=False),
+            penalties[at : at + step],
+            tol,
+            max_iter,
         )
         for at in range(0, len(signed), step)
     ]
@@ -114,7 +122,7 @@ def _solve(rows, squares, signed, penalties, tol, max_iter) -> Solution:
     coef, live = W.copy(), np.arange(len(W))
     # sqrt(s) (1 - y w.x): rows above 0 are active.
     left = np.abs(signed)
-    along = before = None
+    along, last_gradient, last_decrease = W, W, np.ones(len(W), W.dtype)
     for n_iter in range(max_iter):
         errors = np.maximum(left, 0)
         losses = _dots(errors, errors) + penalties[:, 0] * _dots(W, W) / 2
@@ -130,16 +138,11 @@ def _solve(rows, squares, signed, penalties, tol, max_iter) -> Solution:
                 return Solution(coef, n_iter, True)
             live, W, left, signed, penalties = (a[going] for a in (live, W, left, signed, penalties))
             gradient, downhill, decrease = gradient[going], downhill[going], decrease[going]
-            if before is not None:
-                along, before = along[going], tuple(a[going] for a in before)
-        if before is None:
-            along = downhill
-        else:
-            # Conjugate directions; steepest descent again where they have lost their sense.
-            last_gradient, last_decrease = before
-            share = np.maximum(decrease + _dots(downhill, last_gradient), 0) / last_decrease
-            along = downhill + share[:, None] * along
-        before = gradient, decrease
+            along, last_gradient, last_decrease = along[going], last_gradient[going], last_decrease[going]
+        # Steepest descent at first, and where the conjugate direction has lost its sense.
+        share = np.maximum(decrease + _dots(downhill, last_gradient), 0) / last_decrease
+        along = downhill + share[:, None] * along
+        last_gradient, last_decrease = gradient, decrease
         change = -signed * rows.scores(along)
         slope, bend = penalties[:, 0] * _dots(W, along), penalties[:, 0] * _dots(along, along)
         t = _search_lengths(left, change, slope, bend)[:, None]

@@ -15,7 +15,7 @@ def with_ones(X):
 
 def solve(X, y, machines, **options):
     """Solve LinearSVCs of the same rows; return a solution with coefficients (n_svms, n_columns, p + 1)."""
-    signed = [sign_classes(y, y.max() + 1, svm.class_weight) for svm in machines]
+    signed = [sign_classes(y, y.max() + 1, svm.class_weight, X.dtype) for svm in machines]
     C = np.repeat([svm.C for svm in machines], len(signed[0]))
     basis = np.eye(X.shape[1] + 1, dtype=X.dtype)
     found = solve_hinges(with_ones(X), basis, np.concatenate(signed), C, **options)
