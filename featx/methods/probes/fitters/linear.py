@@ -143,7 +143,8 @@ class _Folds:
         for f, part in enumerate(self.parts):
             at = slice(len(part.y)) if self._order is None else part.train
             codes[f, at] = part.codes
-            weights[f, at] = compute_sample_weight(class_weight, part.y)
+            # Scikit-learn checks its arguments for longer than a small fit takes.
+            weights[f, at] = 1 if class_weight is None else compute_sample_weight(class_weight, part.y)
         return (codes, weights) if self._order is None else (codes[:, self._order], weights[:, self._order])
 
     def coefficients(self, W: np.ndarray) -> np.ndarray:
