@@ -9,7 +9,7 @@ from sklearn import ensemble
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from featx import threads
-from featx.threads import limit_threads
+from featx.threads import count_threads, limit_threads
 
 
 def allowed() -> set[int]:
@@ -34,6 +34,13 @@ def test_a_limit_holds_in_the_thread_that_sets_it():
 
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(within).result() == {1}
+
+
+def test_threads_are_counted_under_a_limit():
+    with threadpool_limits(3):
+        assert count_threads() == max(allowed())
+        with limit_threads(1):
+            assert count_threads() == 1
 
 
 def test_libraries_are_looked_for_again_after_an_import(monkeypatch):

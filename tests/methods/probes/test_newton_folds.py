@@ -9,13 +9,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
 
 from featx.estimators.model_file import describe, rebuild
+from featx.methods.probes import fold_rows
 from featx.methods.probes.catalogue import RowLength, scaled
 from featx.methods.probes.fitters import linear
 from featx.methods.probes.fold_losses import Softmax
-from featx.methods.probes.fold_rows import StackedRows
+from featx.methods.probes.fold_rows import SharedRows, StackedRows, group_rows
 from featx.methods.probes.newton_folds import FoldNewton
 from featx.methods.probes.temperature import log_scores
 from featx.methods.probes.training_rows import TrainingRows
+from featx.threads import limit_threads
 from tests.methods.probes.conftest import clusters
 
 LOGREG = scaled(("logreg", LogisticRegression(tol=1e-9, max_iter=20_000)))
@@ -148,6 +150,48 @@ def test_a_loose_tolerance_changes_the_objective_as_little_as_stated():
         values.append(losses + (W**2).sum(axis=(1, 2)) / 2)
     assert np.all(values[0] >= values[1])
     assert np.all(values[0] <= values[1] * 1.01)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("kind", ["shared", "stacked"])
+def test_sums_in_blocks_are_those_of_the_rows_of_each_fold(kind, threads, monkeypatch):
+    monkeypatch.setattr(fold_rows, "_BLOCK_BYTES", 8 * 5 * 7)
+    monkeypatch.setattr(fold_rows, "_ONE_BLOCK", 0)
+    rng = np.random.default_rng(0)
+    F, n, p, k = 3, 40, 5, 4
+    X = rng.normal(size=(n, p))
+    members = rng.integers(0, 2, (F, n)).astype(bool)
+    members[:, 0] = False
+    W, b, active = rng.normal(size=(F, k, p)), rng.normal(size=(F, k)), np.array([True, False, True])
+    if kind == "shared":
+        shifts, scales = rng.normal(size=(F, p)) / 10, rng.uniform(0.8, 1.2, (F, p))
+        order, blocks = group_rows(members, p, 8)
+        rows = SharedRows(X[order], np.eye(p)[:2], shifts, scales, blocks)
+        of_fold = [(X[member] - a) / c for member, a, c in zip(members, shifts, scales, strict=True)]
+        assert sorted(order) == list(np.flatnonzero(members.any(axis=0)))
+    else:
+        rows = StackedRows(rng.normal(size=(F, n, p)))
+        of_fold = list(rows.X)
+    assert len(rows.blocks) > F
+    with limit_threads(threads), rows.in_threads():
+        by_W, by_b = rows.sums(W, b, lambda z, block, folds: np.sin(z, out=z), active)
+    for f in np.flatnonzero(active):
+        E = np.sin(of_fold[f] @ W[f].T + b[f])
+        np.testing.assert_allclose(by_W[f], E.T @ of_fold[f])
+        np.testing.assert_allclose(by_b[f], E.sum(axis=0))
+
+
+def test_a_path_of_penalties_ends_where_each_alone_does():
+    X, y = clusters([30, 30, 30], spread=2)
+    weights = np.ones((1, 90))
+    path = FoldNewton(StackedRows(X[None].astype(float)), Softmax(y[None], weights, 3))
+    # The last is far from the line through those before it.
+    for C in (1e-3, 2e-3, 1.0, 1e-4):
+        found = path.solve(C, tol=1e-12)
+        alone = FoldNewton(StackedRows(X[None].astype(float)), Softmax(y[None], weights, 3))
+        expected = alone.solve(C, tol=1e-12)
+        assert found[3]
+        np.testing.assert_allclose(found[0], expected[0], atol=1e-4)
 
 
 def test_too_few_steps_are_reported():

@@ -29,8 +29,8 @@ _SELECTION, _LAST = 3e-3, 1e-6
 _FEW_ROWS = 400
 # Most scores in memory at once; more folds than that are solved in turn.
 _MOST_SCORES = 50_000_000
-# With smaller matrices one thread of BLAS is faster than several.
-_SMALL = 5_000_000
+# Products of fewer multiplications take about a millisecond: too little to divide it among threads.
+_SMALL = 100_000_000
 
 
 class LinearFitter(Fitter):
@@ -46,10 +46,10 @@ class LinearFitter(Fitter):
     def fold_scores(
         self, parts: Sequence[Part], estimator: Any, candidates: Sequence[Settings], n_jobs: int = 1
     ) -> list[np.ndarray]:
-        columns = len(parts[0].classes) * len(parts[0].source)
-        at_once = max(1, _MOST_SCORES // columns)
+        scores = len(parts[0].classes) * len(parts[0].source)
+        at_once = max(1, _MOST_SCORES // scores)
         found = []
-        with limit_threads(1 if parts[0].rows.size < _SMALL else n_jobs):
+        with limit_threads(1 if scores * parts[0].dim * len(parts) < _SMALL else n_jobs):
             for i in range(0, len(parts), at_once):
                 found += self._scores(parts[i : i + at_once], estimator, candidates)
         return found
@@ -74,7 +74,7 @@ class LinearFitter(Fitter):
         W, b, n_iter, converged = solver.solve(last.C, tol=_LAST)
         if not converged:
             warnings.warn(f"not converged in {n_iter} steps", ConvergenceWarning, stacklevel=2)
-        coef, intercept = folds.coefficients(0, W[0]), b[0]
+        coef, intercept = folds.coefficients(W[0]), b[0]
         if len(coef) == 2:
             coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
         dtype = part.rows.dtype
@@ -115,7 +115,7 @@ class _Folds:
 
     def __init__(self, parts: Sequence[Part], estimator: Any):
         self.parts = parts
-        self._basis: list[np.ndarray] | None = None
+        self._maps: list[np.ndarray] | None = None
         self._order: np.ndarray | None = None
         self.rows: SharedRows | StackedRows
         if _shared(parts, estimator):
@@ -126,7 +126,9 @@ class _Folds:
         inputs = [last_inputs(part, estimator) for part in parts]
         train, self._held = [rows for rows, _ in inputs], [held for _, held in inputs]
         if train[0].shape[1] > max(len(rows) for rows in train):
-            train, self._basis = zip(*(_own_coordinates(part) for part in parts), strict=True)
+            made = [_own_coordinates(part, *rows) for part, rows in zip(parts, inputs, strict=True)]
+            self._inputs = train
+            train, self._held, self._maps = (list(each) for each in zip(*made, strict=True))
         n, p = max(map(len, train)), max(rows.shape[1] for rows in train)
         stack = np.zeros((len(parts), n, p), train[0].dtype)
         for padded, rows in zip(stack, train, strict=True):
@@ -141,20 +143,21 @@ class _Folds:
         for f, part in enumerate(self.parts):
             at = slice(len(part.y)) if self._order is None else part.train
             codes[f, at] = part.codes
-            weights[f, at] = compute_sample_weight(class_weight, part.y)
+            # Scikit-learn checks its arguments for longer than a small fit takes.
+            weights[f, at] = 1 if class_weight is None else compute_sample_weight(class_weight, part.y)
         return (codes, weights) if self._order is None else (codes[:, self._order], weights[:, self._order])
 
-    def coefficients(self, f: int, W: np.ndarray) -> np.ndarray:
-        """Return the coefficients of a fold for the inputs of the last step, (k, p)."""
-        if self._basis is None:
+    def coefficients(self, W: np.ndarray) -> np.ndarray:
+        """Return the coefficients of the first part for the inputs of the last step, (k, p)."""
+        if self._maps is None:
             return W
-        basis = self._basis[f]
-        return W[:, : len(basis)] @ basis
+        to_rows = self._maps[0]
+        return (W[:, : to_rows.shape[1]].astype(to_rows.dtype) @ to_rows.T) @ self._inputs[0]
 
     def predict(self, f: int, W: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Return scores of the held rows of a fold, (n_held, k)."""
         held = self._held[f]
-        return held @ self.coefficients(f, W).T.astype(held.dtype) + b
+        return held @ W[:, : held.shape[1]].T.astype(held.dtype) + b
 
 
 def _in_order(estimator, candidates) -> Iterator[tuple[Any, Any, list[tuple[int, float]]]]:
@@ -193,10 +196,21 @@ def _shared_rows(parts: Sequence[Part]) -> tuple[SharedRows, np.ndarray]:
     return SharedRows(X, axes, shifts, scales, blocks), order
 
 
-def _own_coordinates(part: Part) -> tuple[np.ndarray, np.ndarray]:
-    """Return fewer rows than features along their principal axes, (n, r), and the axes, (r, d)."""
-    values, U = part.products.eigh(part.kernel, len(part.kernel))
+def _own_coordinates(
+    part: Part, rows: np.ndarray, held: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return coordinates of fewer rows (n, d) than features, and of the held rows (m, d).
+
+    They are those along the r principal axes of the rows, the columns of rows^T M; the third array is M,
+    (n, r).
+    """
+    if rows is part.rows:
+        kernel = part.kernel
+    else:
+        wide = rows.astype(np.float64)
+        kernel = part.products.multiply(wide, wide.T)
+    values, U = part.products.eigh(kernel, len(kernel))
     kept = values > 1e-7 * values[-1]
     lengths, U = np.sqrt(values[kept]), U[:, kept]
-    dtype = part.rows.dtype
-    return (U * lengths).astype(dtype), ((U / lengths).T.astype(dtype) @ part.rows)
+    to_rows = (U / lengths).astype(rows.dtype)
+    return (U * lengths).astype(rows.dtype), (held @ rows.T) @ to_rows, to_rows
