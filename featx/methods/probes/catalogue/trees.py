@@ -26,9 +26,9 @@ def _describe_forest(problem: Problem, quick: bool) -> dict[str, Any]:
     """Return the settings of a forest.
 
     More trees never do harm on average (Probst and Boulesteix, "To tune or not to tune the number of trees in
-    random forest", JMLR 18, 2018): 500, and from 2,000 rows of 1,280 features as many as the same time allows.
+    random forest", JMLR 18, 2018): 500, and from 2,000 rows of 1,280 features as many as the time allows.
 
-    `quick` trees try fewer features (`fitters.trees.count_tried`), which takes a third of the time or less, so
+    `quick` trees try fewer features (`fitters.trees.count_tried`), which takes a third of the time, so
     there are some more of them. Probabilities are shares of classes in leaves, averaged over trees. Where
     trees are few, leaves of 3 rows make these finer (Malley et al., "Probability machines", Methods of
     Information in Medicine 51, 2012).
