@@ -16,7 +16,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from featx.methods.probes.arguments import check_groups
-from featx.methods.probes.fitters.trees import ForestFitter
+from featx.methods.probes.fitters.trees import ForestFitter, count_tried
 from featx.methods.probes.folds import held_fold
 from featx.methods.probes.selection import expand
 from featx.methods.probes.table import get_probe
@@ -100,8 +100,9 @@ def fit_slowly(name: str, X, y, X_test, groups=None, *, seed: int = 0, **changed
     estimator.set_params(**{key: changed[key] for key in changed if key in estimator.get_params()})
     if isinstance(probe.fitter, ForestFitter):
         # scikit-learn has no such parameters: the reference is its forest on the same rows.
-        X, tried = probe.fitter.prepare(X)
-        estimator.set_params(forest__max_features=tried)
+        if estimator.get_params()["forest__max_features"] == "log2":
+            estimator.set_params(forest__max_features=count_tried(X))
+        X = probe.fitter.round(X)
     kind, candidates, folds = score_kind(estimator), expand(grid), target.folds(y, groups)
     few = held_fold(folds, y, groups, 500 if probe.few_folds else 5000)
     out_of_bag = probe.out_of_bag and groups is None and estimator.steps[-1][1].oob_score

@@ -122,12 +122,13 @@ def test_fewer_features_are_tried_where_features_repeat_each_other():
     assert [count_tried(np.ones((4, d))) for d in (1, 2, 3, 5, 9)] == [1, 1, 1, 2, 3]
 
 
-def test_few_rows_are_fitted_as_they_are(rows):
+@pytest.mark.parametrize("asked", ["log2", "sqrt"])
+def test_few_rows_are_fitted_as_they_are(rows, asked):
     X, y = rows
-    estimator = Pipeline([("forest", RandomForestClassifier(5, max_features="sqrt", random_state=0))])
+    estimator = Pipeline([("forest", RandomForestClassifier(5, max_features=asked, random_state=0))])
     part = TrainingRows(X, y).whole
     for least, given in ((len(X) * 3, round_features(X, 8)), (len(X) * 3 + 1, X)):
         forest = ForestFitter(8, least).fit(part, estimator, {}).steps[-1][1]
-        expected = RandomForestClassifier(5, max_features=forest.max_features, random_state=0).fit(given, y)
+        expected = RandomForestClassifier(5, max_features=3, random_state=0).fit(given, y)
         np.testing.assert_array_equal(forest.predict_proba(X), expected.predict_proba(X))
-        assert forest.max_features == ("sqrt" if given is X else 3)
+        assert forest.max_features == (3 if asked == "log2" else "sqrt")

@@ -45,15 +45,14 @@ _AT_ONCE = 512
 class ForestFitter(Fitter):
     """Fit a forest, the only step of a pipeline, to rounded rows.
 
-    With ``max_features="sqrt"`` it tries as many features as `count_tried` says.
+    With ``max_features="log2"`` it tries as many features as `count_tried` says.
 
     Parameters
     ----------
     values : int
         Number of different values of a feature.
     least_work : float, default=0
-        Rows (n, d) with n sqrt(d) below this are fitted as they are, with the features that the forest asks
-        for: every row counts, and the time does not.
+        Rows (n, d) with n sqrt(d) below this are fitted as they are: every row counts, and time does not.
     """
 
     def __init__(self, values: int, least_work: float = 0):
@@ -61,11 +60,10 @@ class ForestFitter(Fitter):
         self.least_work = least_work
 
     def scores(self, part: Part, estimator: Any, candidates: Sequence[Settings]) -> np.ndarray:
-        rows, tried = self.prepare(part.raw)
-        found = []
+        rows, found = self.round(part.raw), []
         for candidate in candidates:
             # The held rows judge it, not those out of bag.
-            model = self._fit(part, rows, tried, estimator, {**candidate, "forest__oob_score": False})
+            model = self._fit(part, rows, estimator, {**candidate, "forest__oob_score": False})
             if part.task == "numbers":
                 found.append(model.predict(part.raw_held))
             else:
@@ -73,19 +71,17 @@ class ForestFitter(Fitter):
         return np.stack(found)
 
     def fit(self, part: Part, estimator: Any, settings: Settings) -> Any:
-        return self._fit(part, *self.prepare(part.raw), estimator, settings)
+        return self._fit(part, self.round(part.raw), estimator, settings)
 
-    def prepare(self, X: np.ndarray) -> tuple[np.ndarray, int | str]:
-        """Return the rows to fit, and how many features to try at a split in place of "sqrt"."""
-        if len(X) * X.shape[1] ** 0.5 < self.least_work:
-            return X, "sqrt"
-        return round_features(X, self.values), count_tried(X)
+    def round(self, X: np.ndarray) -> np.ndarray:
+        """Return the rows that a forest for the rows (n, d) is fitted to."""
+        return X if len(X) * X.shape[1] ** 0.5 < self.least_work else round_features(X, self.values)
 
-    def _fit(self, part: Part, rows: np.ndarray, tried: int | str, estimator: Any, settings: Settings) -> Any:
+    def _fit(self, part: Part, rows: np.ndarray, estimator: Any, settings: Settings) -> Any:
         model = clone(estimator).set_params(**settings)
         forest = model.steps[-1][1]
-        if forest.max_features == "sqrt":
-            forest.set_params(max_features=tried)
+        if forest.max_features == "log2":
+            forest.set_params(max_features=count_tried(part.raw))
         judged = forest.oob_score
         forest.set_params(oob_score=False).fit(rows, part.y)
         if judged:
