@@ -84,7 +84,11 @@ class CurvatureAxes:
         inner = self._multiply(along[..., :-1] - by_b * self._centre, self._axes) - by_b * means
         inner /= spreads
         W = self._multiply(inner, self._axes.T)
-        b = by_b / self._totals[which] - W @ self._centre[:, None] - (means * inner).sum(axis=2, keepdims=True)
+        b = (
+            by_b / self._totals[which]
+            - W @ self._centre[:, None]
+            - (means * inner).sum(axis=2, keepdims=True)
+        )
         found = (U @ np.concatenate([W, b], axis=2)).swapaxes(1, 2)
         if self._intercept:
             # Neither loss nor penalty depends on the mean of the intercepts: divided by almost zero, rounding

@@ -245,7 +245,9 @@ class NewtonPath:
             going, rough = going[left], rough[left]
             if len(going):
                 enough = tol * value[going]
-                step, decrement = self._newton_step(gradient[going], direction[left], penalty[going], going, enough)
+                step, decrement = self._newton_step(
+                    gradient[going], direction[left], penalty[going], going, enough
+                )
                 underestimate[going] = np.maximum(decrement / np.maximum(rough, 1e-300), 1)
                 moved = self._search(theta, value, gradient, step, penalty, going)
                 converged[going] = decrement <= enough
@@ -292,7 +294,9 @@ class NewtonPath:
             fallen[going] += gained
             # See "A step" above.
             so_far, enough_here = fallen[going], enough[going]
-            share = np.where(so_far > 100 * enough_here, 0.05, np.where(so_far > 0.1 * enough_here, 0.02, 0.1))
+            share = np.where(
+                so_far > 100 * enough_here, 0.05, np.where(so_far > 0.1 * enough_here, 0.02, 0.1)
+            )
             if i >= _FEWEST_CG:
                 going = going[gained >= share * so_far]
                 if not len(going):
@@ -320,7 +324,11 @@ class NewtonPath:
             ahead = theta[at] + t[left, None, None] * step[left]
             new, new_gradient = self._value(ahead, penalty[at], at)
             lower = new <= before[left] + 1e-4 * t[left] * slope[left] + noise[left]
-            theta[at[lower]], value[at[lower]], gradient[at[lower]] = ahead[lower], new[lower], new_gradient[lower]
+            theta[at[lower]], value[at[lower]], gradient[at[lower]] = (
+                ahead[lower],
+                new[lower],
+                new_gradient[lower],
+            )
             moved[left[lower]] = True
             left, new = left[~lower], new[~lower]
             # Go to the minimum of the parabola through both values and the slope.
@@ -333,7 +341,9 @@ class NewtonPath:
                 break
         if not moved.all():
             back = which[~moved]
-            self._value(theta[back], penalty[back], back)  # Hessians are those of the last parameters evaluated
+            self._value(
+                theta[back], penalty[back], back
+            )  # Hessians are those of the last parameters evaluated
         return moved
 
     def _value(self, theta, penalty, which) -> tuple[np.ndarray, np.ndarray]:

@@ -137,7 +137,6 @@ class NumpyRows:
         """Return the sum of s_i tr S_i of each problem."""
         return np.array([_traces(p) @ self.weights for p in self._p])
 
-
     def class_directions(self, which: np.ndarray) -> np.ndarray:
         """Return the eigenvectors of sum_i s_i S_i in columns (m, k, k), by rising eigenvalue.
 
