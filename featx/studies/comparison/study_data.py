@@ -221,8 +221,10 @@ def load_study_data(
         except InputError as error:
             raise InputError(f"{place}: {str(error).removeprefix('features: ')}") from error
         everything, features = features.ids, features.labelled()
-        known = set(features.ids)
-        unlabelled = [id for id in everything if id not in known]
+        unlabelled: list[str] = []
+        if len(features) < len(everything):  # a set of millions of ids takes hundreds of megabytes
+            known = set(features.ids)
+            unlabelled = [id for id in everything if id not in known]
         check_seeds(features.splits, seeds, place)
         tasks = check_features(features, place)
         if check_methods is not None:
