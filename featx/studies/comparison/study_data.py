@@ -12,6 +12,7 @@ import numpy as np
 
 from featx.data import Dataset, announce, notes_of, study_notes, unlabelled_notes
 from featx.data.features import Features, check_rows
+from featx.data.features.stored_rows import StoredRows
 from featx.data.rows import has_rows, take_features
 from featx.data.splits import Split
 from featx.data.tasks import Task
@@ -157,7 +158,7 @@ class StudyData:
             sets={name: narrowed(features) for name, features in self.sets.items()},
             dataset=None if self.dataset is None else inputs_of_task(self.dataset, task, rows),
             references={
-                name: x.take(rows) if isinstance(x, TextRows) else x[rows]
+                name: x.take(rows) if isinstance(x, TextRows | StoredRows) else x[rows]
                 for name, x in self.references.items()
             },
             tasks={one.name: one},
