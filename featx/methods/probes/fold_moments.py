@@ -28,7 +28,7 @@ _LEAST_VARIANCE = 1e-2
 # Values converted to double precision at a time: they stay in the processor's cache.
 _BLOCK = 1 << 17
 # Rows whose median is the centre; odd, so that it is a value that occurs and a constant feature becomes 0.
-_FOR_CENTRE = 257
+_FOR_CENTRE = 33
 
 
 class Sums(NamedTuple):

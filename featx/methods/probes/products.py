@@ -58,7 +58,8 @@ class Products:
         step = max(1, _MOST_PRODUCTS // len(rows))
         for at in range(0, len(queries), step):
             # ||x - r||^2 / 2 without the part that all rows have in common.
-            far = half - queries[at : at + step] @ rows.T
+            far = queries[at : at + step] @ rows.T
+            np.subtract(half, far, out=far)
             found[at : at + step] = np.argpartition(far, k - 1, axis=1)[:, :k]
         return found
 

@@ -80,10 +80,10 @@ def limit_components(estimator: Any, most: int) -> Any:
     return model
 
 
-def of_last_step(estimator: Any, candidate: Settings) -> dict[str, Any]:
-    """Return the settings of the last step of a candidate, those of the estimator where it names none."""
+def of_last_step(estimator: Any, candidates: Sequence[Settings]) -> list[dict[str, Any]]:
+    """Return the settings of the last step of each candidate, those of the estimator where it names none."""
     last = estimator.steps[-1][1].get_params()
-    return last | {key.split("__")[-1]: value for key, value in candidate.items()}
+    return [last | {key.split("__")[-1]: value for key, value in found.items()} for found in candidates]
 
 
 def _fit_each(part: Part, estimator, candidates: Sequence[Settings]) -> Iterator[tuple[Any, np.ndarray]]:

@@ -32,7 +32,7 @@ class GaussianFitter(Fitter):
     """Fit a pipeline that ends in linear discriminant analysis (solver "lsqr") or Gaussian naive Bayes."""
 
     def scores(self, part: Part, estimator: Any, candidates: Sequence[Settings]) -> np.ndarray:
-        settings = [of_last_step(estimator, candidate) for candidate in candidates]
+        settings = of_last_step(estimator, candidates)
         found = np.empty((len(candidates), len(part.held_out), len(part.classes)), np.float32)
         solved: dict[Any, Any] = {}
         if isinstance(estimator.steps[-1][1], GaussianNB):

@@ -24,7 +24,7 @@ class NeighboursFitter(LastStepFitter):
 
     def scores(self, part: Part, estimator: Any, candidates: Sequence[Settings]) -> np.ndarray:
         rows, held = last_inputs(part, estimator)
-        ks = [of_last_step(estimator, candidate)["n_neighbors"] for candidate in candidates]
+        ks = [settings["n_neighbors"] for settings in of_last_step(estimator, candidates)]
         near, distances = find_neighbours(rows, held, max(ks), part.products)
         weights = weigh(distances)
         if part.task == "numbers":

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigh
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils.class_weight import compute_class_weight
 
 from featx.methods.probes.fitters.fitter import Fitter, Settings, of_last_step
 from featx.methods.probes.fitters.pipelines import fit_scaler
@@ -38,7 +37,7 @@ class RidgeFitter(Fitter):
     """
 
     def scores(self, part: Part, estimator: Any, candidates: Sequence[Settings]) -> np.ndarray:
-        settings = [of_last_step(estimator, candidate) for candidate in candidates]
+        settings = of_last_step(estimator, candidates)
         equations: dict[str | None, _NormalEquations] = {}
         found = []
         for chosen in settings:
@@ -87,9 +86,8 @@ class _NormalEquations:
         self._part, self._weighted = part, class_weight is not None
         self._dual = len(part.train) < part.dim
         counts, self._sums, _ = part.class_sums()
-        of_class = np.ones(len(counts))
-        if class_weight is not None:
-            of_class = compute_class_weight(class_weight, classes=part.classes, y=part.y)
+        # The only weights of the catalogue are "balanced" ones.
+        of_class = np.ones(len(counts)) if class_weight is None else counts.sum() / (len(counts) * counts)
         self._of_class, self._weights, total = of_class, of_class[part.codes], of_class @ counts
         # Standardised rows have a mean of zero only if all weights are equal, and up to rounding errors.
         self.mean = of_class @ self._sums / total

@@ -83,7 +83,7 @@ def _fit_each(
     last = estimator.steps[-1][1]
     models: dict[str, Any] = {}
     for candidate in candidates:
-        settings = of_last_step(estimator, candidate) | {"warm_start": True}
+        settings = of_last_step(estimator, [candidate])[0] | {"warm_start": True}
         settings |= {} if tol is None else {"tol": tol}
         model = models.setdefault(str(settings["class_weight"]), clone(last))
         yield model.set_params(**settings).fit(rows.x, y)
