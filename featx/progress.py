@@ -22,6 +22,8 @@ _RARE = 0.15
 _LOOK = 0.5
 #: Parts of a bar whose end is estimated.
 _PARTS = 1000
+#: A bar of ten characters.
+_BAR = "{bar:10}"
 
 
 class Progress:
@@ -78,16 +80,18 @@ class Status:
 
     def __enter__(self) -> Status:
         if self._enabled:
-            self._bar = open_bar(total=_PARTS, bar_format="{percentage:3.0f} % |{bar:10}| {desc}")
+            self._bar = open_bar(total=_PARTS, bar_format=f"{{percentage:3.0f}} % |{_BAR}| {{desc}}")
             self._thread = threading.Thread(target=self._watch, name="featx-progress", daemon=True)
             self._thread.start()
         return self
 
-    def __exit__(self, *exc_info) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exc_info) -> None:
         if self._thread is not None:
             self._over.set()
             self._thread.join()
         if self._bar is not None:
+            if kind is None:
+                self._bar.n = _PARTS  # a widget that is closed before its end stays, in red
             self._bar.close()
 
     def _watch(self) -> None:
@@ -106,11 +110,14 @@ class Status:
 def open_bar(**options: Any) -> Any:
     """Return a tqdm bar for a terminal or a notebook; None where standard error is neither."""
     if _in_notebook():
-        # Without ipywidgets a notebook shows the bar as text.
+        # Without ipywidgets, or with one that does not work, a notebook shows the bar as text.
         if importlib.util.find_spec("ipywidgets") is not None:
-            from tqdm.notebook import tqdm as bar_of_notebook
+            from tqdm import notebook
 
-            return bar_of_notebook(leave=False, **options)
+            if notebook.IProgress is not None:
+                # A widget has a width of its own.
+                form = options.pop("bar_format", "").replace(_BAR, "{bar}")
+                return notebook.tqdm(leave=False, bar_format=form or None, **options)
     elif sys.stderr is None or not sys.stderr.isatty():
         return None
     from tqdm import tqdm

@@ -31,6 +31,13 @@ def limit_threads(limit: int | None) -> Iterator[None]:
         yield
 
 
+def count_threads() -> int:
+    """Return the number of threads that BLAS may use now; callers and the environment limit it."""
+    # The version of a library is not asked for: that takes as long as a small fit.
+    counts = [library.num_threads for library in _controller().lib_controllers]
+    return max((count for count in counts if count), default=1)
+
+
 def _controller() -> ThreadpoolController:
     """Return the controller of the loaded libraries.
 

@@ -16,6 +16,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from featx.methods.probes.arguments import check_groups
+from featx.methods.probes.fitters.trees import ForestFitter
 from featx.methods.probes.folds import held_fold
 from featx.methods.probes.selection import expand
 from featx.methods.probes.table import get_probe
@@ -97,6 +98,10 @@ def fit_slowly(name: str, X, y, X_test, groups=None, *, seed: int = 0, **changed
         X, y, groups = X[drawn], y[drawn], None if groups is None else groups[drawn]
     estimator, grid = probe.build(problem)
     estimator.set_params(**{key: changed[key] for key in changed if key in estimator.get_params()})
+    if isinstance(probe.fitter, ForestFitter):
+        # scikit-learn has no such parameters: the reference is its forest on the same rows.
+        X, tried = probe.fitter.prepare(X)
+        estimator.set_params(forest__max_features=tried)
     kind, candidates, folds = score_kind(estimator), expand(grid), target.folds(y, groups)
     few = held_fold(folds, y, groups, 500 if probe.few_folds else 5000)
     out_of_bag = probe.out_of_bag and groups is None and estimator.steps[-1][1].oob_score

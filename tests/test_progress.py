@@ -8,6 +8,7 @@ import time
 import types
 
 import pytest
+import tqdm
 
 from featx import progress
 from featx.progress import Progress, Status, describe_seconds
@@ -87,6 +88,68 @@ def test_a_notebook_without_widgets_shows_text(name, monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
     monkeypatch.setattr(progress.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with Progress(2, "extracting") as bar:
+        bar.update()
+        bar._bar.refresh()
+    assert "extracting:  50%" in sys.stderr.getvalue()
+
+
+class Widget:
+    """What tqdm asks of a widget of ipywidgets."""
+
+    def __init__(self, children=(), **options):
+        self.children, self.layout, self.style = children, types.SimpleNamespace(), types.SimpleNamespace()
+        self.value, self.bar_style, self.closed = "", "", False
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def notebook(monkeypatch):
+    """A notebook; returns a function that installs an ipywidgets, and what was displayed."""
+    shell = type("ZMQInteractiveShell", (), {})()
+    display = types.ModuleType("IPython.display")
+    shown = []
+    display.display = shown.append
+    ipython = types.ModuleType("IPython")
+    ipython.get_ipython, ipython.display = lambda: shell, display
+    for name, module in (("IPython", ipython), ("IPython.display", display)):
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(progress.importlib.util, "find_spec", lambda name: object())
+
+    def install(**widgets):
+        module = types.ModuleType("ipywidgets")
+        vars(module).update(widgets)
+        monkeypatch.setitem(sys.modules, "ipywidgets", module)
+        forget_notebook()
+        monkeypatch.setattr(sys, "stderr", io.StringIO())
+        return shown
+
+    def forget_notebook():
+        # The module keeps what it was imported with.
+        sys.modules.pop("tqdm.notebook", None)
+        vars(tqdm).pop("notebook", None)
+
+    yield install
+    forget_notebook()
+
+
+def test_a_notebook_with_widgets_displays_one_bar_and_the_text_beside_it(notebook, fast):
+    shown = notebook(HTML=Widget, FloatProgress=Widget, HBox=Widget)
+    with Status(lambda: (0.25, "about 3 min left; fitting lda")):
+        time.sleep(0.1)
+        (box,) = shown
+        left, bar, right = box.children
+        assert bar.value == 250
+        said = " ".join((left.value + right.value).split("\u2007"))
+    assert said == " 25 %  about 3 min left; fitting lda"
+    assert box.closed
+    assert sys.stderr.getvalue() == ""
+
+
+def test_a_notebook_whose_widgets_do_not_work_shows_text(notebook):
+    notebook()
     with Progress(2, "extracting") as bar:
         bar.update()
         bar._bar.refresh()

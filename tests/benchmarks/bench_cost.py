@@ -1,10 +1,11 @@
 """Fit the coefficients of `featx.studies.evaluation.cost` to measured times, and print the table to paste.
 
 ``python tests/benchmarks/bench_cost.py [--rows 100 300 1000 4000 16000] [--probes ...] [--at-most 60]`` times
-every probe, and the data checks (``--probes checks``: these alone), on rows of overlapping classes for each number of rows, of features and of classes, in seconds of
-the processor, on one thread. A probe that took more than `--at-most` seconds is not timed on more rows.
-Coefficients are the non-negative ones with the least squared error of the logarithm. The comments say how far
-the estimates are from the times: expect factors from 0.5 to 2.
+every probe, and the data checks (``--probes checks``: these alone), on rows of overlapping classes for each
+number of rows, of features and of classes, in seconds of the processor, on one thread. A probe that took more
+than `--at-most` seconds is not timed on more rows. Coefficients are the non-negative ones with the least
+squared error of the logarithm. The comments say how far the estimates are from the times: expect factors from
+0.5 to 2.
 """
 
 from __future__ import annotations

@@ -259,7 +259,7 @@ def _solve_folds(
     """Return coefficients (k, p) and intercepts (k,) of the model of each fold."""
     from featx.machine import cores
     from featx.methods.probes.fold_losses import Softmax
-    from featx.methods.probes.fold_rows import SharedRows
+    from featx.methods.probes.fold_rows import Block, SharedRows
     from featx.methods.probes.newton_folds import FoldNewton
     from featx.threads import run_in_threads
 
@@ -270,10 +270,9 @@ def _solve_folds(
         weights = np.zeros((len(folds), len(rows)))
         for weight, own in zip(weights, folds, strict=True):
             weight[np.searchsorted(rows, own)] = 1
-        X = Z[rows]
-        squares = np.einsum("ij,ij->j", X, X) / len(X)
         whole = np.zeros((len(folds), p)), np.ones((len(folds), p))  # neither shifted nor scaled
-        shared = SharedRows(X, np.eye(p, dtype=X.dtype), squares, *whole)
+        block = Block(0, slice(0, len(rows)), np.arange(len(folds)))
+        shared = SharedRows(Z[rows], np.eye(p, dtype=Z.dtype), *whole, [block])
         loss = Softmax(np.broadcast_to(codes[rows], weights.shape), weights, n_classes)
         W, b, _, _ = FoldNewton(shared, loss).solve(C, tol=_TOLERANCE)
         return list(zip(W, b, strict=True))

@@ -1,19 +1,20 @@
 """Rows and losses of several folds on a torch device, for the solver `newton_folds`.
 
-Scores of rows (F, k, n) and their gradients, the large arrays of a step, stay on the device. Coefficients and
-sums over rows come from the solver and go back to it as arrays.
+Scores of rows (k, F, n) and their gradients, the large arrays of a step, stay on the device; all rows and
+folds are one block. Coefficients and sums over rows come from the solver and go back to it as arrays.
 """
 
 from __future__ import annotations
 
-from copy import copy
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 
-from featx.methods.probes.fold_losses import Softmax, SquaredHinge
-from featx.methods.probes.fold_rows import SharedRows, StackedRows
+from featx.methods.probes.fold_losses import FoldLoss, Softmax, SquaredHinge
+from featx.methods.probes.fold_rows import Block, SharedRows, StackedRows
 from featx.methods.probes.torch_rows import loss_and_error
 
 
@@ -57,82 +58,103 @@ class DeviceRows:
     """
 
     def __init__(self, rows: SharedRows | StackedRows, place: Place):
-        self.shape, self.dtype, self._place = rows.shape, rows.dtype, place
-        # Their methods are written for tensors, too.
-        self._rows: Any = copy(rows)
-        for name, value in vars(rows).items():
-            if isinstance(value, np.ndarray):
-                setattr(self._rows, name, place.put(value))
+        self.shape, self.dtype, self._rows, self._place = rows.shape, rows.dtype, rows, place
+        self._X = place.put(rows.X)
+        self._squares: Any = place.put(rows.squares) if isinstance(rows, SharedRows) else None
+        F, n, _ = rows.shape
+        self.blocks = [Block(0, slice(0, n), np.arange(F))]
 
-    def scores(self, W: np.ndarray, b: np.ndarray) -> Any:
-        """See `FoldRows`; a tensor."""
-        return self._rows.scores(self._place.put(W), self._place.put(b))
+    def sums(
+        self, W: np.ndarray, b: np.ndarray, respond: Callable[..., Any], active: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See `FoldRows`; all folds take part."""
+        if isinstance(self._rows, SharedRows):
+            W, b = self._rows.of_shared(W, b)
+        z = self.scores(self._place.put(W), self._place.put(b))
+        E = respond(z.transpose(0, 1).contiguous(), self.blocks[0], self.blocks[0].folds).transpose(0, 1)
+        by_W, by_b = self._place.get(E @ self._X), self._place.sums(E, 2)
+        return self._rows.of_folds(by_W, by_b) if isinstance(self._rows, SharedRows) else (by_W, by_b)
 
-    def gradient(self, E: Any) -> tuple[np.ndarray, np.ndarray]:
-        """See `FoldRows`; of a tensor."""
-        return self._place.get(self._rows.by_coefficients(E)), self._place.sums(E, 2)
+    def scores(self, W: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        """Return W x + b, (F, k, n)."""
+        return W @ self._X.transpose(-1, -2) + b[..., None]
 
-    def divide(self, G: np.ndarray, curvature: np.ndarray, penalty: float) -> np.ndarray:
+    def curvature(self, of_rows: Callable[..., Any]) -> tuple[np.ndarray, np.ndarray]:
         """See `FoldRows`."""
-        put = self._place.put
-        return self._place.get(self._rows.divide(put(G), put(curvature), penalty))
+        _, w = of_rows(self.blocks[0])
+        total = self._place.sums(w, 2).T
+        if isinstance(self._rows, StackedRows):
+            return total, self._rows.of_total(total)
+        return total, self._place.get(w.transpose(0, 1) @ self._squares)
+
+    def divide(self, G: np.ndarray, along: np.ndarray, penalty: float) -> np.ndarray:
+        """See `FoldRows`; computed by NumPy."""
+        return self._rows.divide(G, along, penalty)
+
+    @staticmethod
+    def in_threads() -> Any:
+        """See `FoldRows`; the device has threads of its own."""
+        return nullcontext()
 
 
 class DeviceSoftmax(Softmax):
     """`Softmax` of scores on a device."""
 
-    _p: Any
-
     def __init__(self, loss: Softmax, dtype: np.dtype, place: Place):
-        self.columns, self.penalty, self._totals = loss.columns, loss.penalty, loss._totals
+        super().__init__(loss._codes, loss._weights, loss._n_classes)
         self._place = place
-        self._codes: Any = place.put(loss._codes)[:, None]
-        self._weights: Any = place.put(loss._weights.astype(dtype))
+        self._on_device: Any = place.put(loss._codes)[None], place.put(loss._weights.astype(dtype))
 
-    def errors(self, z: Any) -> tuple[np.ndarray, Any]:
-        """As `Softmax.errors`."""
-        loss, error = loss_and_error(z, self._codes)
-        self._p = error.scatter_add(1, self._codes, torch.ones_like(error[:, :1]))
-        return self._place.sums(loss * self._weights, 1), error * self._weights[:, None]
+    def errors(self, z: Any, block: Block, folds: np.ndarray) -> tuple[np.ndarray, Any]:
+        """See `FoldLoss`."""
+        codes, s = self._on_device
+        k = len(z)
+        loss, error = loss_and_error(z.reshape(1, k, -1), codes.reshape(1, 1, -1))
+        p = error.scatter_add(1, codes.reshape(1, 1, -1), torch.ones_like(error[:, :1]))
+        self._kept[0] = folds, p.reshape(z.shape)
+        return self._place.sums(loss.reshape(s.shape) * s, 1), error.reshape(z.shape) * s
 
-    def hessian(self, u: Any) -> Any:
-        """As `Softmax.hessian`."""
-        u = u - (self._p * u).sum(1, keepdim=True)
-        return u.mul_(self._p).mul_(self._weights[:, None])
+    def hessian(self, u: Any, block: Block, folds: np.ndarray) -> Any:
+        """See `FoldLoss`."""
+        p = self._kept[0][1]
+        u = u - (p * u).sum(0, keepdim=True)
+        return u.mul_(p).mul_(self._on_device[1])
 
-    def curvature(self) -> np.ndarray:
-        """As `Softmax.curvature`."""
-        found = self._place.sums(self._p * (1 - self._p) * self._weights[:, None], 2)
-        return np.maximum(found, 1e-12 * self._totals[:, None])
+    def curvature(self, block: Block) -> tuple[np.ndarray, Any]:
+        """See `FoldLoss`."""
+        folds, p = self._kept[0]
+        return folds, p * (1 - p) * self._on_device[1]
 
 
 class DeviceSquaredHinge(SquaredHinge):
     """`SquaredHinge` of scores on a device."""
 
-    _twice: Any
-
     def __init__(self, loss: SquaredHinge, dtype: np.dtype, place: Place):
-        self.columns, self.penalty, self._totals = loss.columns, loss.penalty, loss._totals
+        super().__init__(loss._codes, loss._weights, loss._n_classes)
         self._place = place
-        self._signs: Any = place.put(loss._signs)
-        self._weights: Any = place.put(loss._weights.astype(dtype))
+        positive = np.arange(loss._n_classes)[:, None, None] == loss._codes
+        positive = positive[1:] if loss._n_classes == 2 else positive
+        weights = loss._weights[None]
+        if loss._n_classes > 2:
+            weights = np.where(positive, weights, weights > 0)
+        self._on_device: Any = (
+            place.put(np.where(positive, 1, -1).astype(np.int8)),
+            place.put(weights.astype(dtype)),
+        )
 
-    def errors(self, z: Any) -> tuple[np.ndarray, Any]:
-        """As `SquaredHinge.errors`."""
-        z = (1 - z * self._signs).clamp_(min=0)
-        self._twice = 2 * self._weights * (z > 0)
-        losses = self._place.sums(z.square() * self._weights, 1, 2)
-        return losses, z.mul_(self._twice).mul_(-self._signs)
-
-    def curvature(self) -> np.ndarray:
-        """As `SquaredHinge.curvature`."""
-        return np.maximum(self._place.sums(self._twice, 2), 1e-12 * self._totals)
+    def errors(self, z: Any, block: Block, folds: np.ndarray) -> tuple[np.ndarray, Any]:
+        """See `FoldLoss`."""
+        signs, s = self._on_device
+        z = (1 - z * signs).clamp_(min=0)
+        twice = 2 * s * (z > 0)
+        self._kept[0] = folds, twice
+        losses = self._place.sums(z.square() * s, 0, 2)
+        return losses, z.mul_(twice).mul_(-signs)
 
 
-def device_loss(
-    loss: Softmax | SquaredHinge, dtype: np.dtype, place: Place
-) -> DeviceSoftmax | DeviceSquaredHinge:
+def device_loss(loss: FoldLoss, dtype: np.dtype, place: Place) -> FoldLoss:
     """Return the loss for scores of a dtype on a device."""
     if isinstance(loss, Softmax):
         return DeviceSoftmax(loss, dtype, place)
+    assert isinstance(loss, SquaredHinge)
     return DeviceSquaredHinge(loss, dtype, place)

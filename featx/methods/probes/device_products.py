@@ -22,7 +22,7 @@ from featx.methods.probes.device_folds import DeviceRows, Place, device_loss
 from featx.methods.probes.fold_losses import Softmax, SquaredHinge
 from featx.methods.probes.fold_rows import SharedRows, StackedRows
 from featx.methods.probes.newton_folds import FoldNewton
-from featx.methods.probes.products import SUMMED, Products
+from featx.methods.probes.products import SUMMED, KeptRows, Products
 from featx.methods.probes.torch_rows import TorchRows
 
 R = TypeVar("R")
@@ -112,6 +112,12 @@ class DeviceProducts(Products):
             return super().newton(rows, loss, penalised=penalised)
         return _DeviceNewton(self, rows, loss, penalised)
 
+    def keep(self, X: np.ndarray, basis: np.ndarray, columns: int) -> KeptRows:
+        """As `Products.keep`."""
+        if not self._suits(X.dtype, X.size * columns):
+            return super().keep(X, basis, columns)
+        return _DeviceKept(self, X, basis)
+
     def logistic_rows(self, X: Any, codes: np.ndarray, weights: np.ndarray, n_classes: int) -> Any:
         """As `Products.logistic_rows`."""
         on_cpu = super().logistic_rows
@@ -149,6 +155,38 @@ class DeviceProducts(Products):
 
     def _full_precision(self) -> contextlib.AbstractContextManager[None]:
         return full_fp32() if self.place.device.type == "cuda" else contextlib.nullcontext()
+
+
+class _DeviceKept(KeptRows):
+    """Multiply rows that are on the device; on the CPU from where they do not fit."""
+
+    def __init__(self, products: DeviceProducts, X: np.ndarray, basis: np.ndarray):
+        super().__init__(X, basis)
+        self._products, self._factors, self._lost = products, None, False
+
+    def scores(self, W: np.ndarray) -> np.ndarray:
+        """As `KeptRows.scores`."""
+        return self._multiply(W, lambda W, X, B: W @ B.T @ X.T, super().scores)
+
+    def sum_rows(self, E: np.ndarray) -> np.ndarray:
+        """As `KeptRows.sum_rows`."""
+        return self._multiply(E, lambda E, X, B: E @ X @ B, super().sum_rows)
+
+    def _multiply(
+        self, A: np.ndarray, work: Callable[..., Any], on_cpu: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        place = self._products.place
+
+        def on_device() -> np.ndarray:
+            if self._factors is None:
+                self._factors = place.put(self._X), place.put(self._basis)
+            return place.get(work(place.put(A), *self._factors))
+
+        def instead() -> np.ndarray:
+            self._factors, self._lost = None, True
+            return on_cpu(A)
+
+        return on_cpu(A) if self._lost else self._products.attempt(on_device, instead)
 
 
 class _DeviceNewton(FoldNewton):

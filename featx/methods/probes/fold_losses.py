@@ -1,17 +1,21 @@
 """Losses of linear classifiers on several folds at once: softmax, and squared hinge of each class.
 
-Scores are (F, k, n): F folds, k columns, n rows. Rows that a fold holds out have weight 0.
+They are given scores (k, f, m) of a block of rows (`fold_rows.Block`): k columns, f of the folds, m rows.
+Rows that do not belong to a fold have weight 0. Threads may ask for different blocks at once.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
+from featx.methods.probes.fold_rows import Block
 from featx.methods.probes.softmax import loss_and_error
 
 
-class Softmax:
-    """Multinomial logistic loss of k classes; two classes are two columns -w/2 and w/2.
+class FoldLoss:
+    """Losses of the rows of all folds.
 
     Parameters
     ----------
@@ -23,90 +27,140 @@ class Softmax:
     ----------
     columns : int
     penalty : float
-        Factor of the penalty: 2 for two classes, since ||(-w/2, w/2)||^2 = ||w||^2 / 2.
+        Factor of the penalty.
+    totals : ndarray of shape (F,)
+        The sums of the weights.
+    """
+
+    columns: int
+    penalty: float
+
+    def __init__(self, codes: np.ndarray, weights: np.ndarray, n_classes: int):
+        self._codes, self._weights, self._n_classes = codes, weights, n_classes
+        self.totals = weights.sum(axis=1)
+        # Of each block: its folds, and what the Hessian at the last scores needs.
+        self._kept: dict[int, tuple[np.ndarray, Any]] = {}
+
+    def errors(self, z: Any, block: Block, folds: np.ndarray) -> tuple[np.ndarray, Any]:
+        """Return the sums of losses, (f,), and their gradient by the scores `z` (k, f, m), overwritten."""
+        raise NotImplementedError
+
+    def hessian(self, u: Any, block: Block, folds: np.ndarray) -> Any:
+        """Return the derivative of the gradient in the direction of the scores `u`, which it overwrites."""
+        raise NotImplementedError
+
+    def curvature(self, block: Block) -> tuple[np.ndarray, Any]:
+        """Return the folds of the last scores of a block, and the curvature of each row, (k, f, m)."""
+        raise NotImplementedError
+
+    def centre(self, b: np.ndarray) -> np.ndarray:
+        """Return intercepts (F, k) in the form on which the loss depends."""
+        return b
+
+    def _of_block(self, values: np.ndarray, block: Block, folds: np.ndarray) -> np.ndarray:
+        whole = len(folds) == len(values)
+        return values[:, block.rows] if whole else values[folds, block.rows]
+
+    def _kept_of(self, block: Block, folds: np.ndarray) -> Any:
+        """Return what was kept of a block for some of its folds, (..., f, m)."""
+        kept_folds, kept = self._kept[block.index]
+        return kept if len(folds) == len(kept_folds) else kept[:, np.searchsorted(kept_folds, folds)]
+
+
+class Softmax(FoldLoss):
+    """Multinomial logistic loss of k classes; two classes are two columns -w/2 and w/2.
+
+    Parameters
+    ----------
+    codes, weights, n_classes
+        As in `FoldLoss`.
     """
 
     def __init__(self, codes: np.ndarray, weights: np.ndarray, n_classes: int):
+        super().__init__(codes, weights, n_classes)
+        # ||(-w/2, w/2)||^2 = ||w||^2 / 2.
         self.columns, self.penalty = n_classes, 2.0 if n_classes == 2 else 1.0
-        self._codes, self._weights = codes, weights
-        self._rows, self._totals = np.arange(codes.shape[1]), weights.sum(axis=1)
 
-    def errors(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the sums of losses, (F,), and their gradient by the scores `z` (F, k, n), overwritten."""
-        losses = np.empty(len(z))
-        self._p = np.empty_like(z)
-        self._s = self._weights.astype(z.dtype)
-        for f, (codes, s) in enumerate(zip(self._codes, self._s, strict=True)):
-            loss, error = loss_and_error(z[f], codes)
-            losses[f] = np.dot(loss.astype(np.float64), self._weights[f])
-            self._p[f] = error
-            self._p[f, codes, self._rows] += 1
-            np.multiply(error, s, out=z[f])
-        return losses, z
+    def errors(self, z: np.ndarray, block: Block, folds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `FoldLoss`."""
+        k, f, m = z.shape
+        codes, s = self._of_block(self._codes, block, folds), self._of_block(self._weights, block, folds)
+        loss, error = loss_and_error(z.reshape(k, f * m), codes.reshape(-1))
+        p = error.copy()
+        p[codes.reshape(-1), np.arange(f * m)] += 1
+        weight = s.astype(z.dtype)
+        self._kept[block.index] = folds, np.concatenate([p.reshape(k, f, m), weight[None]])
+        z *= weight
+        return np.einsum("fm,fm->f", loss.reshape(f, m).astype(np.float64), s), z
 
-    def hessian(self, u: np.ndarray) -> np.ndarray:
-        """Return the derivative of the gradient in the direction of the scores `u`, which it overwrites."""
-        for f, (p, s) in enumerate(zip(self._p, self._s, strict=True)):
-            v = u[f]
-            v -= np.einsum("ij,ij->j", p, v)
-            v *= p
-            v *= s
+    def hessian(self, u: np.ndarray, block: Block, folds: np.ndarray) -> np.ndarray:
+        """See `FoldLoss`."""
+        kept = self._kept_of(block, folds)
+        p, s = kept[:-1], kept[-1]
+        u *= p
+        u -= p * u.sum(axis=0)
+        u *= s
         return u
 
-    def curvature(self) -> np.ndarray:
-        """Return the sum of the curvatures of the rows for each class, (F, k)."""
-        p, s = self._p, self._s
-        found = np.einsum("fkn,fn->fk", p, s) - np.einsum("fkn,fkn,fn->fk", p, p, s)
-        return np.maximum(found.astype(np.float64), 1e-12 * self._totals[:, None])
+    def curvature(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
+        """See `FoldLoss`."""
+        folds, kept = self._kept[block.index]
+        p, s = kept[:-1], kept[-1]
+        spread = 1 - p
+        spread *= p
+        spread *= s
+        return folds, spread
 
-    @staticmethod
-    def centre(b: np.ndarray) -> np.ndarray:
+    def centre(self, b: np.ndarray) -> np.ndarray:
         """Take the mean from intercepts (F, k): no probability depends on it."""
         return b - b.mean(axis=1, keepdims=True)
 
 
-class SquaredHinge:
+class SquaredHinge(FoldLoss):
     """Squared hinge loss of each class against the rest; two classes are one column.
 
     Parameters
     ----------
     codes, weights, n_classes
-        As in `Softmax`. Weights of 0 leave rows out. As in LinearSVC (liblinear), with three classes or
+        As in `FoldLoss`. Weights of 0 leave rows out. As in LinearSVC (liblinear), with three classes or
         more other weights count only in the problem of the row's own class, and are 1 in the others.
     """
 
     def __init__(self, codes: np.ndarray, weights: np.ndarray, n_classes: int):
+        super().__init__(codes, weights, n_classes)
         self.columns, self.penalty = (1 if n_classes == 2 else n_classes), 1.0
-        positive = np.arange(n_classes)[None, :, None] == codes[:, None]
-        positive = positive[:, 1:] if n_classes == 2 else positive
-        self._signs = np.where(positive, 1, -1).astype(np.int8)
-        self._weights = weights[:, None]
-        if n_classes > 2:
-            self._weights = np.where(positive, self._weights, self._weights > 0)
-        self._totals = self._weights.sum(axis=2)
 
-    def errors(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """As `Softmax.errors`."""
-        s = self._weights.astype(z.dtype)
-        z *= self._signs
-        np.subtract(1, z, out=z)
+    def errors(self, z: np.ndarray, block: Block, folds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See `FoldLoss`."""
+        codes, s = self._of_block(self._codes, block, folds), self._of_block(self._weights, block, folds)
+        own = self._own(codes)
+        weight = s.astype(z.dtype)
+        # Of class c, s max(0, 1 - z)^2 for its rows and s max(0, 1 + z)^2 for the others.
+        z[own] *= -1
+        z += 1
         np.maximum(z, 0, out=z)
-        self._twice = 2 * s * (z > 0)
-        losses = (np.square(z) * s).sum(axis=(1, 2), dtype=np.float64)
-        z *= self._twice
-        z *= -self._signs
+        twice = (z > 0).astype(z.dtype)
+        twice *= 2 * (weight > 0) if self._n_classes > 2 else 2 * weight
+        twice[own] = (2 * weight)[own[1:]] * (z[own] > 0)
+        self._kept[block.index] = folds, twice
+        losses = np.einsum("kfm,kfm,kfm->f", z, z, twice, dtype=np.float64) / 2
+        z *= twice
+        z[own] *= -1
         return losses, z
 
-    def hessian(self, u: np.ndarray) -> np.ndarray:
-        """As `Softmax.hessian`."""
-        u *= self._twice
+    def _own(self, codes: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return the positions in (k, f, m) of the rows in the column of their class."""
+        if self.columns > 1:
+            f, m = codes.shape
+            return codes, np.arange(f)[:, None], np.arange(m)
+        fold, row = np.nonzero(codes == 1)
+        return np.zeros_like(fold), fold, row
+
+    def hessian(self, u: np.ndarray, block: Block, folds: np.ndarray) -> np.ndarray:
+        """See `FoldLoss`."""
+        u *= self._kept_of(block, folds)
         return u
 
-    def curvature(self) -> np.ndarray:
-        """As `Softmax.curvature`."""
-        return np.maximum(self._twice.sum(axis=2, dtype=np.float64), 1e-12 * self._totals)
-
-    @staticmethod
-    def centre(b: np.ndarray) -> np.ndarray:
-        """Return the intercepts as they are."""
-        return b
+    def curvature(self, block: Block) -> tuple[np.ndarray, np.ndarray]:
+        """See `FoldLoss`."""
+        return self._kept[block.index]

@@ -130,7 +130,7 @@ class LogisticProbe(LinearClassifierMixin, BaseEstimator):
 def fit_path(
     X, y, Cs: Sequence[float], *, sample_weight=None, class_weight=None, tol: float = 1e-7, device="cpu"
 ) -> list[LogisticProbe]:
-    """Fit a `LogisticProbe` for each of many penalties, each starting from the solutions before it.
+    """Fit a `LogisticProbe` for each of many penalties, each starting from the solutions of others.
 
     Parameters
     ----------
@@ -149,15 +149,16 @@ def fit_path(
     weights = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight, np.float64)
     weights = _with_classes(weights, class_weight, y)
     path = NewtonPath(X, y, sample_weight=weights, device=device)
-    fitted: dict[int, LogisticProbe] = {}
-    for i in sorted(range(len(Cs)), key=lambda i: Cs[i]):
-        coef, intercept, n_iter, converged = path.solve(Cs[i], tol=tol)
+    found = {C: rest for C, *rest in path.solve_path(Cs, tol=tol)}
+    fitted = []
+    for C in Cs:
+        coef, intercept, n_iter, converged = found[float(C)]
         if not converged:
-            warnings.warn(f"not converged for C={Cs[i]:.3g}", ConvergenceWarning, stacklevel=2)
-        probe = LogisticProbe(C=float(Cs[i]), class_weight=class_weight, tol=tol, device=device)
+            warnings.warn(f"not converged for C={C:.3g}", ConvergenceWarning, stacklevel=2)
+        probe = LogisticProbe(C=float(C), class_weight=class_weight, tol=tol, device=device)
         probe.classes_, probe.n_features_in_ = path.classes, X.shape[1]
-        fitted[i] = probe._take(coef, intercept, n_iter, X.dtype)
-    return [fitted[i] for i in range(len(Cs))]
+        fitted.append(probe._take(coef, intercept, n_iter, X.dtype))
+    return fitted
 
 
 def _with_classes(weights: np.ndarray, class_weight, y: np.ndarray) -> np.ndarray:

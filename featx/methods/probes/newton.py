@@ -30,11 +30,12 @@ become R^T, with n numbers each.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
+from featx.methods.probes.curvature_axes import CurvatureAxes
 from featx.methods.probes.softmax import NumpyRows, sample_size
 
 if TYPE_CHECKING:
@@ -46,12 +47,18 @@ _SMALL = 4_000_000
 # Relative rounding error of the objective.
 _NOISE = {False: 2e-8, True: 1e-13}
 _FEWEST_CG, _MOST_CG = 3, 200
-# If a step takes more products, the sample of rows of the preconditioner is too small.
-_MANY_CG = 20
-# Relative change of the curvature of all rows after which the preconditioner is computed again.
-_CHANGE = 0.2
 # Where rounding errors end the descent, this share of the objective counts as converged.
 _ENOUGH = 1e-7
+# Factor on the estimate of the decrement, see "The end".
+_SAFETY = 3.0
+# Most columns of coefficients that are multiplied together; more are hardly faster, and take memory.
+_COLUMNS = 80
+# With fewer penalties at a time, many classes keep the processor busy by themselves.
+_FEWEST_TOGETHER = 3
+# Of so many penalties one is solved on the way from strong to weak.
+_STRIDE = 4
+# Distance of two penalties, in log C, across which the solution is not interpolated.
+_FAR = 1.0
 
 
 class NewtonPath:
@@ -123,12 +130,10 @@ class NewtonPath:
     def _begin(self, rows: NumpyRows | TorchRows, fit_intercept: bool) -> None:
         self._rows = rows
         self._intercept = fit_intercept
-        self._blocks: np.ndarray | None = None
-        self._since, self._at, self._sampled = 0, 0.0, 0
-        self._sample = sample_size(*self._rows.X.shape)
+        self._axes = CurvatureAxes(rows, sample_size(*rows.X.shape), fit_intercept=fit_intercept)
         self._past: list[tuple[float, np.ndarray]] = []
         self._start: np.ndarray | None = None
-        self.products = 0
+        self.products = self.columns = 0
 
     def start_from(self, coef: np.ndarray, intercept: np.ndarray) -> None:
         """Start the next penalty from a solution for another training set with the same classes."""
@@ -145,144 +150,211 @@ class NewtonPath:
 
         `C`, `tol` and `max_iter` are those of `LogisticProbe`, as are the shapes.
         """
-        k, d = len(self.classes), self._rows.X.shape[1]
-        penalty = np.full((d + 1, 1), (2 if k == 2 else 1) / C)
-        penalty[-1] = 0
         with self._rows:
+            self._room(1)
+            penalty = self._penalties([C])
             theta, n_iter, converged = self._descend(penalty, self._first(C, penalty), tol, max_iter)
-        self._past = [*self._past[-1:], (float(np.log(C)), theta)]
+        self._past = [*self._past[-1:], (float(np.log(C)), theta[0])]
         self._start = None
+        return *self._solution(theta[0]), n_iter, bool(converged[0])
+
+    def solve_path(
+        self, Cs: Sequence[float], *, tol: float = 1e-7, max_iter: int = 200
+    ) -> Iterator[tuple[float, np.ndarray, np.ndarray, int, bool]]:
+        """Yield each of several penalties, and what `solve` returns for it.
+
+        Penalties that lie close are solved together (see "Penalties together" above): they do not come in
+        order.
+        """
+        Cs = np.unique(np.asarray(Cs, np.float64))
+        at, together = np.log(Cs), _COLUMNS // len(self.classes)
+        if together < _FEWEST_TOGETHER or len(Cs) <= _STRIDE or np.diff(at).max() > _FAR:
+            for C in Cs:
+                yield float(C), *self.solve(C, tol=tol, max_iter=max_iter)
+            return
+        known: dict[int, np.ndarray] = {}
+        for i in sorted({*range(0, len(Cs), _STRIDE), len(Cs) - 1}):
+            yield float(Cs[i]), *self.solve(Cs[i], tol=tol, max_iter=max_iter)
+            known[i] = self._past[-1][1]
+        # Where the weakest penalties need float64, the others do not.
+        double, self._rows.double = self._rows.double, self._rows.X.dtype == np.float64
+        for stride in (_STRIDE // 2, 1):
+            missing = [i for i in range(0, len(Cs), stride) if i not in known]
+            found = {}
+            for part in np.array_split(missing, -(-len(missing) // together)):
+                start = np.stack([_interpolate(at, known, i) for i in part])
+                with self._rows:
+                    self._room(len(part))
+                    solved = self._descend(self._penalties(Cs[part]), start, tol, max_iter)
+                for i, theta, converged in zip(part, solved[0], solved[2], strict=True):
+                    found[int(i)] = theta
+                    yield float(Cs[i]), *self._solution(theta), solved[1], bool(converged)
+            known |= found
+        self._rows.double |= double
+
+    def _room(self, n_problems: int) -> None:
+        self._rows.begin(n_problems)
+        self._axes.begin(n_problems)
+
+    def _penalties(self, Cs) -> np.ndarray:
+        return (2 if len(self.classes) == 2 else 1) / np.asarray(Cs, np.float64)
+
+    def _solution(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         W = theta[:-1] if self._basis is None else self._basis @ theta[:-1]
         # A constant added to all intercepts changes no probability.
         b = theta[-1] - self._shift @ W
         b -= b.mean()
         coef, intercept = W.T, b
-        if k == 2:
+        if len(b) == 2:
             coef, intercept = coef[1:] - coef[:1], intercept[1:] - intercept[:1]
-        return np.ascontiguousarray(coef), intercept, n_iter, converged
+        return np.ascontiguousarray(coef), intercept
 
     def _first(self, C: float, penalty: np.ndarray) -> np.ndarray:
-        """Return the parameters to start from."""
+        """Return the parameters to start from, (1, p + 1, k)."""
         if self._start is not None:
-            return self._start
+            return self._start[None]
         if not self._past:
-            return np.zeros((self._rows.X.shape[1] + 1, len(self.classes)))
+            return np.zeros((1, self._rows.X.shape[1] + 1, len(self.classes)))
         last_C, last = self._past[-1]
         if len(self._past) == 1 or last_C == self._past[0][0]:
-            return last
+            return last[None]
         first_C, first = self._past[0]
         reach = (np.log(C) - last_C) / (last_C - first_C)
         if not 0 < reach <= 2:
-            return last
+            return last[None]
         ahead = last + reach * (last - first)
-        return min((ahead, last), key=lambda theta: self._value(theta, penalty)[0])
+        found = (ahead[None], last[None])
+        return min(found, key=lambda theta: self._value(theta, penalty, np.arange(1))[0][0])
 
-    def _descend(self, penalty, theta, tol: float, max_iter: int) -> tuple[np.ndarray, int, bool]:
-        value, gradient = self._value(theta, penalty)
-        factors: list[Any] | None = None
-        for n_iter in range(max_iter):
-            factors = self._preconditioner(penalty, factors)
-            step, decrement = self._newton_step(gradient, penalty, factors, tol * value)
-            found = self._search(theta, value, gradient, step, penalty)
-            if found is not None:
-                theta, value, gradient = found
-            if decrement <= tol * value:
-                return theta, n_iter + 1, True
-            if found is None:
+    def _descend(self, penalty, theta, tol: float, max_iter: int) -> tuple[np.ndarray, int, np.ndarray]:
+        """Return parameters (m, p + 1, k), the number of steps, and which of the problems converged."""
+        m = len(theta)
+        theta, converged = theta.copy(), np.zeros(m, bool)
+        going, stalled = np.arange(m), np.zeros(m, bool)
+        underestimate = np.full(m, np.inf)
+        value, gradient = self._value(theta, penalty, going)
+        n_iter = 0
+        while n_iter < max_iter and len(going):
+            n_iter += 1
+            self._axes.update(going)
+            direction = self._axes.divide(-gradient[going], penalty[going], going)
+            rough = -_dots(gradient[going], direction) / 2
+            # See "The end" above.
+            converged[going] = _SAFETY * underestimate[going] * rough <= tol * value[going]
+            left = ~converged[going]
+            going, rough = going[left], rough[left]
+            if len(going):
+                enough = tol * value[going]
+                step, decrement = self._newton_step(
+                    gradient[going], direction[left], penalty[going], going, enough
+                )
+                underestimate[going] = np.maximum(decrement / np.maximum(rough, 1e-300), 1)
+                moved = self._search(theta, value, gradient, step, penalty, going)
+                converged[going] = decrement <= enough
+                stuck = ~moved & ~converged[going]
                 if self._rows.double:
-                    return theta, n_iter + 1, decrement <= _ENOUGH * value
+                    converged[going[stuck]] = (decrement <= _ENOUGH * value[going])[stuck]
+                else:
+                    stalled[going[stuck]] = True
+                going = going[~converged[going] & moved]
+            if not len(going) and stalled.any():
+                going = np.flatnonzero(stalled)
+                stalled[:] = False
                 self._rows.double = True
-                value, gradient = self._value(theta, penalty)
-        return theta, max_iter, False
+                value[going], gradient[going] = self._value(theta[going], penalty[going], going)
+        return theta, n_iter, converged
 
-    def _newton_step(self, gradient, penalty, factors, enough: float) -> tuple[np.ndarray, float]:
-        """Return an approximate minimum of the quadratic model, and the decrease of the model there."""
+    def _newton_step(self, gradient, direction, penalty, which, enough) -> tuple[np.ndarray, np.ndarray]:
+        """Return approximate minima of the quadratic models, and the decreases of the models there.
+
+        `direction` is the first one of the conjugate gradients.
+        """
         step, residual = np.zeros_like(gradient), -gradient
-        fallen = 0.0
-        direction = solved = self._divide(factors, residual)
-        rho = float(np.vdot(residual, solved))
+        fallen = np.zeros(len(which))
+        rho = _dots(residual, direction)
+        going = np.flatnonzero(rho > 0)
         for i in range(_MOST_CG):
-            if rho <= 0:
+            if not len(going):
                 break
-            product = self._rows.hessian(direction) + penalty * direction
-            if not self._intercept:
-                product[-1] = 0
+            product = self._rows.hessian(direction[going], which[going])
             self.products += 1
-            self._since += 1
-            curvature = float(np.vdot(direction, product))
-            if curvature <= 0:
+            self.columns += len(going)
+            product[:, :-1] += penalty[going, None, None] * direction[going, :-1]
+            if not self._intercept:
+                product[:, -1] = 0
+            curvature = _dots(direction[going], product)
+            positive = curvature > 0
+            going, product, curvature = going[positive], product[positive], curvature[positive]
+            if not len(going):
                 break
-            a = rho / curvature
-            step = step + a * direction
-            residual = residual - a * product
-            gained = a * rho / 2
-            fallen += gained
+            a = rho[going] / curvature
+            step[going] += a[:, None, None] * direction[going]
+            residual[going] -= a[:, None, None] * product
+            gained = a * rho[going] / 2
+            fallen[going] += gained
             # See "A step" above.
-            share = 0.05 if fallen > 100 * enough else 0.02 if fallen > 0.1 * enough else 0.1
-            if i >= _FEWEST_CG and gained < share * fallen:
-                break
-            solved = self._divide(factors, residual)
-            rho, before = float(np.vdot(residual, solved)), rho
-            direction = solved + (rho / before) * direction
-        if i >= _MANY_CG:
-            self._sample = min(len(self._rows.X), 4 * self._sample)
+            so_far, enough_here = fallen[going], enough[going]
+            share = np.where(
+                so_far > 100 * enough_here, 0.05, np.where(so_far > 0.1 * enough_here, 0.02, 0.1)
+            )
+            if i >= _FEWEST_CG:
+                going = going[gained >= share * so_far]
+                if not len(going):
+                    break
+            solved = self._axes.divide(residual[going], penalty[going], which[going])
+            new = _dots(residual[going], solved)
+            direction[going] = solved + (new / rho[going])[:, None, None] * direction[going]
+            rho[going] = new
+            going = going[new > 0]
         return step, fallen
 
-    def _search(self, theta, value, gradient, step, penalty):
-        """Return parameters along the step, their value and gradient; None where none has a lower value."""
-        slope = float(np.vdot(gradient, step))
-        noise = _NOISE[self._rows.double] * abs(value)
-        t = 1.0
+    def _search(self, theta, value, gradient, step, penalty, which) -> np.ndarray:
+        """Move along the steps to lower values; return which of the problems `which` have moved.
+
+        Parameters, values and gradients of those that have are replaced.
+        """
+        slope = _dots(gradient[which], step)
+        noise = _NOISE[self._rows.double] * np.abs(value[which])
+        before = value[which]
+        moved = np.zeros(len(which), bool)
+        t = np.ones(len(which))
+        left = np.arange(len(which))
         for _ in range(30):
-            new, new_gradient = self._value(theta + t * step, penalty)
-            if new <= value + 1e-4 * t * slope + noise:
-                return theta + t * step, new, new_gradient
+            at = which[left]
+            ahead = theta[at] + t[left, None, None] * step[left]
+            new, new_gradient = self._value(ahead, penalty[at], at)
+            lower = new <= before[left] + 1e-4 * t[left] * slope[left] + noise[left]
+            theta[at[lower]], value[at[lower]], gradient[at[lower]] = (
+                ahead[lower],
+                new[lower],
+                new_gradient[lower],
+            )
+            moved[left[lower]] = True
+            left, new = left[~lower], new[~lower]
             # Go to the minimum of the parabola through both values and the slope.
-            curve = new - value - t * slope
-            t *= float(np.clip(-slope * t / (2 * curve), 0.1, 0.5)) if np.isfinite(curve) else 0.1
-            if -t * slope < noise:
+            curve = new - before[left] - t[left] * slope[left]
+            with np.errstate(invalid="ignore", divide="ignore"):
+                shorter = np.clip(-slope[left] * t[left] / (2 * curve), 0.1, 0.5)
+            t[left] *= np.where(np.isfinite(curve), shorter, 0.1)
+            left = left[-t[left] * slope[left] >= noise[left]]
+            if not len(left):
                 break
-        self._value(theta, penalty)  # the Hessian is that of the last parameters evaluated
-        return None
+        if not moved.all():
+            back = which[~moved]
+            self._value(
+                theta[back], penalty[back], back
+            )  # Hessians are those of the last parameters evaluated
+        return moved
 
-    def _value(self, theta, penalty) -> tuple[float, np.ndarray]:
+    def _value(self, theta, penalty, which) -> tuple[np.ndarray, np.ndarray]:
         self.products += 1
-        self._since += 1
-        value, gradient = self._rows.loss_and_gradient(theta)
-        gradient += penalty * theta
+        self.columns += len(which)
+        value, gradient = self._rows.loss_and_gradient(theta, which)
+        W = theta[:, :-1]
+        gradient[:, :-1] += penalty[:, None, None] * W
         if not self._intercept:
-            gradient[-1] = 0
-        return value + float(np.vdot(penalty * theta, theta)) / 2, gradient
-
-    def _preconditioner(self, penalty, factors: list[Any] | None) -> list[Any]:
-        """Return factors of the blocks; compute new blocks if the Hessian has changed enough."""
-        n, p = self._rows.X.shape
-        curvature = self._rows.curvature()
-        aged = abs(curvature - self._at) > _CHANGE * self._at or self._sample > self._sampled
-        if self._blocks is None or (aged and self._since >= self._sample * p / (12 * n)):
-            self._directions = self._rows.class_directions()
-            self._blocks = self._rows.diagonal_blocks(self._directions, self._sample)
-            self._at, self._sampled, self._since, factors = curvature, self._sample, 0, None
-        return factors or _factors(self._blocks, penalty, self._intercept, sampled=self._sample < n)
-
-    def _divide(self, factors: list[Any], G: np.ndarray) -> np.ndarray:
-        """Apply the preconditioner to G (p + 1, k)."""
-        G = G.astype(factors[0][0].dtype, copy=False)
-        if len(factors) == 1:
-            found = cho_solve(factors[0], G, check_finite=False).astype(np.float64)
-        else:
-            U = self._directions.astype(G.dtype)
-            G = np.asfortranarray(G @ U)
-
-            def solved(j: int) -> np.ndarray:
-                return cho_solve(factors[j], G[:, j], check_finite=False)
-
-            columns = list(self._rows.map(solved, range(len(factors))))
-            found = (np.stack(columns, axis=1) @ U.T).astype(np.float64)
-        # Neither loss nor penalty depends on the mean of the intercepts: divided by almost zero, rounding
-        # errors would make all intercepts grow together until they drown the scores.
-        found[-1] -= found[-1].mean()
-        return found
+            gradient[:, -1] = 0
+        return value + penalty * _dots(W, W) / 2, gradient
 
 
 def sees_gpu() -> bool:
@@ -299,25 +371,19 @@ def _rows(X, codes, weights, n_classes: int, device: str) -> NumpyRows | TorchRo
     return TorchRows(X, codes, weights, n_classes, device)
 
 
-def _factors(blocks, penalty, intercept: bool, *, sampled: bool) -> list[Any]:
-    """Return the Cholesky factors of the blocks with the penalty on their diagonals."""
-    found = []
-    # float32 is precise enough for blocks that are estimated from a sample.
-    dtype = np.float32 if sampled else np.float64
-    for block in blocks:
-        A = block.copy()
-        if not intercept:
-            A[-1], A[:, -1] = 0, 0
-        size = np.trace(A) / len(A) + penalty[0, 0]
-        # A sample does not see the curvature of some directions, which must not count as 0.
-        jitter = size * (1e-6 if sampled else 1e-12)
-        while True:
-            B = A.copy()
-            B.flat[:: len(B) + 1] += penalty[:, 0] + jitter
-            B = B.astype(dtype, order="F", copy=False)
-            try:
-                found.append(cho_factor(B, overwrite_a=True, check_finite=False))
-                break
-            except LinAlgError:
-                jitter *= 100
+def _dots(A: np.ndarray, B: np.ndarray) -> np.ndarray:
+    """Return the inner product of each problem, (m,)."""
+    return np.einsum("mij,mij->m", A, B)
+
+
+def _interpolate(at: np.ndarray, known: dict[int, np.ndarray], i: int) -> np.ndarray:
+    """Return the cubic through the four known solutions around the penalty `i`, there."""
+    order = sorted(known)
+    before = int(np.searchsorted(order, i))
+    first = min(max(before - 2, 0), max(len(order) - 4, 0))
+    near = order[first : first + 4]
+    found = np.zeros_like(known[near[0]])
+    for j in near:
+        weight = np.prod([(at[i] - at[o]) / (at[j] - at[o]) for o in near if o != j])
+        found += weight * known[j]
     return found

@@ -131,7 +131,7 @@ class Probe:
     def definition(self, problem: Problem) -> dict[str, Any]:
         """Return, as JSON, everything that decides the outcome on such a problem (see `definitions`)."""
         estimator, grid = self.build(problem)
-        fitter = type(self.fitter).__qualname__
+        fitter = [type(self.fitter).__qualname__, *self.fitter.rules, vars(self.fitter)]
         return {
             "name": self.name,
             "estimator": define(estimator),

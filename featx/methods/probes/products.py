@@ -26,6 +26,22 @@ SUMMED = 8192
 _MOST_PRODUCTS = 4_000_000
 
 
+class KeptRows:
+    """Rows X B (n, p), which are multiplied by few columns many times, as their factors (n, q) and (q, p)."""
+
+    def __init__(self, X: np.ndarray, basis: np.ndarray):
+        self._X, self._basis = X, basis
+
+    def scores(self, W: np.ndarray) -> np.ndarray:
+        """Return W (X B)^T, (J, n), for coefficients (J, p)."""
+        # The transposed product takes BLAS less time.
+        return np.ascontiguousarray((self._X @ (self._basis @ W.T)).T)
+
+    def sum_rows(self, E: np.ndarray) -> np.ndarray:
+        """Return E X B, (J, p), for factors of the rows (J, n)."""
+        return E @ self._X @ self._basis
+
+
 class Products:
     """Products of rows on the CPU."""
 
@@ -68,6 +84,10 @@ class Products:
     ) -> FoldNewton:
         """Return the solver of several folds."""
         return FoldNewton(rows, loss, penalised=penalised)
+
+    def keep(self, X: np.ndarray, basis: np.ndarray, columns: int) -> KeptRows:
+        """Return rows X B that are multiplied many times, by so many columns."""
+        return KeptRows(X, basis)
 
     def logistic_rows(self, X: Any, codes: np.ndarray, weights: np.ndarray, n_classes: int) -> Any:
         """Return the rows of `newton.NewtonPath`: a `NumpyRows`, or a `TorchRows` on another device."""

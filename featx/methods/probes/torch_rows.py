@@ -1,14 +1,12 @@
 """Compute the sums of `softmax.NumpyRows` on a torch device; results are equal up to rounding errors.
 
-Rows and probabilities (n, k) stay on the device; parameters, gradients and the blocks of the preconditioner
+Rows and probabilities (n, m, k) stay on the device; parameters, gradients and what the preconditioner needs
 are copied each time. Rows are handled in parts, whose sums are added in float64.
 """
 
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Any
-
 import numpy as np
 import torch
 
@@ -22,8 +20,6 @@ _PART = 8192
 
 class TorchRows:
     """Training rows on a device with float64; otherwise as `softmax.NumpyRows`."""
-
-    map: Any = map
 
     def __init__(
         self,
@@ -41,7 +37,7 @@ class TorchRows:
         self.codes = torch.tensor(codes, device=device, dtype=torch.int64)
         self.weights = torch.tensor(weights, device=device, dtype=torch.float64)
         self._parts = [slice(i, min(i + _PART, len(X))) for i in range(0, len(X), _PART)]
-        self._p = torch.empty((len(X), n_classes), device=device, dtype=torch.float64)
+        self._p = self._zeros((len(X), 0, n_classes))
         for rows in self._parts:
             self.X[rows] = torch.tensor(X[rows], device=device)
 
@@ -54,68 +50,104 @@ class TorchRows:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def loss_and_gradient(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
+    def begin(self, n_problems: int) -> None:
         """As in `softmax.NumpyRows`."""
-        W, b = self._parameters(theta)
+        if self._p.shape[1] != n_problems:
+            self._p = self._zeros((len(self.X), n_problems, self.n_classes), self._dtype)
+
+    def loss_and_gradient(self, theta: np.ndarray, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As in `softmax.NumpyRows`."""
+        W, b = self._columns(theta)
         self._p = self._p.to(W.dtype)
-        total, gradient = self._zeros(()), self._zeros(theta.shape)
+        m, k = len(which), self.n_classes
+        at = torch.tensor(which, device=self.X.device)
+        totals, gradient = self._zeros((m,)), self._zeros((len(W) + 1, m * k))
         for rows in self._parts:
-            x, codes, s = self.X[rows].to(W.dtype), self.codes[rows, None], self.weights[rows]
-            loss, error = loss_and_error(x @ W + b, codes)
-            total += loss.double() @ s
-            self._p[rows] = error.scatter_add(1, codes, torch.ones_like(error[:, :1]))
-            error *= s.to(W.dtype)[:, None]
-            self._add(gradient, x, error)
-        return float(total), gradient.cpu().numpy()
+            x, s = self.X[rows].to(W.dtype), self.weights[rows]
+            codes = self.codes[rows].repeat_interleave(m)[:, None]
+            loss, error = loss_and_error((x @ W + b).reshape(-1, k), codes)
+            totals += s @ loss.double().reshape(-1, m)
+            p = error.scatter_add(1, codes, torch.ones_like(error[:, :1]))
+            self._p[rows, at] = p.reshape(-1, m, k)
+            self._add(gradient, x, error.reshape(-1, m * k) * s.to(W.dtype)[:, None])
+        return totals.cpu().numpy(), self._by_problem(gradient)
 
-    def hessian(self, V: np.ndarray) -> np.ndarray:
+    def hessian(self, V: np.ndarray, which: np.ndarray) -> np.ndarray:
         """As in `softmax.NumpyRows`."""
-        W, b = self._parameters(V)
-        product = self._zeros(V.shape)
+        W, b = self._columns(V)
+        m, k = len(which), self.n_classes
+        at = torch.tensor(which, device=self.X.device)
+        product = self._zeros((len(W) + 1, m * k))
         for rows in self._parts:
-            x, p = self.X[rows].to(W.dtype), self._p[rows]
-            u = x @ W + b
-            u -= (p * u).sum(dim=1, keepdim=True)
-            u *= p * self.weights[rows].to(W.dtype)[:, None]
-            self._add(product, x, u)
-        return product.cpu().numpy()
+            x, p = self.X[rows].to(W.dtype), self._p[rows, at]
+            u = (x @ W + b).reshape(-1, m, k)
+            u -= (p * u).sum(dim=2, keepdim=True)
+            u *= p * self.weights[rows].to(W.dtype)[:, None, None]
+            self._add(product, x, u.reshape(-1, m * k))
+        return self._by_problem(product)
 
-    def curvature(self) -> float:
+    def curvature(self) -> np.ndarray:
         """As in `softmax.NumpyRows`."""
-        return float(self._row_curvature().sum())
+        return self._traces().sum(dim=0).cpu().numpy()
 
-    def class_directions(self) -> np.ndarray:
+    def class_directions(self, which: np.ndarray) -> np.ndarray:
         """As in `softmax.NumpyRows`."""
-        p = self._p.double()
-        weighted = p * self.weights[:, None]
-        total = torch.diag(weighted.sum(dim=0)) - weighted.T @ p
-        return np.linalg.eigh(total.cpu().numpy())[1]
+        found = []
+        for problem in which:
+            p = self._p[:, problem].double()
+            weighted = p * self.weights[:, None]
+            total = torch.diag(weighted.sum(dim=0)) - weighted.T @ p
+            found.append(np.linalg.eigh(total.cpu().numpy())[1])
+        return np.stack(found)
 
-    def diagonal_blocks(self, directions: np.ndarray, most: int) -> np.ndarray:
+    def find_axes(self, most: int, *, centred: bool) -> tuple[np.ndarray, np.ndarray]:
         """As in `softmax.NumpyRows`, from the same rows."""
-        device = self.X.device
-        drawn, share = softmax.draw(self._row_curvature().cpu().numpy(), most)
-        rows, U = torch.tensor(drawn, device=device), torch.tensor(directions, device=device)
-        P = self._p[rows].double()
-        by_direction = (P @ U.square() - (P @ U).square()).clamp(min=0)
-        by_direction *= (self.weights[rows] * torch.tensor(share, device=device))[:, None]
-        if softmax.shares_block(self.n_classes, self.X.shape[1]):
-            by_direction = by_direction.mean(dim=1, keepdim=True)
-        x = torch.hstack([self.X[rows], torch.ones_like(self.X[rows, :1])])
-        scaled = (x * w.sqrt().to(x.dtype)[:, None] for w in by_direction.T)
-        return np.stack([(part.T @ part).double().cpu().numpy() for part in scaled])
+        by_problem = self._traces()
+        shares = by_problem / by_problem.sum(dim=0).clamp(min=1e-300)
+        curvature = shares.sum(dim=1).cpu().numpy() + softmax.LEAST / len(self.X)
+        drawn, share = softmax.draw(curvature, most)
+        w = torch.tensor(curvature[drawn] * share, device=self.X.device)
+        self._sample = torch.tensor(drawn, device=self.X.device)
+        self._share = torch.tensor(share, device=self.X.device)
+        x = self.X[self._sample]
+        mean = w @ x.double() / w.sum() if centred else self._zeros((x.shape[1],))
+        x = x - mean.to(x.dtype)
+        scaled = x * w.sqrt().to(x.dtype)[:, None]
+        axes = torch.linalg.eigh(scaled.T @ scaled)[1]
+        self._along = x @ axes
+        return mean.cpu().numpy(), axes.cpu().numpy()
 
-    def _row_curvature(self) -> torch.Tensor:
-        return self.weights * (1 - self._p.double().square().sum(dim=1))
+    def sum_along_axes(self, directions: np.ndarray, which: np.ndarray) -> tuple[np.ndarray, ...]:
+        """As in `softmax.NumpyRows`."""
+        U = torch.tensor(directions, device=self.X.device)
+        P = self._p[self._sample][:, torch.tensor(which, device=self.X.device)].double().swapaxes(0, 1)
+        w = (P @ U.square() - (P @ U).square()).clamp(min=0).swapaxes(1, 2)
+        w = w * (self.weights[self._sample] * self._share)
+        m, k, _ = w.shape
+        flat = w.reshape(m * k, -1).to(self._along.dtype)
+        first, second = flat @ self._along, flat @ self._along.square()
+        sums = w.sum(dim=2), first.reshape(m, k, -1), second.reshape(m, k, -1)
+        return tuple(part.double().cpu().numpy() for part in sums)
 
-    def _parameters(self, theta: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        moved = torch.tensor(
-            theta, device=self.X.device, dtype=torch.float64 if self.double else self.X.dtype
-        )
+    def _traces(self) -> torch.Tensor:
+        """Return s_i tr S_i of each row and problem, (n, m)."""
+        return self.weights[:, None] * (1 - self._p.double().square().sum(dim=2)).clamp(min=0)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return torch.float64 if self.double else self.X.dtype
+
+    def _columns(self, theta: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        flat = theta.swapaxes(0, 1).reshape(theta.shape[1], -1)
+        moved = torch.tensor(flat, device=self.X.device, dtype=self._dtype)
         return moved[:-1], moved[-1]
 
-    def _zeros(self, shape: tuple[int, ...]) -> torch.Tensor:
-        return torch.zeros(shape, device=self.X.device, dtype=torch.float64)
+    def _by_problem(self, total: torch.Tensor) -> np.ndarray:
+        found = total.cpu().numpy().reshape(len(total), -1, self.n_classes)
+        return np.ascontiguousarray(found.swapaxes(0, 1))
+
+    def _zeros(self, shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> torch.Tensor:
+        return torch.zeros(shape, device=self.X.device, dtype=dtype)
 
     @staticmethod
     def _add(total: torch.Tensor, x: torch.Tensor, r: torch.Tensor) -> None:

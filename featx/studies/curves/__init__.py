@@ -214,12 +214,10 @@ def learning_curve(
     ]
     rows = study.inputs[next(iter(study.sets))]
     kept = KeptChecks.beside(run.cache)
-    checks = [Size(COPIES, len(split.train), len(split.test), rows.width, len(classes))]
-    if (
-        not (run.verbose and run.checks and len(y) <= MOST_IMAGES)
-        or copies_key(rows.digests, study.fingerprints) in kept
-    ):
-        checks = []
+    checks = []
+    searched = run.checks and len(y) <= MOST_IMAGES
+    if run.verbose and searched and copies_key(rows.digests, study.fingerprints) not in kept:
+        checks = [Size(COPIES, len(split.train), len(split.test), rows.width, len(classes))]
     outcomes = run_cells_in_parallel(
         cells, checkpoints, n_jobs=run.n_jobs, verbose=run.verbose, cluster=run.on, checks=checks
     )

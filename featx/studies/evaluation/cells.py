@@ -111,11 +111,10 @@ class LabelledRows:
         return found
 
     def take(self, rows: np.ndarray) -> Any:
-        """Return some rows by position: an array, or many rows of a file as a `RowBlocks`."""
-        from featx.data.features.stored_rows import StoredRows
+        """Return some rows by position: an array, or many rows as a `RowBlocks`, which is no copy."""
         from featx.methods.probes.row_blocks import take_rows
 
-        return take_rows(self.x, rows) if isinstance(self.x, StoredRows) else self.x[rows]
+        return self.x[rows] if isinstance(self.x, TextRows) else take_rows(self.x, rows)
 
     def forget(self) -> None:
         """Forget what methods in this thread have shared."""

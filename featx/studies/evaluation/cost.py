@@ -61,8 +61,8 @@ COEFFICIENTS: dict[str, dict[str, tuple[float, ...]]] = {
 #: The searches of the data checks, as methods of a `Size`, and their coefficients for `check_terms`.
 COPIES, WRONG_LABELS = "search for copies", "search for wrong labels"
 CHECK_COEFFICIENTS: dict[str, tuple[float, ...]] = {
-    COPIES: (0.01, 10, 0.6, 0),
-    WRONG_LABELS: (0.01, 10, 5, 100),
+    COPIES: (0.0022, 31, 0.63, 1.1),  # 0.36 to 2.28
+    WRONG_LABELS: (0.0023, 24, 0.0057, 0.63),  # 0.44 to 4.72
 }
 #: The probe whose times stand for those of a method that was not measured, such as an estimator of a user.
 _TYPICAL = {"classes": "logreg", "numbers": "ridge"}

@@ -153,6 +153,26 @@ def test_what_does_not_fit_is_computed_by_the_cpu_with_one_note(fits, monkeypatc
     assert left[0] < 0
 
 
+@pytest.mark.parametrize("fits", [9, 1], ids=["all fits", "a later step does not"])
+def test_kept_rows_are_multiplied_as_by_numpy(fits, monkeypatch):
+    rng, left, get = np.random.default_rng(0), [fits], device_products.Place.get
+
+    def limited(tensor):
+        left[0] -= 1
+        if left[0] < 0:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return get(tensor)
+
+    monkeypatch.setattr(device_products.Place, "get", staticmethod(limited))
+    X, basis, W, E = (rng.normal(size=shape) for shape in ((50, 9), (9, 6), (3, 6), (3, 50)))
+    device = DeviceProducts("cpu")
+    kept = device.keep(X, basis, 3)
+    for _ in range(2):
+        np.testing.assert_allclose(kept.scores(W), W @ (X @ basis).T)
+        np.testing.assert_allclose(kept.sum_rows(E), E @ (X @ basis))
+    assert bool(device.take_notes()) == (left[0] < 0)
+
+
 def test_another_error_of_the_device_is_passed_on():
     with pytest.raises(RuntimeError, match="driver"):
         DeviceProducts("cpu").attempt(lambda: (_ for _ in ()).throw(RuntimeError("driver lost")), dict)

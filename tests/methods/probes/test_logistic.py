@@ -104,15 +104,12 @@ def large(monkeypatch):
     """What is done for large sets, on small ones: no copy, several blocks, a sample for the blocks."""
     monkeypatch.setattr(newton, "_SMALL", 0)
     monkeypatch.setattr(softmax, "_BLOCK_BYTES", 20_000)
-    for module in (newton, softmax):
-        monkeypatch.setattr(module, "sample_size", lambda n, p: min(n, 4 * p))
+    monkeypatch.setattr(newton, "sample_size", lambda n, p: min(n, 4 * p))
 
 
-@pytest.mark.parametrize("own", [True, False], ids=["a block for each direction", "one for all"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", ["plain", "separable"])
-def test_a_path_over_a_large_set_is_at_the_optimum_everywhere(large, monkeypatch, kind, dtype, own):
-    monkeypatch.setattr(softmax, "_OWN_BLOCKS", 1e9 if own else 0)
+def test_a_path_over_a_large_set_is_at_the_optimum_everywhere(large, kind, dtype):
     X, y, new = problem(700, 12, 3, kind, dtype)
     before = X.copy()
     weights = np.random.default_rng(1).random(700) + 0.5
@@ -125,6 +122,33 @@ def test_a_path_over_a_large_set_is_at_the_optimum_everywhere(large, monkeypatch
         assert model.C == C
         assert model.coef_.dtype == dtype
     np.testing.assert_array_equal(X, before)
+
+
+@pytest.mark.parametrize("k", [2, 3])
+@pytest.mark.parametrize("kind", ["plain", "separable"])
+def test_penalties_solved_together_are_at_the_optimum_everywhere(large, kind, k):
+    X, y, _ = problem(700, 12, k, kind, np.float32)
+    Cs = np.logspace(-4, 3, 29)
+    path = newton.NewtonPath(X, y)
+    found = {C: rest for C, *rest in path.solve_path(Cs[::-1], tol=1e-7)}
+    assert path.products < 0.7 * path.columns
+    np.testing.assert_array_equal(sorted(found), Cs)
+    alone = newton.NewtonPath(X.astype(np.float64), y)
+    for C in Cs:
+        model = LogisticProbe(C)._take(*found[C][:3], np.float64)
+        theirs = LogisticProbe(C)._take(*alone.solve(C, tol=1e-10)[:3], np.float64)
+        model.classes_ = theirs.classes_ = path.classes
+        assert objective(model, X, y) <= objective(theirs, X, y) * (1 + 1e-6) + 1e-12
+
+
+def test_penalties_far_apart_and_many_classes_are_solved_one_by_one(large):
+    X, y, _ = problem(300, 6, 3)
+    for Cs, most in ((np.logspace(-3, 3, 7), 80), (np.logspace(-1, 1, 9), 6)):
+        path = newton.NewtonPath(X, y)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(newton, "_COLUMNS", most)
+            assert [found[0] for found in path.solve_path(Cs)] == list(Cs)
+        assert path.products == path.columns
 
 
 def test_means_far_from_zero_cost_float32_nothing(large):

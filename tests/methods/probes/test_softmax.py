@@ -31,6 +31,9 @@ def make(request):
     return request.param
 
 
+ONE = np.arange(1)
+
+
 class Problem:
     """Rows and parameters, the rows' probabilities already those of the parameters."""
 
@@ -41,7 +44,15 @@ class Problem:
         self.theta = size * rng.normal(size=(p + 1, k)) * np.arange(1, k + 1)  # of unequal frequency
         self.V = rng.normal(size=(p + 1, k))
         self.rows = make(self.X, self.codes, self.weights, k)
-        self.value, self.gradient = self.rows.loss_and_gradient(self.theta)
+        self.rows.begin(1)
+        self.value, self.gradient = self.evaluate(self.rows)
+
+    def evaluate(self, rows):
+        values, gradients = rows.loss_and_gradient(self.theta[None], ONE)
+        return values[0], gradients[0]
+
+    def hessian(self):
+        return self.rows.hessian(self.V[None], ONE)[0]
 
 
 def probabilities(problem):
@@ -79,22 +90,22 @@ def test_value_gradient_and_hessian_are_those_of_a_textbook(make, dtype, rtol):
     expected = x.T @ (problem.weights[:, None] * P)
     np.testing.assert_allclose(problem.gradient, expected, rtol=rtol, atol=20 * rtol)
     expected = np.einsum("acbd,bd->ac", explicit_hessian(problem), problem.V)
-    np.testing.assert_allclose(problem.rows.hessian(problem.V), expected, rtol=rtol, atol=20 * rtol)
+    np.testing.assert_allclose(problem.hessian(), expected, rtol=rtol, atol=20 * rtol)
 
 
 def test_single_precision_rows_can_be_multiplied_in_double(make):
     problem = Problem(make, dtype=np.float32)
     problem.rows.double = True
-    value, _ = problem.rows.loss_and_gradient(problem.theta)
+    value, _ = problem.evaluate(problem.rows)
     _, P = probabilities(problem)
     assert value == pytest.approx(-problem.weights @ np.log(P[np.arange(60), problem.codes]), rel=1e-12)
     expected = np.einsum("acbd,bd->ac", explicit_hessian(problem), problem.V)
-    np.testing.assert_allclose(problem.rows.hessian(problem.V), expected, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(problem.hessian(), expected, rtol=1e-10, atol=1e-10)
 
 
 def test_directions_uncouple_the_classes_on_average_and_begin_with_what_they_have_in_common(make):
     problem = Problem(make)
-    U = problem.rows.class_directions()
+    U = problem.rows.class_directions(ONE)[0]
     np.testing.assert_allclose(U.T @ U, np.eye(4), atol=1e-12)
     np.testing.assert_allclose(np.abs(U[:, 0]), 0.5)
     # The Hessian by the intercepts is sum_i s_i S_i.
@@ -102,33 +113,56 @@ def test_directions_uncouple_the_classes_on_average_and_begin_with_what_they_hav
     eigenvalues = np.diag(coupled)
     np.testing.assert_allclose(coupled, np.diag(eigenvalues), atol=1e-12)
     assert eigenvalues[0] == pytest.approx(0, abs=1e-12)
-    assert problem.rows.curvature() == pytest.approx(eigenvalues.sum())
+    assert problem.rows.curvature()[0] == pytest.approx(eigenvalues.sum())
 
 
-@pytest.mark.parametrize("limit", [1e9, 0], ids=["a block for each direction", "one for all"])
-def test_blocks_from_all_rows_are_those_of_the_explicit_hessian(monkeypatch, make, limit):
-    monkeypatch.setattr(softmax, "_OWN_BLOCKS", limit)
+@pytest.mark.parametrize("centred", [True, False])
+def test_axes_and_sums_along_them_are_those_of_the_weighted_rows(make, centred):
     problem = Problem(make)
-    U = problem.rows.class_directions()
-    expected = np.einsum("cj,acbd,dj->jab", U, explicit_hessian(problem), U)
-    if not limit:
-        expected = expected.mean(axis=0, keepdims=True)
-    np.testing.assert_allclose(problem.rows.diagonal_blocks(U, 60), expected, rtol=1e-9, atol=1e-12)
+    rows, P = problem.rows, probabilities(problem)[1]
+    mean, axes = rows.find_axes(60, centred=centred)
+    w = problem.weights * (1 - (P**2).sum(axis=1))
+    np.testing.assert_allclose(mean, w @ problem.X / w.sum() if centred else 0, atol=1e-12)
+    scatter = axes.T @ ((problem.X - mean).T * w) @ (problem.X - mean) @ axes
+    np.testing.assert_allclose(scatter, np.diag(np.diag(scatter)), atol=1e-9)
+    U, t = rows.class_directions(ONE), (problem.X - mean) @ axes
+    S = np.einsum("ic,cd->icd", P, np.eye(4)) - np.einsum("ic,id->icd", P, P)
+    w = np.einsum("i,cu,icd,du->ui", problem.weights, U[0], S, U[0])
+    for found, expected in zip(rows.sum_along_axes(U, ONE), (w.sum(axis=1), w @ t, w @ t**2), strict=True):
+        np.testing.assert_allclose(found[0], expected, rtol=1e-9, atol=1e-10)
 
 
-def test_a_sample_finds_the_few_rows_that_have_curvature(make):
-    problem = Problem(make, 20_000, size=6)
-    P = probabilities(problem)[1]
-    curvature = np.sort(problem.weights * (1 - (P**2).sum(axis=1)))[::-1]
-    assert curvature[:2000].sum() > 0.8 * curvature.sum()
-    U = problem.rows.class_directions()
-    exact, drawn = (problem.rows.diagonal_blocks(U, most).sum(axis=0) for most in (20_000, 2000))
+def test_problems_together_are_as_each_alone(make):
+    problems = [Problem(make, 200, size=size) for size in (0.1, 0.5, 1.0)]
+    rows, which = problems[0].rows, np.array([2, 0])
+    rows.begin(3)
+    rows.loss_and_gradient(np.stack([one.theta for one in problems]), np.arange(3))
+    values, gradients = rows.loss_and_gradient(np.stack([problems[i].theta for i in which]), which)
+    products = rows.hessian(np.stack([problems[i].V for i in which]), which)
+    directions = rows.class_directions(which)
+    for i, value, gradient, product, U in zip(which, values, gradients, products, directions, strict=True):
+        alone = problems[i]
+        assert value == pytest.approx(alone.value)
+        assert rows.curvature()[i] == pytest.approx(alone.rows.curvature()[0])
+        np.testing.assert_allclose(gradient, alone.gradient, rtol=1e-10, atol=1e-10)
+        np.testing.assert_allclose(product, alone.hessian(), rtol=1e-10, atol=1e-10)
+        np.testing.assert_allclose(np.abs(U), np.abs(alone.rows.class_directions(ONE)[0]), atol=1e-8)
+    rows.find_axes(200, centred=True)
+    both = rows.sum_along_axes(directions, which)
+    for j, i in enumerate(which):
+        for together, alone in zip(both, rows.sum_along_axes(directions[j : j + 1], [i]), strict=True):
+            np.testing.assert_allclose(together[j], alone[0], rtol=1e-10, atol=1e-10)
+
+
+def test_a_sample_finds_the_few_rows_that_have_curvature():
+    curvature = np.random.default_rng(0).random(20_000) ** 20
+    numbers = np.random.default_rng(1).normal(size=20_000) + 1
+    exact = curvature @ numbers
+    drawn, share = softmax.draw(curvature, 2000)
     evenly = np.random.default_rng(0).choice(20_000, 2000, replace=False)
-    few = make(problem.X[evenly], problem.codes[evenly], 10 * problem.weights[evenly], 4)
-    few.loss_and_gradient(problem.theta)
-    plain = few.diagonal_blocks(U, 2000).sum(axis=0)
-    assert np.linalg.norm(drawn - exact) < 0.05 * np.linalg.norm(exact)
-    assert np.linalg.norm(drawn - exact) < np.linalg.norm(plain - exact)
+    error = abs((curvature[drawn] * share) @ numbers[drawn] - exact)
+    assert error < 0.05 * exact
+    assert error < abs(10 * curvature[evenly] @ numbers[evenly] - exact)
 
 
 def test_rows_in_parts_give_the_same_numbers(monkeypatch, make):
@@ -137,11 +171,11 @@ def test_rows_in_parts_give_the_same_numbers(monkeypatch, make):
     monkeypatch.setattr(torch_rows, "_PART", 64)
     parts = Problem(make, 500)
     with parts.rows:
-        value, gradient = parts.rows.loss_and_gradient(parts.theta)
-        product = parts.rows.hessian(parts.V)
+        value, gradient = parts.evaluate(parts.rows)
+        product = parts.hessian()
     assert value == pytest.approx(whole.value)
     np.testing.assert_allclose(gradient, whole.gradient, rtol=1e-10, atol=1e-10)
-    np.testing.assert_allclose(product, whole.rows.hessian(whole.V), rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(product, whole.hessian(), rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -181,13 +181,13 @@ def choose_penalty(Cs: np.ndarray, fraction: float, *, weakest: bool) -> Callabl
         path = NewtonPath(rows[fit], labels[fit], products=products)
         x, truth = rows[held], labels[held]
         score, best = -1.0, (0.0, np.empty(0), np.empty(0))
-        for C in np.sort(Cs):
-            coef, intercept, _, _ = path.solve(C, tol=_SWEEP)
+        for C, coef, intercept, *_ in path.solve_path(Cs, tol=_SWEEP):
             z = x @ coef.T.astype(x.dtype) + intercept
             codes = z.argmax(axis=1) if len(intercept) > 1 else (z[:, 0] > 0).astype(int)
             new = accuracy(truth, path.classes[codes], metric)
-            if new > score + 1e-12 or (weakest and new > score - 1e-12):
-                score, best = max(score, new), (float(C), coef, intercept)
+            tied = abs(new - score) <= 1e-12 and (C > best[0] if weakest else C < best[0])
+            if new > score + 1e-12 or tied:
+                score, best = new, (C, coef, intercept)
         return {"C": best[0]}, score, best[1:]
 
     return choose

@@ -9,6 +9,7 @@
 `pipelines`  steps before the last one; the last one by scikit-learn
 `ridge`      ridge classifiers, ridge regression
 `sparse`     logistic regression of sparse rows, such as TF-IDF
+`trees`      forests
 ===========  ================================================================================
 """
 

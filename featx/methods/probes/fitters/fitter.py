@@ -23,7 +23,14 @@ class Fitter:
 
     A fitter of a family computes what scikit-learn's estimator would, up to rounding errors or a stated
     tolerance, from what the parts hold already.
+
+    Attributes
+    ----------
+    rules : tuple of str
+        What decides the outcome besides the estimator, such as tolerances: a part of the definition of a fit.
     """
+
+    rules: tuple[str, ...] = ()
 
     def scores(self, part: Part, estimator: Any, candidates: Sequence[Settings]) -> np.ndarray:
         """Predict the held rows by each candidate, fitted to the training rows.

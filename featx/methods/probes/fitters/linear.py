@@ -14,9 +14,10 @@ from sklearn.utils.class_weight import compute_sample_weight
 from featx.methods.probes.fitters.fitter import Fitter, Settings
 from featx.methods.probes.fitters.pipelines import fit_to_last, last_inputs
 from featx.methods.probes.fold_losses import Softmax, SquaredHinge
-from featx.methods.probes.fold_rows import SharedRows, StackedRows
+from featx.methods.probes.fold_rows import SharedRows, StackedRows, group_rows
 from featx.methods.probes.newton_folds import FoldNewton
 from featx.methods.probes.temperature import margins_of
+from featx.methods.probes.training_rows import MOST_COMPONENTS
 from featx.threads import limit_threads
 
 if TYPE_CHECKING:
@@ -115,12 +116,15 @@ class _Folds:
     def __init__(self, parts: Sequence[Part], estimator: Any):
         self.parts = parts
         self._basis: list[np.ndarray] | None = None
-        self.inputs = [last_inputs(part, estimator) for part in parts]
-        self.shared = _shared(parts, estimator)
-        if self.shared:
-            self.rows: SharedRows | StackedRows = _shared_rows(parts)
+        self._order: np.ndarray | None = None
+        self.rows: SharedRows | StackedRows
+        if _shared(parts, estimator):
+            self.rows, self._order = _shared_rows(parts)
+            # Each fold's own training rows are never made.
+            self._held = [part.held for part in parts]
             return
-        train = [rows for rows, _ in self.inputs]
+        inputs = [last_inputs(part, estimator) for part in parts]
+        train, self._held = [rows for rows, _ in inputs], [held for _, held in inputs]
         if train[0].shape[1] > max(len(rows) for rows in train):
             train, self._basis = zip(*(_own_coordinates(part) for part in parts), strict=True)
         n, p = max(map(len, train)), max(rows.shape[1] for rows in train)
@@ -132,12 +136,13 @@ class _Folds:
     def targets(self, class_weight: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return codes and weights of the rows, (F, n); rows that do not belong to a fold have weight 0."""
         F, n, _ = self.rows.shape
+        n = n if self._order is None else len(self.parts[0].source)
         codes, weights = np.zeros((F, n), np.int64), np.zeros((F, n))
         for f, part in enumerate(self.parts):
-            at = part.train if self.shared else slice(len(part.y))
+            at = slice(len(part.y)) if self._order is None else part.train
             codes[f, at] = part.codes
             weights[f, at] = compute_sample_weight(class_weight, part.y)
-        return codes, weights
+        return (codes, weights) if self._order is None else (codes[:, self._order], weights[:, self._order])
 
     def coefficients(self, f: int, W: np.ndarray) -> np.ndarray:
         """Return the coefficients of a fold for the inputs of the last step, (k, p)."""
@@ -148,7 +153,7 @@ class _Folds:
 
     def predict(self, f: int, W: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Return scores of the held rows of a fold, (n_held, k)."""
-        held = self.inputs[f][1]
+        held = self._held[f]
         return held @ self.coefficients(f, W).T.astype(held.dtype) + b
 
 
@@ -171,14 +176,21 @@ def _shared(parts: Sequence[Part], estimator: Any) -> bool:
     return len(estimator.steps) == 2 and len(parts[0].source) > _FEW_ROWS
 
 
-def _shared_rows(parts: Sequence[Part]) -> SharedRows:
+def _shared_rows(parts: Sequence[Part]) -> tuple[SharedRows, np.ndarray]:
+    """Return the rows, and their positions among those of the source."""
     whole = parts[0].source.whole
     n, d = whole.rows.shape
-    axes, variances = whole.axes(min(n, d))
+    members = np.zeros((len(parts), n), bool)
+    for member, part in zip(members, parts, strict=True):
+        member[part.train] = True
+    order, blocks = group_rows(members, d, whole.rows.itemsize)
+    X = whole.rows if members.all() else whole.rows[order]
+    # Axes of a sample are as good for the preconditioner, and the folds on it have asked for them already.
+    axes, _ = parts[0].source.sample.whole.axes(MOST_COMPONENTS)
     mean, scale = whole.scaler.mean_, whole.scaler.scale_
     shifts = np.stack([(part.scaler.mean_ - mean) / scale for part in parts])
     scales = np.stack([part.scaler.scale_ / scale for part in parts])
-    return SharedRows(whole.rows, axes, variances * (n - 1) / n, shifts, scales)
+    return SharedRows(X, axes, shifts, scales, blocks), order
 
 
 def _own_coordinates(part: Part) -> tuple[np.ndarray, np.ndarray]:
