@@ -207,9 +207,14 @@ def predict_out_of_sample(
     used = np.unique(np.concatenate(learnt))
     Z = project(train[used])
     models = _solve_folds(Z, codes[used], [np.searchsorted(used, rows) for rows in learnt], C)
-    for (_, held), model in zip(folds, models, strict=True):
-        for part in _parts(held, step):
-            found[np.ix_(train[part], columns)] = _probabilities(project(train[part]), model)
+    fold_of = np.full(len(train), -1)
+    for f, (_, held) in enumerate(folds):
+        fold_of[held] = f
+    for part in _parts(np.arange(len(train)), step):  # in order, so that a file is read once
+        Z = project(train[part])
+        for f, model in enumerate(models):
+            mine = fold_of[part] == f
+            found[np.ix_(train[part[mine]], columns)] = _probabilities(Z[mine], model)
     for part in _parts(test, step):
         Z = project(part)
         found[np.ix_(part, columns)] = sum(_probabilities(Z, model) for model in models) / len(models)

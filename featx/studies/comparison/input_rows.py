@@ -12,7 +12,14 @@ from typing import Any
 
 from featx.backbones import load_backbone
 from featx.data import Dataset
-from featx.extraction import embed, network_embedder, pixel_embedder
+from featx.extraction import (
+    Embedder,
+    embed,
+    extract_for_study,
+    network_embedder,
+    pixel_embedder,
+    stay_in_file,
+)
 from featx.inputs.audio.kaldi import has_kaldi
 from featx.options import Run
 from featx.studies.evaluation.text_rows import TextRows
@@ -34,7 +41,7 @@ def rows_of_inputs(dataset: Dataset, run: Run) -> dict[str, Any]:
 
 
 def _shrink(dataset: Dataset, run: Run) -> dict[str, Any]:
-    return {"pixels": embed(dataset.inputs, pixel_embedder(), **run.embedding).embeddings}
+    return {"pixels": _rows(dataset, pixel_embedder(), run)}
 
 
 def _read(dataset: Dataset, run: Run) -> dict[str, Any]:
@@ -47,8 +54,15 @@ def _filter(dataset: Dataset, run: Run) -> dict[str, Any]:
         tell(f"{MISSING['clip']}: kaldi-native-fbank is not installed (pip install 'featx[audio]')")
         return {}
     plain = replace(run, engine="torch", device="cpu", precision="fp32", dtype="float32")
-    rows = embed(dataset.inputs, network_embedder(load_backbone(_FILTER_BANKS), plain), **run.embedding)
-    return {"filterbanks": rows.embeddings}
+    return {"filterbanks": _rows(dataset, network_embedder(load_backbone(_FILTER_BANKS), plain), plain)}
+
+
+def _rows(dataset: Dataset, embedder: Embedder, run: Run) -> Any:
+    """Return the rows of all inputs, (n, d): an array, or `StoredRows` of many."""
+    if stay_in_file(dataset, embedder, run):
+        # What there is to say of the inputs is said with the rows of the network.
+        return extract_for_study(dataset, embedder, replace(run, verbose=False)).embeddings
+    return embed(dataset.inputs, embedder, **run.embedding).embeddings
 
 
 _ROWS_OF: dict[str, Callable[[Dataset, Run], dict[str, Any]]] = {

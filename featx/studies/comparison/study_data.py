@@ -12,6 +12,7 @@ import numpy as np
 
 from featx.data import Dataset, announce, notes_of, study_notes, unlabelled_notes
 from featx.data.features import Features, check_rows
+from featx.data.features.stored_rows import StoredRows
 from featx.data.rows import has_rows, take_features
 from featx.data.splits import Split
 from featx.data.tasks import Task
@@ -157,7 +158,7 @@ class StudyData:
             sets={name: narrowed(features) for name, features in self.sets.items()},
             dataset=None if self.dataset is None else inputs_of_task(self.dataset, task, rows),
             references={
-                name: x.take(rows) if isinstance(x, TextRows) else x[rows]
+                name: x.take(rows) if isinstance(x, TextRows | StoredRows) else x[rows]
                 for name, x in self.references.items()
             },
             tasks={one.name: one},
@@ -221,8 +222,10 @@ def load_study_data(
         except InputError as error:
             raise InputError(f"{place}: {str(error).removeprefix('features: ')}") from error
         everything, features = features.ids, features.labelled()
-        known = set(features.ids)
-        unlabelled = [id for id in everything if id not in known]
+        unlabelled: list[str] = []
+        if len(features) < len(everything):  # a set of millions of ids takes hundreds of megabytes
+            known = set(features.ids)
+            unlabelled = [id for id in everything if id not in known]
         check_seeds(features.splits, seeds, place)
         tasks = check_features(features, place)
         if check_methods is not None:
