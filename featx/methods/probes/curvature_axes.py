@@ -2,7 +2,7 @@
 
 With S_i = diag(p_i) - p_i p_i^T the Hessian of the losses is H = sum_i s_i S_i (x) x_i x_i^T. Let U diag(mu)
 U^T = sum_i s_i S_i. Between two columns u, v of U the block sum_i s_i (u^T S_i v) x_i x_i^T is small, because
-its weights sum to zero; the block of u with itself, H_u = sum_i w_i x_i x_i^T, has weights w_i = s_i u^T S_i u
+its weights add up to 0; the block of u with itself, H_u = sum_i w_i x_i x_i^T, has weights w_i = s_i u^T S_i u
 of one sign. Its rows have the weighted mean m_u. In coordinates x - m_u, the intercept sees none of the
 coefficients, and H_u is the sum of w_i on the intercept and the weighted scatter C_u on the coefficients.
 
@@ -61,12 +61,13 @@ class CurvatureAxes:
             self._centre, self._axes = self._rows.find_axes(min(n, self._n_sampled), centred=self._intercept)
             self._axes_at = mean
             self._at[:] = 0
-        changed = which[np.abs(curvature - self._at)[which] > _CHANGE * self._at[which]]
+        changed = which[np.abs(curvature - self._at)[which] >= _CHANGE * self._at[which]]
         if not len(changed):
             return
         directions = self._rows.class_directions(changed)
         totals, first, second = self._rows.sum_along_axes(directions, changed)
-        totals = np.maximum(totals, 1e-6 * totals.mean(axis=1, keepdims=True) + 1e-300)[..., None]
+        least = 1e-6 * totals.mean(axis=1, keepdims=True) + 1e-12 * float(self._rows.weights.sum())
+        totals = np.maximum(totals, least)[..., None]
         means = first / totals if self._intercept else np.zeros_like(first)
         self._at[changed], self._directions[changed] = curvature[changed], directions
         self._totals[changed], self._means[changed] = totals, means

@@ -10,19 +10,24 @@ also predicts how much F can still decrease: the Newton decrement g^T H^-1 g / 2
 because it stays meaningful where the curvature vanishes (separable data, a weak penalty), unlike the size of
 the gradient or the progress of a quasi-Newton method.
 
-*The preconditioner*. With S_i = diag(p_i) - p_i p_i^T the Hessian of the losses is H = sum_i s_i S_i (x) x_i
-x_i^T. Let U diag(mu) U^T = sum_i s_i S_i. Between two columns u, v of U the block sum_i s_i (u^T S_i v) x_i
-x_i^T is small, because its weights sum to zero; the block of u with itself, H_u = sum_i s_i (u^T S_i u) x_i
-x_i^T, has weights of one sign. So H^-1 is about sum_u u u^T (x) (H_u + lambda)^-1. H_u is estimated from a
-sample of rows (`softmax.NumpyRows.diagonal_blocks`), which grows fourfold after each slow step. It is
-computed again when sum_i s_i tr S_i has changed by a fifth and the passes since then have cost about as much.
+*The preconditioner* is that of `curvature_axes`: one decomposition serves all penalties.
 
 *A step* takes four products at least. It ends when the last one gained only a small share of the whole gain
 of the step: 5 % far from the minimum, where the quadratic model is inexact; 2 % near it; 10 % where the gain
 is less than a tenth of the tolerance, so that only the decrement is needed.
 
+*The end*. A last step whose decrement is within the tolerance would leave far less than the tolerance, and
+cost as much as those before. With the preconditioner M, g^T M^-1 g / 2 estimates the decrement without a
+product. In the step before, both were known: the estimate times their ratio, and three for safety, must be
+within the tolerance. It is trusted only if that step lowered the objective as the model had foretold.
+
 *From penalty to penalty* the solution is a smooth function of log lambda: each starts from the line through
-the two before it. *Two classes* are two columns W = (-w/2, w/2) with ||W||^2 = ||w||^2 / 2, so the penalty is
+the two before it. *Penalties together*: a product with the columns of several penalties takes much less time
+than one for each. Where penalties lie close (`NewtonPath.solve_path`), every fourth is solved in this way;
+then those halfway between two, together, each from the cubic through the four solutions around it; then the
+rest. Those that have converged leave the products.
+
+*Two classes* are two columns W = (-w/2, w/2) with ||W||^2 = ||w||^2 / 2, so the penalty is
 doubled. *Fewer rows than features*: with Xc^T = Q R the solution is W = Q A, ||W|| = ||A||, and the rows
 become R^T, with n numbers each.
 """
@@ -51,6 +56,10 @@ _FEWEST_CG, _MOST_CG = 3, 200
 _ENOUGH = 1e-7
 # Factor on the estimate of the decrement, see "The end".
 _SAFETY = 3.0
+# The estimate is used with a tolerance of so many rounding errors at least.
+_ABOVE_NOISE = 40
+# Largest relative difference between the decrement and the decrease of the objective by the same step.
+_FORETOLD = 0.3
 # Most columns of coefficients that are multiplied together; more are hardly faster, and take memory.
 _COLUMNS = 80
 # With fewer penalties at a time, many classes keep the processor busy by themselves.
@@ -128,7 +137,7 @@ class NewtonPath:
         return path
 
     def _begin(self, rows: NumpyRows | TorchRows, fit_intercept: bool) -> None:
-        self._rows = rows
+        self._rows, self._exact = rows, rows.double
         self._intercept = fit_intercept
         self._axes = CurvatureAxes(rows, sample_size(*rows.X.shape), fit_intercept=fit_intercept)
         self._past: list[tuple[float, np.ndarray]] = []
@@ -176,13 +185,13 @@ class NewtonPath:
         for i in sorted({*range(0, len(Cs), _STRIDE), len(Cs) - 1}):
             yield float(Cs[i]), *self.solve(Cs[i], tol=tol, max_iter=max_iter)
             known[i] = self._past[-1][1]
-        # Where the weakest penalties need float64, the others do not.
-        double, self._rows.double = self._rows.double, self._rows.X.dtype == np.float64
         for stride in (_STRIDE // 2, 1):
             missing = [i for i in range(0, len(Cs), stride) if i not in known]
             found = {}
             for part in np.array_split(missing, -(-len(missing) // together)):
                 start = np.stack([_interpolate(at, known, i) for i in part])
+                # Where the weakest penalties need float64, the others do not.
+                self._rows.double = self._exact
                 with self._rows:
                     self._room(len(part))
                     solved = self._descend(self._penalties(Cs[part]), start, tol, max_iter)
@@ -190,7 +199,6 @@ class NewtonPath:
                     found[int(i)] = theta
                     yield float(Cs[i]), *self._solution(theta), solved[1], bool(converged)
             known |= found
-        self._rows.double |= double
 
     def _room(self, n_problems: int) -> None:
         self._rows.begin(n_problems)
@@ -239,8 +247,9 @@ class NewtonPath:
             self._axes.update(going)
             direction = self._axes.divide(-gradient[going], penalty[going], going)
             rough = -_dots(gradient[going], direction) / 2
-            # See "The end" above.
-            converged[going] = _SAFETY * underestimate[going] * rough <= tol * value[going]
+            # See "The end" above. Rounding errors hide what is left where the tolerance is near them.
+            if self._rows.double == self._exact and tol >= _ABOVE_NOISE * _NOISE[self._exact]:
+                converged[going] = _SAFETY * underestimate[going] * rough <= tol * value[going]
             left = ~converged[going]
             going, rough = going[left], rough[left]
             if len(going):
@@ -248,8 +257,11 @@ class NewtonPath:
                 step, decrement = self._newton_step(
                     gradient[going], direction[left], penalty[going], going, enough
                 )
-                underestimate[going] = np.maximum(decrement / np.maximum(rough, 1e-300), 1)
+                before = value[going]
                 moved = self._search(theta, value, gradient, step, penalty, going)
+                foretold = np.abs(before - value[going] - decrement) <= _FORETOLD * decrement
+                ratio = np.maximum(decrement / np.maximum(rough, 1e-300), 1)
+                underestimate[going] = np.where(foretold, ratio, np.inf)
                 converged[going] = decrement <= enough
                 stuck = ~moved & ~converged[going]
                 if self._rows.double:

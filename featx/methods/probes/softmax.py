@@ -53,7 +53,8 @@ class NumpyRows:
     Attributes
     ----------
     double : bool
-        Whether products are in float64; may be set to True for float32 rows.
+        Whether losses and gradients are computed in float64; may be set to True for float32 rows. Products
+        of the rows with the Hessian stay in the rows' precision: the next step corrects what is inexact.
     """
 
     def __init__(self, X: np.ndarray, codes: np.ndarray, weights: np.ndarray, n_classes: int):
@@ -80,20 +81,20 @@ class NumpyRows:
     def begin(self, n_problems: int) -> None:
         """Make room for the probabilities of a number of problems; those of earlier ones are dropped."""
         if len(self._p) != n_problems:
-            self._p = np.empty((n_problems, self.n_classes, len(self.X)), self._dtype)
+            self._p = np.empty((n_problems, self.n_classes, len(self.X)), self._p.dtype)
 
     def loss_and_gradient(self, theta: np.ndarray, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the sums of losses (m,) and their gradients (m, p + 1, k).
 
         The other methods then refer to these parameters `theta` (m, p + 1, k) of the problems `which`.
         """
-        dtype = self._dtype
+        dtype = np.float64 if self.double else self.X.dtype
         if self._p.dtype != dtype:
             self._p = self._p.astype(dtype)
-        W, b = self._columns(theta)
+        W, b = _columns(theta, dtype)
 
         def block(rows: slice):
-            x, codes, s = self._rows(rows), self.codes[rows], self.weights[rows]
+            x, codes, s = self.X[rows].astype(dtype, copy=False), self.codes[rows], self.weights[rows]
             own, narrow = (codes, np.arange(len(codes))), s.astype(dtype)
             z = self._scores(x, W, b)
             losses = np.empty(len(which))
@@ -115,17 +116,17 @@ class NumpyRows:
 
     def hessian(self, V: np.ndarray, which: np.ndarray) -> np.ndarray:
         """Return the products of the Hessians of the sums of losses with V, (m, p + 1, k)."""
-        W, b = self._columns(V)
+        W, b = _columns(V, self.X.dtype)
 
         def block(rows: slice):
-            x, s = self._rows(rows), self.weights[rows].astype(self._dtype)
-            u = self._scores(x, W, b)
+            x, s = self.X[rows], self.weights[rows].astype(self._p.dtype)
+            u = self._scores(x, W, b).astype(self._p.dtype, copy=False)
             for problem, v in zip(which, u, strict=True):
                 p = self._p[problem, :, rows]
                 v -= np.einsum("ij,ij->j", p, v)
                 v *= p
                 v *= s
-            return self._by_coefficients(x, u), u.sum(axis=2, dtype=np.float64)
+            return self._by_coefficients(x, u.astype(x.dtype, copy=False)), u.sum(axis=2, dtype=np.float64)
 
         product = np.zeros(V.shape)
         for by_W, by_b in self.map(block, self._blocks):
@@ -183,24 +184,18 @@ class NumpyRows:
         first, second = flat @ self._along, flat @ np.square(self._along)
         return w.sum(axis=2), first.reshape(m, k, -1), second.reshape(m, k, -1)
 
-    @property
-    def _dtype(self):
-        return np.float64 if self.double else self.X.dtype
-
-    def _rows(self, rows: slice) -> np.ndarray:
-        return self.X[rows].astype(self._dtype, copy=False)
-
-    def _columns(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return coefficients (p, m k) and intercepts (m k,) in the precision of the products."""
-        flat = theta.astype(self._dtype).swapaxes(0, 1).reshape(theta.shape[1], -1)
-        return flat[:-1], flat[-1]
-
     def _scores(self, x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray((x @ W + b).T).reshape(-1, self.n_classes, len(x))
 
     def _by_coefficients(self, x: np.ndarray, r: np.ndarray) -> np.ndarray:
         """Return sum_i x_i r_i, (m, p, k), for r (m, k, n)."""
         return (x.T @ r.reshape(-1, len(x)).T).reshape(x.shape[1], -1, self.n_classes).swapaxes(0, 1)
+
+
+def _columns(theta: np.ndarray, dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Return the coefficients (p, m k) and intercepts (m k,) of parameters (m, p + 1, k)."""
+    flat = theta.astype(dtype).swapaxes(0, 1).reshape(theta.shape[1], -1)
+    return flat[:-1], flat[-1]
 
 
 def draw(curvature: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,7 @@ are copied each time. Rows are handled in parts, whose sums are added in float64
 from __future__ import annotations
 
 from contextlib import ExitStack
+
 import numpy as np
 import torch
 
@@ -37,7 +38,7 @@ class TorchRows:
         self.codes = torch.tensor(codes, device=device, dtype=torch.int64)
         self.weights = torch.tensor(weights, device=device, dtype=torch.float64)
         self._parts = [slice(i, min(i + _PART, len(X))) for i in range(0, len(X), _PART)]
-        self._p = self._zeros((len(X), 0, n_classes))
+        self._p = self._zeros((len(X), 0, n_classes), self.X.dtype)
         for rows in self._parts:
             self.X[rows] = torch.tensor(X[rows], device=device)
 
@@ -53,11 +54,11 @@ class TorchRows:
     def begin(self, n_problems: int) -> None:
         """As in `softmax.NumpyRows`."""
         if self._p.shape[1] != n_problems:
-            self._p = self._zeros((len(self.X), n_problems, self.n_classes), self._dtype)
+            self._p = self._zeros((len(self.X), n_problems, self.n_classes), self._p.dtype)
 
     def loss_and_gradient(self, theta: np.ndarray, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """As in `softmax.NumpyRows`."""
-        W, b = self._columns(theta)
+        W, b = self._columns(theta, torch.float64 if self.double else self.X.dtype)
         self._p = self._p.to(W.dtype)
         m, k = len(which), self.n_classes
         at = torch.tensor(which, device=self.X.device)
@@ -74,15 +75,15 @@ class TorchRows:
 
     def hessian(self, V: np.ndarray, which: np.ndarray) -> np.ndarray:
         """As in `softmax.NumpyRows`."""
-        W, b = self._columns(V)
+        W, b = self._columns(V, self.X.dtype)
         m, k = len(which), self.n_classes
         at = torch.tensor(which, device=self.X.device)
         product = self._zeros((len(W) + 1, m * k))
         for rows in self._parts:
-            x, p = self.X[rows].to(W.dtype), self._p[rows, at]
-            u = (x @ W + b).reshape(-1, m, k)
+            x, p = self.X[rows], self._p[rows, at]
+            u = (x @ W + b).reshape(-1, m, k).to(p.dtype)
             u -= (p * u).sum(dim=2, keepdim=True)
-            u *= p * self.weights[rows].to(W.dtype)[:, None, None]
+            u *= p * self.weights[rows].to(p.dtype)[:, None, None]
             self._add(product, x, u.reshape(-1, m * k))
         return self._by_problem(product)
 
@@ -133,13 +134,9 @@ class TorchRows:
         """Return s_i tr S_i of each row and problem, (n, m)."""
         return self.weights[:, None] * (1 - self._p.double().square().sum(dim=2)).clamp(min=0)
 
-    @property
-    def _dtype(self) -> torch.dtype:
-        return torch.float64 if self.double else self.X.dtype
-
-    def _columns(self, theta: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    def _columns(self, theta: np.ndarray, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
         flat = theta.swapaxes(0, 1).reshape(theta.shape[1], -1)
-        moved = torch.tensor(flat, device=self.X.device, dtype=self._dtype)
+        moved = torch.tensor(flat, device=self.X.device, dtype=dtype)
         return moved[:-1], moved[-1]
 
     def _by_problem(self, total: torch.Tensor) -> np.ndarray:
@@ -151,7 +148,7 @@ class TorchRows:
 
     @staticmethod
     def _add(total: torch.Tensor, x: torch.Tensor, r: torch.Tensor) -> None:
-        total[:-1] += x.T @ r
+        total[:-1] += x.T @ r.to(x.dtype)
         total[-1] += r.double().sum(dim=0)
 
 
