@@ -2,8 +2,8 @@
 
 With S_i = diag(p_i) - p_i p_i^T the Hessian of the losses is H = sum_i s_i S_i (x) x_i x_i^T. Let U diag(mu)
 U^T = sum_i s_i S_i. Between two columns u, v of U the block sum_i s_i (u^T S_i v) x_i x_i^T is small, because
-its weights add up to 0; the block of u with itself, H_u = sum_i w_i x_i x_i^T, has weights w_i = s_i u^T S_i u
-of one sign. Its rows have the weighted mean m_u. In coordinates x - m_u, the intercept sees none of the
+its weights add up to 0; the block of u with itself, H_u = sum_i w_i x_i x_i^T, has weights w_i = s_i u^T S_i
+u of one sign. Its rows have the weighted mean m_u. In coordinates x - m_u, the intercept sees none of the
 coefficients, and H_u is the sum of w_i on the intercept and the weighted scatter C_u on the coefficients.
 
 The scatters of all directions and penalties have about the same principal axes V: those of rows weighted by

@@ -168,25 +168,25 @@ class NewtonPath:
         return *self._solution(theta[0]), n_iter, bool(converged[0])
 
     def solve_path(
-        self, Cs: Sequence[float], *, tol: float = 1e-7, max_iter: int = 200
+        self, Cs: Sequence[float] | np.ndarray, *, tol: float = 1e-7, max_iter: int = 200
     ) -> Iterator[tuple[float, np.ndarray, np.ndarray, int, bool]]:
         """Yield each of several penalties, and what `solve` returns for it.
 
         Penalties that lie close are solved together (see "Penalties together" above): they do not come in
         order.
         """
-        Cs = np.unique(np.asarray(Cs, np.float64))
-        at, together = np.log(Cs), _COLUMNS // len(self.classes)
-        if together < _FEWEST_TOGETHER or len(Cs) <= _STRIDE or np.diff(at).max() > _FAR:
-            for C in Cs:
+        ordered = np.unique(np.asarray(Cs, np.float64))
+        at, together = np.log(ordered), _COLUMNS // len(self.classes)
+        if together < _FEWEST_TOGETHER or len(ordered) <= _STRIDE or np.diff(at).max() > _FAR:
+            for C in ordered:
                 yield float(C), *self.solve(C, tol=tol, max_iter=max_iter)
             return
         known: dict[int, np.ndarray] = {}
-        for i in sorted({*range(0, len(Cs), _STRIDE), len(Cs) - 1}):
-            yield float(Cs[i]), *self.solve(Cs[i], tol=tol, max_iter=max_iter)
+        for i in sorted({*range(0, len(ordered), _STRIDE), len(ordered) - 1}):
+            yield float(ordered[i]), *self.solve(ordered[i], tol=tol, max_iter=max_iter)
             known[i] = self._past[-1][1]
         for stride in (_STRIDE // 2, 1):
-            missing = [i for i in range(0, len(Cs), stride) if i not in known]
+            missing = [i for i in range(0, len(ordered), stride) if i not in known]
             found = {}
             for part in np.array_split(missing, -(-len(missing) // together)):
                 start = np.stack([_interpolate(at, known, i) for i in part])
@@ -194,10 +194,10 @@ class NewtonPath:
                 self._rows.double = self._exact
                 with self._rows:
                     self._room(len(part))
-                    solved = self._descend(self._penalties(Cs[part]), start, tol, max_iter)
+                    solved = self._descend(self._penalties(ordered[part]), start, tol, max_iter)
                 for i, theta, converged in zip(part, solved[0], solved[2], strict=True):
                     found[int(i)] = theta
-                    yield float(Cs[i]), *self._solution(theta), solved[1], bool(converged)
+                    yield float(ordered[i]), *self._solution(theta), solved[1], bool(converged)
             known |= found
 
     def _room(self, n_problems: int) -> None:
