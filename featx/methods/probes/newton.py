@@ -21,6 +21,12 @@ cost as much as those before. With the preconditioner M, g^T M^-1 g / 2 estimate
 product. In the step before, both were known: the estimate times their ratio, and three for safety, must be
 within the tolerance. It is trusted only if that step lowered the objective as the model had foretold.
 
+*Rounding errors*. The gradient of float32 rows is rounded. With a weak penalty the Hessian hardly curves in
+some directions, and the rounding hides how far the minimum still is along them. Where a descent has converged,
+or rounding errors end it, value and gradient are computed once more in float64. From the difference d of the
+two gradients, d^T M^-1 d / 2 tells how much was hidden, which grows at most like 1 / lambda: penalties for
+which that is far below the tolerance need no second look, and those for which it is above begin in float64.
+
 *From penalty to penalty* the solution is a smooth function of log lambda: each starts from the line through
 the two before it. *Penalties together*: a product with the columns of several penalties takes much less time
 than one for each. Where penalties lie close (`NewtonPath.solve_path`), every fourth is solved in this way;
@@ -60,6 +66,8 @@ _SAFETY = 3.0
 _ABOVE_NOISE = 40
 # Largest relative difference between the decrement and the decrease of the objective by the same step.
 _FORETOLD = 0.3
+# What rounding hides is looked for where it may be more than this share of the tolerance.
+_HIDDEN = 0.1
 # Most columns of coefficients that are multiplied together; more are hardly faster, and take memory.
 _COLUMNS = 80
 # With fewer penalties at a time, many classes keep the processor busy by themselves.
@@ -142,6 +150,8 @@ class NewtonPath:
         self._axes = CurvatureAxes(rows, sample_size(*rows.X.shape), fit_intercept=fit_intercept)
         self._past: list[tuple[float, np.ndarray]] = []
         self._start: np.ndarray | None = None
+        # See "Rounding errors" above: what was hidden, times the penalty; infinite until it is known.
+        self._hidden = np.inf
         self.products = self.columns = 0
 
     def start_from(self, coef: np.ndarray, intercept: np.ndarray) -> None:
@@ -190,8 +200,6 @@ class NewtonPath:
             found = {}
             for part in np.array_split(missing, -(-len(missing) // together)):
                 start = np.stack([_interpolate(at, known, i) for i in part])
-                # Where the weakest penalties need float64, the others do not.
-                self._rows.double = self._exact
                 with self._rows:
                     self._room(len(part))
                     solved = self._descend(self._penalties(ordered[part]), start, tol, max_iter)
@@ -240,7 +248,11 @@ class NewtonPath:
         theta, converged = theta.copy(), np.zeros(m, bool)
         going, stalled = np.arange(m), np.zeros(m, bool)
         underestimate = np.full(m, np.inf)
+        self._rows.double = self._exact
         value, gradient = self._value(theta, penalty, going)
+        if np.isfinite(self._hidden) and (self._hidden > tol * value * penalty).any():
+            self._rows.double = True
+            value, gradient = self._value(theta, penalty, going)
         n_iter = 0
         while n_iter < max_iter and len(going):
             n_iter += 1
@@ -248,7 +260,7 @@ class NewtonPath:
             direction = self._axes.divide(-gradient[going], penalty[going], going)
             rough = -_dots(gradient[going], direction) / 2
             # See "The end" above. Rounding errors hide what is left where the tolerance is near them.
-            if self._rows.double == self._exact and tol >= _ABOVE_NOISE * _NOISE[self._exact]:
+            if tol >= _ABOVE_NOISE * _NOISE[self._rows.double]:
                 converged[going] = _SAFETY * underestimate[going] * rough <= tol * value[going]
             left = ~converged[going]
             going, rough = going[left], rough[left]
@@ -269,12 +281,23 @@ class NewtonPath:
                 else:
                     stalled[going[stuck]] = True
                 going = going[~converged[going] & moved]
-            if not len(going) and stalled.any():
-                going = np.flatnonzero(stalled)
-                stalled[:] = False
-                self._rows.double = True
-                value[going], gradient[going] = self._value(theta[going], penalty[going], going)
+            if not len(going) and not self._rows.double:
+                doubtful = self._hidden > _HIDDEN * tol * value * penalty
+                going = np.flatnonzero(stalled | (converged & doubtful))
+                if len(going):
+                    stalled[:] = converged[going] = False
+                    self._look_again(theta, value, gradient, penalty, going)
         return theta, n_iter, converged
+
+    def _look_again(self, theta, value, gradient, penalty, which) -> None:
+        """Compute values and gradients of the problems `which` in float64, and learn what was hidden."""
+        self._rows.double = True
+        value[which], exact = self._value(theta[which], penalty[which], which)
+        rounding = exact - gradient[which]
+        hidden = _dots(rounding, self._axes.divide(rounding, penalty[which], which)) / 2
+        gradient[which] = exact
+        known = self._hidden if np.isfinite(self._hidden) else 0.0
+        self._hidden = max(known, float((hidden * penalty[which]).max()))
 
     def _newton_step(self, gradient, direction, penalty, which, enough) -> tuple[np.ndarray, np.ndarray]:
         """Return approximate minima of the quadratic models, and the decreases of the models there.

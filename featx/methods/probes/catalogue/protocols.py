@@ -30,8 +30,8 @@ Departures from the sources:
 
 - `linear-probe`, `dinov2-logreg`: without a validation part, rows are held out at random within each class
   (in the sources at random among all), and groups stay together. Every penalty is solved to the optimum:
-  what is left to gain is about a millionth of the objective, which changes the labels of two or three in
-  10,000 rows. The sources stop after 100 or 1,000 steps.
+  what is left to gain is about a hundred-thousandth of the objective, which changes the labels of two or
+  three in 10,000 rows. The sources stop after 100 or 1,000 steps.
 - `dinov2-knn` chooses one k on rows held out in that way, 10 % of train, and the largest of equals; the
   source reports every k on the test part. With fewer rows than k all vote.
 - `dinov2-knn`, `lsr-fewshot` and `nearest-centroid`: votes, least squares and distances get a temperature
@@ -67,7 +67,7 @@ LSR_ALPHA = 2.0**10
 # C where no row can be held out.
 _PLAIN_C = 1.0
 # `tol` of the solver for the choice and for the last fit.
-_SWEEP, _TOLERANCE = 1e-6, 1e-7
+_SWEEP, _TOLERANCE = 1e-5, 1e-7
 _QUERY_BYTES = 100_000_000
 
 
