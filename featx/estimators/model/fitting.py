@@ -146,7 +146,8 @@ def _add_unsure_rule(
     """
     if sure is None:
         return model
-    embeddings = _SideBySide([one.embeddings for one in rows.sets])
+    one = len(rows.sets) == 1
+    embeddings = rows.first.embeddings if one else _SideBySide([each.embeddings for each in rows.sets])
     confidence = None
     if held_out is not None:
         at, probabilities = held_out
