@@ -81,7 +81,8 @@ class NumpyRows:
     def begin(self, n_problems: int) -> None:
         """Make room for the probabilities of a number of problems; those of earlier ones are dropped."""
         if len(self._p) != n_problems:
-            self._p = np.empty((n_problems, self.n_classes, len(self.X)), self._p.dtype)
+            # Zeros, because they may be cast to another precision before they are computed.
+            self._p = np.zeros((n_problems, self.n_classes, len(self.X)), self._p.dtype)
 
     def loss_and_gradient(self, theta: np.ndarray, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the sums of losses (m,) and their gradients (m, p + 1, k).
