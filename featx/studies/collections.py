@@ -98,11 +98,7 @@ def require_one_kind(collections: Sequence[tuple[str, str]]) -> None:
             )
 
 
-def find_copies_among(
-    embeddings: np.ndarray,
-    fingerprints: Fingerprints | None,
-    run: Run,
-) -> Found:
+def find_copies_among(embeddings: np.ndarray, fingerprints: Fingerprints | None, run: Run) -> Found:
     """Find copies among rows, by fingerprints of their inputs where there are any; see `find_copies`.
 
     An earlier search of the same rows is found beside the cache of `run`.

@@ -85,7 +85,7 @@ def run(path: Path, in_memory: bool) -> None:
         for C in np.logspace(-5, 1, 10):
             path_of.solve(C)
         print(
-            f"logreg, 10 penalties: {time.perf_counter() - began:.1f} s, {path_of.products} passes, "
+            f"logreg, 10 penalties: {time.perf_counter() - began:.1f} s, {path_of.n_passes} passes, "
             f"peak {memory() - before:.2f} GiB",
             flush=True,
         )

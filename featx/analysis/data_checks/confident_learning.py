@@ -277,7 +277,7 @@ def _solve_folds(
         W, b, _, _ = FoldNewton(shared, loss).solve(C, tol=_TOLERANCE)
         return list(zip(W, b, strict=True))
 
-    # The size of a group does not depend on the number of cores, and so nor do the sums of its products.
+    # The size of a group must not depend on the number of cores: it decides how sums are rounded.
     size = min(_TOGETHER, max(1, _FOLD_VALUES // (n_classes * max(map(len, learnt)))))
     groups = [(learnt[at : at + size],) for at in range(0, len(learnt), size)]
     found = run_in_threads(solved, groups, min(cores(), len(groups)))

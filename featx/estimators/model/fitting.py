@@ -160,7 +160,7 @@ def _add_unsure_rule(
 
 
 class _SideBySide:
-    """The rows of several backbones, each input's side by side; those are read that are asked for."""
+    """Rows of several backbones as one: the embeddings of an input are joined when they are indexed."""
 
     def __init__(self, sets: Sequence[Any]):
         self._sets = sets

@@ -33,8 +33,8 @@ from featx.methods.probes.temperature import LEAST_SHARE, TemperatureClassifier,
 from featx.methods.probes.training_rows import SELECTION_ROWS, TrainingRows
 from featx.threads import run_in_threads
 
-#: With more rows, folds are merged into two for one number, the temperature, if one alone is not enough
-#: (`folds.held_fold`); the second, for probes that are slow to fit (`Probe.few_folds`).
+#: Where one fold has too few rows to fit a temperature to (`folds.held_fold`), all folds are used; with more
+#: training rows than this, they are merged into two. The second is for slow probes (`Probe.few_folds`).
 _FEW_FOLDS_ROWS, _FEW_FOLDS_ROWS_SLOW = 5000, 500
 
 

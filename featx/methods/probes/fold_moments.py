@@ -4,8 +4,8 @@ Each row is in one fold, so that the sums over the training rows of a fold are t
 five folds, each row is read once and not four times. Means and variances are sums of x - c in double
 precision, where c is a row near the middle of the rows. Scatter matrices are products of rows that are
 standardised by the mean and deviation of all rows, and are brought to those of the training rows; features
-that hardly vary outside a fold are computed from the rows. Both are identities: what is held out does not
-matter.
+that hardly vary outside a fold are computed from the rows. Up to rounding errors, both are equal to what the
+training rows alone would give.
 """
 
 from __future__ import annotations

@@ -54,10 +54,10 @@ def held_fold(folds: Folds, labels, groups: np.ndarray | None, most: int | None 
 
     Fitted to m independent rows by maximum likelihood, one number costs 1 / (2 m) of log loss on average
     (half of chi-squared with one degree of freedom), so that one fold is enough if it holds `ENOUGH` rows, or
-    rows of so many groups, which count as one each. Its model is fitted to the other folds, and so is closer
-    to the one that is fitted to all rows than those of two halves.
+    rows of so many groups, which count as one each. The model that scores them has been fitted to all other
+    folds, and so is closer to the final model than one that is fitted to half of the rows.
 
-    Otherwise all folds are returned; if there are more rows than `most`, the two halves (`two_folds`).
+    Otherwise all folds are returned, merged into two (`two_folds`) if there are more rows than `most`.
     """
     if not folds:
         return folds

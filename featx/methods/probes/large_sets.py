@@ -180,7 +180,7 @@ def logistic_path(
     blocks = rows.X if len(train) == len(rows) else rows.X.take(train)
     X = StandardisedRows(blocks, sums.scaler.mean_, sums.scaler.scale_)
     weights = compute_sample_weight(class_weight, rows.y[train])
-    # They ask `X` for shape, dtype and slices only.
+    # Nothing but shape, dtype and slices of `X` is used.
     on_rows = rows.products.logistic_rows(X, rows.codes[train], weights, len(rows.classes))
     return NewtonPath.on_rows(on_rows, rows.classes)
 

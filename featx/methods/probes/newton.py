@@ -4,6 +4,9 @@ Scikit-learn's objective, with the penalty lambda = 1 / C on the sum of losses::
 
     F(W, b) = sum_i s_i loss(y_i, x_i W + b) + lambda ||W||^2 / 2
 
+It solves one training set to the optimum: for `LogisticProbe`, the protocols with 45 penalties, and sets that
+are read in blocks. Probes that choose a penalty on folds use `newton_folds`, which solves all folds at once.
+
 *Newton-CG* (Nocedal and Wright, "Numerical Optimization", 2006, section 7.1): each step minimises the
 quadratic model of F by conjugate gradients; a product with the Hessian costs as much as a gradient. The model
 also predicts how much F can still decrease: the Newton decrement g^T H^-1 g / 2. It is the criterion to stop,
@@ -22,10 +25,11 @@ product. In the step before, both were known: the estimate times their ratio, an
 within the tolerance. It is trusted only if that step lowered the objective as the model had foretold.
 
 *Rounding errors*. The gradient of float32 rows is rounded. With a weak penalty the Hessian hardly curves in
-some directions, and the rounding hides how far the minimum still is along them. Where a descent has converged,
-or rounding errors end it, value and gradient are computed once more in float64. From the difference d of the
-two gradients, d^T M^-1 d / 2 tells how much was hidden, which grows at most like 1 / lambda: penalties for
-which that is far below the tolerance need no second look, and those for which it is above begin in float64.
+some directions, and the rounding hides how far the minimum still is along them. Where a descent has
+converged, or rounding errors end it, value and gradient are computed once more in float64. From the
+difference d of the two gradients, d^T M^-1 d / 2 tells how much was hidden, which grows at most like
+1 / lambda: penalties for which that is far below the tolerance need no second look, and those for which it is
+above begin in float64.
 
 *From penalty to penalty* the solution is a smooth function of log lambda: each starts from the line through
 the two before it. *Penalties together*: a product with the columns of several penalties takes much less time
@@ -99,8 +103,9 @@ class NewtonPath:
     ----------
     classes : ndarray of shape (n_classes,)
         The sorted labels.
-    products : int
-        Number of passes over the rows so far.
+    n_passes, n_products : int
+        Passes over the rows so far, and products of one penalty that they computed: penalties that are solved
+        together share a pass.
     """
 
     def __init__(
@@ -152,7 +157,7 @@ class NewtonPath:
         self._start: np.ndarray | None = None
         # See "Rounding errors" above: what was hidden, times the penalty; infinite until it is known.
         self._hidden = np.inf
-        self.products = self.columns = 0
+        self.n_passes = self.n_products = 0
 
     def start_from(self, coef: np.ndarray, intercept: np.ndarray) -> None:
         """Start the next penalty from a solution for another training set with the same classes."""
@@ -312,8 +317,8 @@ class NewtonPath:
             if not len(going):
                 break
             product = self._rows.hessian(direction[going], which[going])
-            self.products += 1
-            self.columns += len(going)
+            self.n_passes += 1
+            self.n_products += len(going)
             product[:, :-1] += penalty[going, None, None] * direction[going, :-1]
             if not self._intercept:
                 product[:, -1] = 0
@@ -375,15 +380,14 @@ class NewtonPath:
             if not len(left):
                 break
         if not moved.all():
+            # Hessians are those of the last parameters evaluated.
             back = which[~moved]
-            self._value(
-                theta[back], penalty[back], back
-            )  # Hessians are those of the last parameters evaluated
+            self._value(theta[back], penalty[back], back)
         return moved
 
     def _value(self, theta, penalty, which) -> tuple[np.ndarray, np.ndarray]:
-        self.products += 1
-        self.columns += len(which)
+        self.n_passes += 1
+        self.n_products += len(which)
         value, gradient = self._rows.loss_and_gradient(theta, which)
         W = theta[:, :-1]
         gradient[:, :-1] += penalty[:, None, None] * W

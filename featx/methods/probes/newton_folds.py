@@ -1,5 +1,7 @@
 """Solve a linear classifier with an L2 penalty on several folds at once, by Newton's method.
 
+It fits the probes `logreg` and `svm`, and judges labels; for many penalties on one training set see `newton`.
+
 The folds are problems of one kind that take about the same number of steps. A product of rows with the
 coefficients of 10 classes keeps a processor less busy than one with those of 5 folds and 10 classes
 (`fold_rows`). For each fold f with weights s_fi, the objective is that of scikit-learn::
@@ -41,11 +43,6 @@ class FoldNewton:
     loss : FoldLoss
     penalised : bool, default=False
         Whether the penalty includes the intercept.
-
-    Attributes
-    ----------
-    products : int
-        Number of products with the rows so far.
     """
 
     def __init__(self, rows: FoldRows, loss: FoldLoss, *, penalised: bool = False):
@@ -53,7 +50,6 @@ class FoldNewton:
         # The last two penalties with their solutions, the newest first.
         self._past: list[tuple[float, np.ndarray, np.ndarray]] = []
         self._losses = np.zeros(rows.shape[0])
-        self.products = 0
 
     def solve(self, C: float, *, tol: float, max_iter: int = 100) -> tuple[np.ndarray, np.ndarray, int, bool]:
         """Return coefficients (F, k, p), intercepts (F, k), Newton steps, and whether all converged.
@@ -116,7 +112,6 @@ class FoldNewton:
 
     def _value(self, W, b, penalty, active):
         """Return values (F,) and gradients; those of folds that are not `active` mean nothing."""
-        self.products += 1
         dtype = self._rows.dtype
         losses = np.zeros((len(self._rows.blocks), len(W)))
 
@@ -157,7 +152,6 @@ class FoldNewton:
         for i in range(_MOST_CG):
             if not going.any():
                 break
-            self.products += 1
             hW, hb = self._rows.sums(pW, pb.astype(dtype), self._loss.hessian, going)
             hW += dtype.type(penalty) * pW
             hb += own * pb

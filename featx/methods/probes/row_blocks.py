@@ -1,6 +1,6 @@
 """Read the rows of a large training set in blocks, so that they are in memory once at most.
 
-The probes of a small set standardise a copy of its rows, and fold them. From `IN_MEMORY` bytes on, a training
+The probes of a small set work on standardised copies of its rows. From `IN_MEMORY` bytes on, a training
 set is a `RowBlocks` instead: positions in an array that is in memory already, in a memory map or in a
 features file. `featx.methods.probes.large_sets` says what is fitted to it, and how.
 """

@@ -5,6 +5,9 @@ which penalises the intercept (a feature of ones)::
 
     F_j(w) = sum_i s_ji max(0, 1 - y_ji w.x_i)^2 + ||w||^2 / (2 C_j)
 
+It fits the machines of a Nystroem map (`fitters.kernels`), whose features are hardly correlated; the linear
+SVM on embeddings is solved by `newton_folds`, with the loss `fold_losses.SquaredHinge`.
+
 A product of rows with 30 machines takes hardly longer than one with 10, as most of it is reading the rows.
 All machines therefore descend side by side, each with its own directions and step lengths, and leave when
 they are done. They descend along conjugate gradients (Polak and Ribiere; Nocedal and Wright, "Numerical
@@ -27,10 +30,10 @@ from featx.methods.probes.products import ON_CPU, Products
 
 # Most scores in memory at once; more machines than that are solved in turn.
 _MOST_SCORES = 4_000_000
-# The ones are nearly one of the leading features of a kernel, which are therefore rotated to the principal
-# axes of the rows: so many of the last features.
+# The leading features of a kernel correlate with the ones. So many of the last features, the ones included,
+# are therefore rotated to the principal axes of the rows.
 _ROTATED = 64
-# About as many rows tell the mean squares of the features.
+# About so many rows are used to estimate the mean squares of the features.
 _SOME = 512
 # Share of the slope at the start at which a step length is found, and most attempts.
 _SLOPE, _MOST_LENGTHS = 0.1, 20
@@ -86,7 +89,14 @@ def solve_hinges(
     tol : float
         A machine is done when the preconditioned gradient predicts a further decrease of at most `tol` times
         its objective.
+    max_iter : int, default=1000
+        Maximum number of iterations of each machine.
     products : Products, default=ON_CPU
+        What computes the products with the rows.
+
+    Returns
+    -------
+    Solution
     """
     last = slice(-_ROTATED, None)
     some = X[:: max(1, len(X) // _SOME)] @ basis

@@ -132,7 +132,7 @@ def test_penalties_solved_together_are_at_the_optimum_everywhere(large, kind, k)
     Cs = np.logspace(-4, 3, 29)
     path = newton.NewtonPath(X, y)
     found = {C: rest for C, *rest in path.solve_path(Cs[::-1], tol=1e-7)}
-    assert path.products < 0.7 * path.columns
+    assert path.n_passes < 0.7 * path.n_products
     np.testing.assert_array_equal(sorted(found), Cs)
     alone = newton.NewtonPath(X.astype(np.float64), y)
     for C in Cs:
@@ -149,7 +149,7 @@ def test_penalties_far_apart_and_many_classes_are_solved_one_by_one(large):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(newton, "_COLUMNS", most)
             assert [found[0] for found in path.solve_path(Cs)] == list(Cs)
-        assert path.products == path.columns
+        assert path.n_passes == path.n_products
 
 
 def test_means_far_from_zero_cost_float32_nothing(large):

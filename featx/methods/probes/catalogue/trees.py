@@ -28,8 +28,8 @@ def _describe_forest(problem: Problem, quick: bool) -> dict[str, Any]:
     More trees never do harm on average (Probst and Boulesteix, "To tune or not to tune the number of trees in
     random forest", JMLR 18, 2018): 500, and from 2,000 rows of 1,280 features as many as the time allows.
 
-    `quick` trees try fewer features (`fitters.trees.count_tried`), which takes a third of the time, so
-    there are some more of them. Probabilities are shares of classes in leaves, averaged over trees. Where
+    `quick` trees try fewer features (`fitters.trees.count_tried`), which saves most of the time, so there are
+    some more of them. Probabilities are shares of classes in leaves, averaged over trees. Where
     trees are few, leaves of 3 rows make these finer (Malley et al., "Probability machines", Methods of
     Information in Medicine 51, 2012).
     """
@@ -47,7 +47,7 @@ def _describe_forest(problem: Problem, quick: bool) -> dict[str, Any]:
 def _forest(problem: Problem):
     # Few features at a split lose accuracy where classes are rare, and time matters only where rows are many.
     quick = not problem.imbalanced and problem.n_train * problem.dim**0.5 >= _MUCH_WORK
-    # Weights would also be those by which trees draw rows, and leave rare ones out of hardly any tree.
+    # With class weights, trees also draw rows by weight: hardly any tree leaves a rare row out to judge it.
     forest = RandomForestClassifier(
         class_weight="balanced" if problem.imbalanced else None,
         oob_score=not problem.imbalanced,

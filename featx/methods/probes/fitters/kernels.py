@@ -123,8 +123,8 @@ class NystroemFitter(Fitter):
     """Fit pipelines of `Nystroem` and `LinearSVC`.
 
     C, gamma, class weights and the length of the rows may vary. A part has no more landmarks than its number
-    of rows asks for (`count_landmarks`). Features of a gamma are computed once, and
-    its machines are solved together (`squared_hinges`).
+    of rows asks for (`count_landmarks`). The features of a gamma are computed once, and its machines are
+    solved together (`squared_hinges`).
     """
 
     def scores(self, part: Part, estimator: Any, candidates: Sequence[Settings]) -> np.ndarray:
