@@ -26,7 +26,8 @@ from typing import Any
 
 import numpy as np
 from scipy.linalg import eigh
-from threadpoolctl import threadpool_info, threadpool_limits
+
+from featx.threads import count_threads, limit_threads
 
 # Size of a block of rows, to fit into the processor's cache.
 _BLOCK_BYTES = 5_000_000
@@ -67,10 +68,9 @@ class NumpyRows:
 
     def __enter__(self) -> NumpyRows:
         self._stack = ExitStack()
-        # As many threads as BLAS may use, because callers and the environment limit that number.
-        allowed = max((lib["num_threads"] for lib in threadpool_info()), default=1)
+        allowed = count_threads()
         if min(allowed, len(self._blocks)) > 1:
-            self._stack.enter_context(threadpool_limits(1))
+            self._stack.enter_context(limit_threads(1))
             self.map = self._stack.enter_context(ThreadPoolExecutor(allowed)).map
         return self
 

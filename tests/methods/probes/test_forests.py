@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from joblib import parallel_config
-from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import Pipeline
 
 from featx.methods.probes.fitters import trees
@@ -62,40 +62,34 @@ def test_a_tree_treats_the_rows_it_has_drawn_alike_rounded_or_not(rows, weight):
         np.testing.assert_array_equal(tree.apply(X[drawn]), tree.apply(rounded[drawn]))
 
 
-@pytest.mark.parametrize("kind", [RandomForestClassifier, RandomForestRegressor])
-def test_trees_judge_the_rows_that_they_left_out_as_in_scikit_learn(rows, kind, monkeypatch):
+def test_trees_judge_the_rows_that_they_left_out_as_in_scikit_learn(rows, monkeypatch):
     X, y = rows
     y = y + 5
-    expected = kind(30, oob_score=True, random_state=0).fit(X, y)
-    forest = kind(30, random_state=0).fit(X, y)
+    expected = RandomForestClassifier(30, oob_score=True, random_state=0).fit(X, y)
+    forest = RandomForestClassifier(30, random_state=0).fit(X, y)
     monkeypatch.setattr(trees, "_AT_ONCE", 70)
     with parallel_config("threading", n_jobs=2):
         judge_out_of_bag(forest, X.astype(np.float64), y)
     assert forest.oob_score_ == pytest.approx(expected.oob_score_, abs=1e-12)
-    name = "oob_decision_function_" if kind is RandomForestClassifier else "oob_prediction_"
-    np.testing.assert_allclose(getattr(forest, name), getattr(expected, name), rtol=1e-12)
+    found = forest.oob_decision_function_
+    np.testing.assert_allclose(found, expected.oob_decision_function_, rtol=1e-12)
 
 
-@pytest.mark.parametrize("task", ["classes", "numbers"])
-def test_a_forest_is_that_of_scikit_learn_on_rounded_rows(rows, task):
+def test_a_forest_is_that_of_scikit_learn_on_rounded_rows(rows):
     X, y = rows
-    kind = RandomForestClassifier if task == "classes" else RandomForestRegressor
-    estimator = Pipeline([("forest", kind(10, oob_score=True, random_state=0))])
-    split = TrainingRows(X, y, task=task)
+    forest = RandomForestClassifier(10, oob_score=True, random_state=0)
+    estimator, split = Pipeline([("forest", forest)]), TrainingRows(X, y)
     train, held = split.folds[0]
     fitter, part = ForestFitter(16), split.part(train, held)
     model = fitter.fit(part, estimator, {"forest__max_features": 3})
-    expected = kind(10, max_features=3, random_state=0).fit(round_features(X[train], 16), y[train])
-    predict = "predict_proba" if task == "classes" else "predict"
-    found = getattr(model, predict)(X[held])
-    np.testing.assert_array_equal(found, getattr(expected, predict)(X[held]))
+    expected = RandomForestClassifier(10, max_features=3, random_state=0)
+    expected.fit(round_features(X[train], 16), y[train])
+    found = model.predict_proba(X[held])
+    np.testing.assert_array_equal(found, expected.predict_proba(X[held]))
     assert model.steps[-1][1].get_params() == estimator.steps[-1][1].get_params() | {"max_features": 3}
     (scores,) = fitter.scores(part, estimator, [{"forest__max_features": 3}])
-    if task == "numbers":
-        np.testing.assert_array_equal(scores, found)
-    else:
-        np.testing.assert_array_equal(scores.argmax(axis=1), found.argmax(axis=1))
-        np.testing.assert_array_equal(pack_forest(model.steps[-1][1]).predict_proba(X[held]), found)
+    np.testing.assert_array_equal(scores.argmax(axis=1), found.argmax(axis=1))
+    np.testing.assert_array_equal(pack_forest(model.steps[-1][1]).predict_proba(X[held]), found)
 
 
 def test_independent_features_are_counted():

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from joblib import Parallel, delayed
 from sklearn.base import clone
-from sklearn.metrics import accuracy_score, r2_score
+from sklearn.metrics import accuracy_score
 
 from featx.methods.probes.fitters.fitter import Fitter, Settings
 from featx.methods.probes.temperature import log_scores
@@ -43,7 +43,7 @@ _AT_ONCE = 512
 
 
 class ForestFitter(Fitter):
-    """Fit a forest, the only step of a pipeline, to rounded rows.
+    """Fit a forest of classes, the only step of a pipeline, to rounded rows.
 
     With ``max_features="log2"`` it tries as many features as `count_tried` says.
 
@@ -64,10 +64,7 @@ class ForestFitter(Fitter):
         for candidate in candidates:
             # The held rows judge it, not those out of bag.
             model = self._fit(part, rows, estimator, {**candidate, "forest__oob_score": False})
-            if part.task == "numbers":
-                found.append(model.predict(part.raw_held))
-            else:
-                found.append(log_scores(model, part.raw_held, "probabilities").astype(np.float32))
+            found.append(log_scores(model, part.raw_held, "probabilities").astype(np.float32))
         return np.stack(found)
 
     def fit(self, part: Part, estimator: Any, settings: Settings) -> Any:
@@ -138,7 +135,7 @@ def round_features(X: np.ndarray, values: int) -> np.ndarray:
 
 
 def judge_out_of_bag(forest: Any, X: np.ndarray, y: np.ndarray) -> None:
-    """Set the attributes of a fitted forest that ``oob_score=True`` gives, from the rows as they are.
+    """Set the attributes of a forest of classes that ``oob_score=True`` gives, from the rows as they are.
 
     They are those of scikit-learn, which copies the rows that each tree left out and uses one thread.
     """
@@ -150,17 +147,15 @@ def judge_out_of_bag(forest: Any, X: np.ndarray, y: np.ndarray) -> None:
     starts = range(0, len(X), _AT_ONCE)
     blocks = [slice(start, start + _AT_ONCE) for start in starts]
     each = Parallel(require="sharedmem")(delayed(_judge)(trees, X[b], left_out[:, b]) for b in blocks)
-    found = np.concatenate(each)
-    if hasattr(forest, "classes_"):
-        forest.oob_decision_function_ = found
-        forest.oob_score_ = accuracy_score(y, forest.classes_[found.argmax(axis=1)])
-    else:
-        forest.oob_prediction_ = found[:, 0]
-        forest.oob_score_ = r2_score(y, forest.oob_prediction_)
+    forest.oob_decision_function_ = np.concatenate(each)
+    forest.oob_score_ = accuracy_score(y, forest.classes_[forest.oob_decision_function_.argmax(axis=1)])
 
 
 def _judge(trees: list[Any], X: np.ndarray, left_out: np.ndarray) -> np.ndarray:
-    """Return the mean prediction of each row over the trees that left it out (a mask (n_trees, n))."""
+    """Return the mean probabilities (n, n_classes) of rows over the trees that left them out.
+
+    `left_out` is a mask (n_trees, n).
+    """
     total = np.zeros((len(X), trees[0].value.shape[2]))
     for tree, out in zip(trees, left_out, strict=True):
         total[out] += tree.value[tree.apply(X)[out], 0]
