@@ -57,7 +57,7 @@ __all__ = [
     "profile_table",
     "require_loaded_as_it_is",
     "reuse_backbone",
-    "stay_in_file",
+    "stays_in_file",
 ]
 
 
@@ -320,7 +320,7 @@ def extract_features(
     return features
 
 
-def stay_in_file(dataset: Dataset, embedder: Embedder, run: Run) -> bool:
+def stays_in_file(dataset: Dataset, embedder: Embedder, run: Run) -> bool:
     """Return whether `extract_for_study` leaves the rows of a dataset in a file."""
     n_bytes = len(dataset) * embedder.dim * np.dtype(embedder.dtype).itemsize
     return n_bytes > IN_MEMORY and run.on is None
@@ -331,7 +331,7 @@ def extract_for_study(dataset: Dataset, embedder: Embedder, run: Run) -> Feature
 
     On a cluster they are in memory, because its machines could not open the file.
     """
-    if not stay_in_file(dataset, embedder, run):
+    if not stays_in_file(dataset, embedder, run):
         return extract_features(dataset, embedder, run)
     features = extract_features(dataset, embedder, run, output=temporary_path(run.cache, embedder))
     if isinstance(features.embeddings, StoredRows):  # an array if there are none

@@ -31,9 +31,9 @@ __all__ = [
     "Units",
     "copies_count_apart",
     "count_groups",
+    "explain_limited_search",
     "find_copies",
     "find_units",
-    "not_searched",
     "unchecked",
     "unsearched",
 ]
@@ -50,16 +50,16 @@ def copies_count_apart(kind: str) -> str:
 
 
 def unsearched(kind: str = "image") -> str:
-    """Return what a result says where `checks` is off, and would have been a search for copies."""
+    """Return what a study that searches for copies only says where `checks` is off."""
     return f"the data was not checked (checks=False): {copies_count_apart(kind)}"
 
 
 def unchecked(kind: str = "image") -> str:
-    """Return what a result says where `checks` is off."""
+    """Return what a comparison or a curve says where `checks` is off."""
     return f"{unsearched(kind)}, and leaks and wrong labels were not looked for"
 
 
-def not_searched(embeddings: Any, kind: str = "image") -> str | None:
+def explain_limited_search(embeddings: Any, kind: str = "image") -> str | None:
     """Return why near-duplicates are not searched for among these embeddings; None where they are."""
     if len(embeddings) > MOST_IMAGES:
         why = f"there are more than {count_of(MOST_IMAGES, kind)}"
@@ -195,12 +195,12 @@ def find_copies(
     Returns
     -------
     Found
-        Its ``outcome`` is a `NearDuplicates`; of equal rows only where `not_searched` says so.
+        Its ``outcome`` is a `NearDuplicates`; of equal rows only where `explain_limited_search` says so.
     """
     from featx.analysis.data_checks import find_near_duplicates
 
     kept = kept or KeptChecks()
-    if not_searched(embeddings):
+    if explain_limited_search(embeddings):
         known = digest_rows(embeddings) if digests is None else digests
         return kept.find_copies(
             embeddings, None, lambda: find_equal_rows(known), known, equal_rows.DEFINITION

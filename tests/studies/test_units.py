@@ -11,7 +11,7 @@ from featx.analysis.data_checks import NearDuplicates
 from featx.errors import InputError
 from featx.results import StudyResult
 from featx.studies import units as module
-from featx.studies.units import count_groups, find_copies, find_units, not_searched
+from featx.studies.units import count_groups, explain_limited_search, find_copies, find_units
 
 
 def copies(n: int, *pairs: tuple[int, int], kind: str = "identical") -> NearDuplicates:
@@ -92,11 +92,11 @@ def test_copies_are_found_among_all_images_and_equal_ones_among_too_many(monkeyp
     assert everywhere.of[51] == everywhere.of[2]
     rows[[2, 51]] += np.float32([[1e-6], [0]])  # nearly equal, and later equal to none
     rows[7] = rows[50]
-    assert not_searched(rows) is None
+    assert explain_limited_search(rows) is None
     monkeypatch.setattr(module, "MOST_IMAGES", 59)
     found = find_copies(rows).outcome
     assert found.pairs.tolist() == [[7, 40], [7, 50]]
-    assert "more than 59 images" in not_searched(rows)
+    assert "more than 59 images" in explain_limited_search(rows)
 
 
 @pytest.mark.parametrize(

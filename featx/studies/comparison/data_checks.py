@@ -24,7 +24,7 @@ from featx.results.formats import p_in_text
 from featx.studies.comparison.study_data import StudyData
 from featx.studies.evaluation import LabelledRows, Outcome
 from featx.studies.kept_checks import Found, KeptChecks
-from featx.studies.units import Units, not_searched
+from featx.studies.units import Units, explain_limited_search
 
 #: The most entries of a list in results.json.
 LISTED = 100
@@ -90,7 +90,7 @@ def examine(
     earlier = [one.earlier_run for one in (copies, judged)]
     pictures = found.groups()
     notes = _notes(leaks, copied, errors, found.hashed, images, outcomes)
-    if limited := not_searched(embeddings, data.kind):
+    if limited := explain_limited_search(embeddings, data.kind):
         notes.append(limited)
     if many:
         notes.append(f"wrong labels were not looked for: {len(y):,} {data.kind}s of {len(classes):,} classes")

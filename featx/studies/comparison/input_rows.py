@@ -18,7 +18,7 @@ from featx.extraction import (
     extract_for_study,
     network_embedder,
     pixel_embedder,
-    stay_in_file,
+    stays_in_file,
 )
 from featx.inputs.audio.kaldi import has_kaldi
 from featx.options import Run
@@ -59,7 +59,7 @@ def _filter(dataset: Dataset, run: Run) -> dict[str, Any]:
 
 def _rows(dataset: Dataset, embedder: Embedder, run: Run) -> Any:
     """Return the rows of all inputs, (n, d): an array, or `StoredRows` of many."""
-    if stay_in_file(dataset, embedder, run):
+    if stays_in_file(dataset, embedder, run):
         # What there is to say of the inputs is said with the rows of the network.
         return extract_for_study(dataset, embedder, replace(run, verbose=False)).embeddings
     return embed(dataset.inputs, embedder, **run.embedding).embeddings

@@ -32,7 +32,7 @@ from featx.studies.comparison.repeats import repeat_over_splits
 from featx.studies.comparison.result import RegressionComparison
 from featx.studies.comparison.study_data import StudyData
 from featx.studies.output import samples_of, texts_of
-from featx.studies.units import find_copies, find_units, not_searched, unchecked
+from featx.studies.units import explain_limited_search, find_copies, find_units, unchecked
 
 #: How many of the largest errors the report shows with their images.
 SHOWN = 12
@@ -95,7 +95,7 @@ def compare_numbers(data: StudyData, options: TaskOptions) -> RegressionComparis
     ]
     if not options.checks:
         warnings.append(unchecked(data.kind))
-    elif limited := not_searched(data.sets[found.tuned_backbone].embeddings, data.kind):
+    elif limited := explain_limited_search(data.sets[found.tuned_backbone].embeddings, data.kind):
         warnings.append(limited)
     warnings += note_earlier_runs(options.checkpoints, methods, repeats)
     if data.dataset is None:
