@@ -9,7 +9,7 @@ from featx import Features, compare, learning_curve, load_features, train
 from featx.data.features import features as features_module
 from featx.data.features import file
 from featx.data.features.stored_rows import StoredRows
-from featx.methods.probes import fitting, row_blocks
+from featx.methods.probes import fit_plan, row_blocks
 from featx.studies import units
 
 N, DIM = 1200, 8
@@ -49,7 +49,7 @@ def path(request, features, tmp_path, monkeypatch):
         monkeypatch.setattr(module, "IN_MEMORY", limit)
     monkeypatch.setattr(features_module, "_READ_AT_ONCE", limit)
     monkeypatch.setattr(units, "MOST_BYTES", limit)
-    monkeypatch.setattr(fitting, "SAMPLE", 120)
+    monkeypatch.setattr(fit_plan, "SAMPLE", 120)
     monkeypatch.setattr(row_blocks, "BLOCK", 100)
     monkeypatch.setattr(StoredRows, "__array__", lambda rows, *_: pytest.fail("all rows were read"))
     return tmp_path / f"f{request.param}"

@@ -4,7 +4,8 @@
 `probe`             what describes a probe
 `catalogue`         the probes of this package, one module for each family
 `table`             all probes by name and task, those of other packages included
-`fitting`           choose the settings of a probe and fit it; `arguments` checks what is given
+`fitting`           choose the settings of a probe and fit it; `arguments` checks what is given, `fit_plan`
+                    decides what is fitted to which rows
 `targets`           differences between classes and numbers
 `selection`         out-of-fold predictions of many settings
 `held_out`          out-of-fold probabilities of a fitted probe

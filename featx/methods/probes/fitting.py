@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -20,13 +19,14 @@ from featx.methods.probes.arguments import (
     check_validation,
 )
 from featx.methods.probes.definitions import define
+from featx.methods.probes.fit_plan import FitPlan, plan_fit
 from featx.methods.probes.fitted import FittedProbe, threads_for
 from featx.methods.probes.folds import ENOUGH, MOST_FOLDS, Folds, fewest_rows, held_fold
-from featx.methods.probes.large_sets import SAMPLE, fit_large, fits_in_blocks
-from featx.methods.probes.probe import INPUT, Probe, TaskName, Variant
+from featx.methods.probes.large_sets import SAMPLE, fit_large
+from featx.methods.probes.probe import INPUT, TaskName
 from featx.methods.probes.products import ON_CPU, computed_by, products_on
 from featx.methods.probes.row_blocks import IN_MEMORY, RowBlocks, rows_of
-from featx.methods.probes.selection import expand, limit_neighbours, predict_out_of_fold
+from featx.methods.probes.selection import limit_neighbours, predict_out_of_fold
 from featx.methods.probes.table import get_probe, probe_names
 from featx.methods.probes.targets import describe_problem, target_of
 from featx.methods.probes.temperature import LEAST_SHARE, TemperatureClassifier, log_probabilities
@@ -164,7 +164,7 @@ def fit_to(
     validation = check_validation(validation, len(rows))
     if metric not in ("top1", "per-class"):
         raise InputError(f"metric must be 'top1' or 'per-class', got {metric!r}")
-    plan = _plan(name, estimator, grid, rows, validation, metric, check_jobs(n_jobs))
+    plan = plan_fit(name, estimator, grid, rows, validation, metric, check_jobs(n_jobs))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         # A class with one image rightly adds nothing to the scatter within classes.
@@ -197,55 +197,7 @@ def fit_to(
     )
 
 
-@dataclass
-class _Plan:
-    """What is to be fitted, and to which rows."""
-
-    probe: Probe
-    own: bool  # whether the estimator is one of the user
-    estimator: Any
-    candidates: list[dict[str, Any]]
-    rows: TrainingRows
-    target: Any
-    validation: np.ndarray | None
-    metric: str
-    jobs: int
-    notes: list[str]
-    variant: Variant | None = None
-
-
-def _plan(name, estimator, grid, rows: TrainingRows, validation, metric: str, jobs: int) -> _Plan:
-    """Decide which estimator is fitted, and whether to all rows or to a sample."""
-    task, target = rows.task, target_of(rows.task, rows.seed)
-    notes: list[str] = []
-    if estimator is not None:
-        if isinstance(rows.X, RowBlocks):
-            # What an estimator of the user can do is not known; the user has decided on all rows.
-            notes.append(f"all {len(rows)} training {INPUT}s are in memory, for an estimator of your own")
-            rows = rows.take(np.arange(len(rows)))
-        calibrated = task == "classes" and not hasattr(estimator, "predict_proba")
-        probe = Probe(name, name, lambda _: (estimator, {}), task, calibrated=calibrated)
-        candidates = expand(grid or {})
-        return _Plan(probe, True, estimator, candidates, rows, target, validation, metric, jobs, notes)
-    probe, n = get_probe(name, task), len(rows)
-    problem, drawn = describe_problem(target, probe, rows.y, rows.X.shape[1])
-    estimator, grid = probe.build(problem)
-    why = ""
-    if drawn is None and isinstance(rows.X, RowBlocks) and (probe.choose or not fits_in_blocks(estimator)):
-        drawn, why = target.sample(rows.y, SAMPLE), f": {probe.name} needs all rows in memory"
-    if drawn is not None:
-        notes.append(f"fitted on a {target.sample_name} of {len(drawn)} of {n} training {INPUT}s{why}")
-        validation = None if validation is None else np.flatnonzero(np.isin(drawn, validation))
-        rows = rows.take(drawn)
-        problem = target.problem(rows.y, len(rows), rows.X.shape[1])
-        estimator, grid = probe.build(problem)
-    variant = None if probe.variant is None else probe.variant(problem)
-    notes += [] if variant is None else [variant.note]
-    candidates = expand(grid)
-    return _Plan(probe, False, estimator, candidates, rows, target, validation, metric, jobs, notes, variant)
-
-
-def _fit_in_memory(plan: _Plan) -> tuple[Any, dict[str, Any], float | None]:
+def _fit_in_memory(plan: FitPlan) -> tuple[Any, dict[str, Any], float | None]:
     """Return the fitted model, the chosen candidate, and its out-of-fold score."""
     probe, estimator, candidates, rows = plan.probe, plan.estimator, plan.candidates, plan.rows
     notes, jobs = plan.notes, plan.jobs
@@ -328,7 +280,7 @@ def definition_of(
     }
 
 
-def _select(plan: _Plan, folds: Folds):
+def _select(plan: FitPlan, folds: Folds):
     """Return the best candidate, its out-of-fold score, and its log scores of held-out rows.
 
     The latter, (positions, scores), are None where all rows have not been held out.

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from featx.errors import DatasetError, InputError, UnknownName
-from featx.methods.probes import fit_probe, fitting, folds, probe_names, training_rows
+from featx.methods.probes import fit_plan, fit_probe, fitting, folds, probe_names, training_rows
 from featx.methods.probes.temperature import fit_sharpness, log_probabilities
 
 
@@ -167,9 +167,9 @@ def test_a_large_grouped_set_keeps_its_groups_in_the_sample(monkeypatch):
 
 
 def test_a_probe_with_a_limit_of_rows_is_fitted_on_a_stratified_sample(monkeypatch):
-    small = fitting.get_probe("rbf-svm")
+    small = fit_plan.get_probe("rbf-svm")
     monkeypatch.setattr(
-        fitting, "get_probe", lambda name, task: type(small)(**{**vars(small), "max_rows": 50})
+        fit_plan, "get_probe", lambda name, task: type(small)(**{**vars(small), "max_rows": 50})
     )
     X, y = skewed((200, 100))
     fitted = fit_probe("rbf-svm", X, y, groups=np.arange(300), n_jobs=1)

@@ -93,7 +93,7 @@ def test_numbers_are_fitted_in_blocks():
 def test_a_probe_that_needs_all_rows_takes_a_stated_sample(monkeypatch):
     X, y = overlapping(n=600)
     monkeypatch.setattr(row_blocks, "IN_MEMORY", 1000)
-    monkeypatch.setattr("featx.methods.probes.fitting.SAMPLE", 200)
+    monkeypatch.setattr("featx.methods.probes.fit_plan.SAMPLE", 200)
     fitted = fit_probe("knn", X, y, n_jobs=1)
     n = len(fitted.estimator.estimator_.steps[-1][1]._fit_X)
     assert abs(n - 200) < 3
