@@ -217,13 +217,9 @@ def remove_file(path: Path) -> None:
 
 def _remove(folder: Path, files: list[Path]) -> None:
     for path in files:
-        try:
+        with contextlib.suppress(OSError):  # gone already, or `remove_file` says what is wrong
             if PART_NAME.fullmatch(path.name) and not is_left_over(path, older_than=YOUNG_SECONDS):
                 continue
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise CacheError(f"{path}: cannot be removed: {error.strerror or error}") from error
         remove_file(path)
     for part in ("shards", "tmp", "quarantine", ""):
         with contextlib.suppress(OSError):  # not there, or something foreign is in it

@@ -327,7 +327,7 @@ def stays_in_file(dataset: Dataset, embedder: Embedder, run: Run) -> bool:
 
 
 def extract_for_study(dataset: Dataset, embedder: Embedder, run: Run) -> Features:
-    """Do as `extract_features`, but more than 1 GiB of rows stay in a file, which is removed with them.
+    """Extract as `extract_features`; more than 1 GiB of rows stay in a file, which is removed after use.
 
     On a cluster they are in memory, because its machines could not open the file.
     """

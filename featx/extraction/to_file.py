@@ -54,7 +54,7 @@ def write_rows(
 
 
 def temporary_path(cache: Any, embedder: Embedder) -> Path:
-    """Return a name for a file of rows beside those of the cache, which is removed if this process is killed.
+    """Return a new path for rows beside the cache's; a later run removes it if this process is killed.
 
     A cache has room for such rows; a folder of the system for temporary files may be in memory.
     """

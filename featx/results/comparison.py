@@ -156,6 +156,7 @@ class ComparisonResult(AdvisedResult):
         return tables
 
     def cost_of_checks(self) -> str:
+        # The data checks of a comparison include the search for copies.
         if (self.hygiene or {}).get("checked") is False:
             return "data checks: none"
         return describe_cost("data checks", self.hygiene) or super().cost_of_checks()

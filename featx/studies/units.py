@@ -40,7 +40,7 @@ __all__ = [
 
 #: With more inputs, searching all pairs for copies would take too long.
 MOST_IMAGES = 100_000
-#: Rows of a file that are more bytes are not read into memory to search all pairs of them.
+#: Rows of a file that take more bytes stay there, and not all pairs of them are searched.
 MOST_BYTES = 2**30
 
 

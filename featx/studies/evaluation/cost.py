@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 #: Rows on which settings are selected, at most.
 _SAMPLE = 4000
-# Rows that models of the labels are fitted on, at most, and rows whose nearest ones limit copies.
+# Most rows that models of the labels are fitted to, and rows whose nearest ones say how near copies are.
 _CHECKED_ROWS, _NEAREST_OF = 10_000, 2000
 #: Seconds of `_multiply` on the machine on which the coefficients were measured.
 REFERENCE_SECONDS = 0.0076
