@@ -6,6 +6,7 @@
 `table`             all probes by name and task, those of other packages included
 `fitting`           choose the settings of a probe and fit it; `arguments` checks what is given, `fit_plan`
                     decides what is fitted to which rows
+`training_rows`     the rows of a split, which probes share; `parts`, `fold_moments`: those of a fold
 `targets`           differences between classes and numbers
 `selection`         out-of-fold predictions of many settings
 `held_out`          out-of-fold probabilities of a fitted probe

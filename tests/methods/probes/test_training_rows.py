@@ -6,7 +6,7 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from featx.data.splits import Split
-from featx.methods.probes import training_rows
+from featx.methods.probes import parts, training_rows
 from featx.methods.probes.training_rows import TrainingRows
 from featx.studies.evaluation import LabelledRows
 
@@ -53,7 +53,7 @@ def test_few_components_are_the_first_of_many_whatever_is_asked_for_first():
 
 @pytest.mark.parametrize(("n", "d"), [(60, 20), (15, 20)])
 def test_leading_components_do_not_depend_on_who_asked_for_all_axes(n, d, monkeypatch):
-    monkeypatch.setattr(training_rows, "MOST_COMPONENTS", 8)
+    monkeypatch.setattr(parts, "MOST_COMPONENTS", 8)
     X, y = make_rows(n, d)
     after, alone = TrainingRows(X, y).whole, TrainingRows(X, y).whole
     axes, variances = after.axes(min(n, d))

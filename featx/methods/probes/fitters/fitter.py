@@ -13,7 +13,7 @@ from featx.methods.probes.temperature import log_scores, score_kind
 from featx.threads import run_in_threads
 
 if TYPE_CHECKING:
-    from featx.methods.probes.training_rows import Part
+    from featx.methods.probes.parts import Part
 
 Settings = Mapping[str, Any]
 

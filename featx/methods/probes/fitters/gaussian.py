@@ -25,7 +25,7 @@ from featx.methods.probes.fitters.fitter import Fitter, Settings, of_last_step
 from featx.methods.probes.fitters.pipelines import fit_scaler, fit_to_last, last_inputs
 
 if TYPE_CHECKING:
-    from featx.methods.probes.training_rows import Part
+    from featx.methods.probes.parts import Part
 
 
 class GaussianFitter(Fitter):

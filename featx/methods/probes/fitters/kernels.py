@@ -35,7 +35,7 @@ from featx.methods.probes.squared_hinges import Solution, sign_classes, solve_hi
 from featx.methods.probes.temperature import margins_of
 
 if TYPE_CHECKING:
-    from featx.methods.probes.training_rows import Part
+    from featx.methods.probes.parts import Part
 
 # Relative accuracy of the objective: to choose settings, and for the last fit. The first changes log losses
 # out of fold by about 0.2 %; the standard error of the difference of two settings is 0.5 % for 4,000 rows.

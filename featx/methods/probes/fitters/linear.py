@@ -16,12 +16,12 @@ from featx.methods.probes.fitters.pipelines import fit_to_last, last_inputs
 from featx.methods.probes.fold_losses import Softmax, SquaredHinge
 from featx.methods.probes.fold_rows import SharedRows, StackedRows, group_rows
 from featx.methods.probes.newton_folds import FoldNewton
+from featx.methods.probes.parts import MOST_COMPONENTS
 from featx.methods.probes.temperature import margins_of
-from featx.methods.probes.training_rows import MOST_COMPONENTS
 from featx.threads import limit_threads
 
 if TYPE_CHECKING:
-    from featx.methods.probes.training_rows import Part
+    from featx.methods.probes.parts import Part
 
 # `tol` of the solver for out-of-fold scores, and for the fitted model.
 _SELECTION, _LAST = 3e-3, 1e-6

@@ -13,7 +13,7 @@ from featx.methods.probes.products import ON_CPU, Products
 from featx.methods.probes.temperature import log_probabilities
 
 if TYPE_CHECKING:
-    from featx.methods.probes.training_rows import Part
+    from featx.methods.probes.parts import Part
 
 # Queries whose distances are computed at once.
 _BLOCK = 1024

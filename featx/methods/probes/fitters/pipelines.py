@@ -15,7 +15,7 @@ from featx.methods.probes.fitters.fitter import Fitter, Settings
 from featx.methods.probes.temperature import log_scores, score_kind
 
 if TYPE_CHECKING:
-    from featx.methods.probes.training_rows import Part
+    from featx.methods.probes.parts import Part
 
 
 class LastStepFitter(Fitter):

@@ -24,7 +24,7 @@ from featx.methods.probes.fitters.pipelines import fit_scaler
 from featx.methods.probes.temperature import margins_of
 
 if TYPE_CHECKING:
-    from featx.methods.probes.training_rows import Part
+    from featx.methods.probes.parts import Part
 
 # Rows whose means are below this count as centred: the scatter changes by 1e-10 of its diagonal at most.
 _CENTRED = 1e-5

@@ -20,7 +20,7 @@ from featx.methods.probes.fitters.fitter import Fitter, Settings, of_last_step
 from featx.methods.probes.temperature import margins_of
 
 if TYPE_CHECKING:
-    from featx.methods.probes.training_rows import Part
+    from featx.methods.probes.parts import Part
 
 #: Up to this number of rows they get coordinates: the decomposition takes time with the third power.
 _FEW_ROWS = 800

@@ -34,7 +34,7 @@ from featx.methods.probes.fitters.fitter import Fitter, Settings
 from featx.methods.probes.temperature import log_scores
 
 if TYPE_CHECKING:
-    from featx.methods.probes.training_rows import Part
+    from featx.methods.probes.parts import Part
 
 # Rows from which correlations are estimated.
 _CORRELATED = 500
