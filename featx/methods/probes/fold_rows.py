@@ -7,7 +7,7 @@ feature, which are applied to the coefficients instead.
 A sum over rows takes two products with them: scores W x + b, and then sum_i e_i x_i, for what a loss makes
 of the scores. Both are done for one block of rows before the next: a block fits into the processor's cache.
 Blocks run in threads, each on one thread of BLAS: products with the coefficients of a few classes are too
-thin to be divided among the threads of BLAS. Sums are added in the order of the blocks, so the result does
+thin for BLAS to divide them well. Sums are added in the order of the blocks, so the result does
 not depend on the number of threads. A block has the rows that the same folds are trained on (`group_rows`),
 and the other folds take no part in its products.
 """
@@ -103,7 +103,7 @@ class _BlockRows:
         """As `FoldRows.sums`, by `_scores` and `_by_coefficients` of each block."""
 
         def one(block: Block):
-            folds = self._taking_part(block, active)
+            folds = block.folds[active[block.folds]]
             if not len(folds):
                 return folds, 0, 0
             z = self._scores(block, folds, W)
@@ -116,10 +116,6 @@ class _BlockRows:
             by_W[folds] += G
             by_b[folds] += g
         return by_W, by_b
-
-    @staticmethod
-    def _taking_part(block: Block, active: np.ndarray) -> np.ndarray:
-        return block.folds[active[block.folds]]
 
     def _scores(self, block: Block, folds: np.ndarray, W: np.ndarray) -> np.ndarray:
         """Return W x, (k, f, m)."""

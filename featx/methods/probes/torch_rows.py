@@ -1,7 +1,7 @@
 """Compute the sums of `softmax.NumpyRows` on a torch device; results are equal up to rounding errors.
 
-Rows and probabilities (n, m, k) stay on the device; parameters, gradients and what the preconditioner needs
-are copied each time. Rows are handled in parts, whose sums are added in float64.
+Rows and probabilities (n, m, k) stay on the device; parameters, gradients and sums along axes are copied each
+time. Rows are handled in parts, whose sums are added in float64.
 """
 
 from __future__ import annotations
