@@ -77,6 +77,7 @@ def test_a_curve(path, tmp_path):
         path, shots=[5, "all"], seeds=1, classifiers="ridge", cache=tmp_path / "c", **QUIET
     )
     assert len(curve.points) == 2
+    assert any("because their embeddings stay in their file" in note for note in curve.warnings)
 
 
 def test_a_model(features, path, tmp_path):

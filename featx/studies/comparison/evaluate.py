@@ -23,7 +23,7 @@ from featx.studies.evaluation.on_cluster import compute_on
 from featx.studies.evaluation.running import compute_missing, is_kept
 from featx.studies.evaluation.time_left import StudyProgress
 from featx.studies.kept_checks import KeptChecks, copies_key, label_errors_key
-from featx.studies.units import MOST_IMAGES
+from featx.studies.units import explain_limited_search
 from featx.terminal import tell
 
 if TYPE_CHECKING:
@@ -188,9 +188,9 @@ def _checks_to_do(data: StudyData, options: TaskOptions) -> list[Size]:
 
     Which of several backbones they go by is not known yet: one that was done by any of them is left out.
     """
-    n, kept, seed = len(data.task), options.kept_checks, options.seed
-    if not options.checks or n > MOST_IMAGES:
+    if not options.checks:
         return []
+    kept, seed = options.kept_checks, options.seed
     split = data.split(options.test_size, seed, options.all_seeds)
     inputs = [data.inputs[name] for name in data.sets]
 
@@ -199,10 +199,12 @@ def _checks_to_do(data: StudyData, options: TaskOptions) -> list[Size]:
         return Size(check, len(split.train), len(split.test), rows.width, rows.n_classes or 0)
 
     todo = []
-    # To decode clips for this would take long.
-    prints = None if data.kind == "clip" else data.fingerprints
-    if not any(copies_key(rows.digests, prints) in kept for rows in inputs):
-        todo.append(size(COPIES))
+    # To find equal rows takes no time.
+    searched = [rows for rows in inputs if explain_limited_search(rows.x) is None]
+    if searched:
+        # To decode clips for this would take long.
+        prints = None if data.kind == "clip" else data.fingerprints
+        todo += [] if any(copies_key(rows.digests, prints) in kept for rows in searched) else [size(COPIES)]
     if data.task.classes is not None:
         sides = split.train, split.test
         keys = [label_errors_key(rows.digests, rows.y, sides, rows.groups, seed) for rows in inputs]

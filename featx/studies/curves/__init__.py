@@ -55,7 +55,7 @@ from featx.studies.evaluation import (
 from featx.studies.evaluation.cost import COPIES, Size
 from featx.studies.kept_checks import KeptChecks, copies_key
 from featx.studies.output import Reported, prepare_output, removes_unused_folder
-from featx.studies.units import MOST_IMAGES, find_copies, find_units, unchecked
+from featx.studies.units import explain_limited_search, find_copies, find_units, unchecked
 
 __all__ = [
     "CHECKPOINT_FILE",
@@ -215,7 +215,7 @@ def learning_curve(
     rows = study.inputs[next(iter(study.sets))]
     kept = KeptChecks.beside(run.cache)
     checks = []
-    searched = run.checks and len(y) <= MOST_IMAGES
+    searched = run.checks and explain_limited_search(rows.x) is None
     if run.verbose and searched and copies_key(rows.digests, study.fingerprints) not in kept:
         checks = [Size(COPIES, len(split.train), len(split.test), rows.width, len(classes))]
     outcomes = run_cells_in_parallel(
@@ -244,6 +244,8 @@ def learning_curve(
     ]
     if not run.checks:
         notes.append(unchecked(first.kind))
+    elif limited := explain_limited_search(rows.x, first.kind):
+        notes.append(limited)
     tuned = [m for m in methods if isinstance(m, FineTuning)]
     result = LearningCurve(
         dataset=describe_classes(study, split),
