@@ -90,7 +90,8 @@ class NumpyRows:
         """
         dtype = np.float64 if self.double else self.X.dtype
         if self._p.dtype != dtype:
-            self._p = self._p.astype(dtype)
+            replaced = len(which) == len(self._p)
+            self._p = np.empty(self._p.shape, dtype) if replaced else self._p.astype(dtype)
         W, b = _columns(theta, dtype)
 
         def block(rows: slice):

@@ -58,10 +58,10 @@ def test_the_optimum_is_scikit_learns_or_below(C, k, shape, kind):
     bound = objective(theirs, X, y)
     for tol in (protocols._SWEEP, 1e-7):
         model = LogisticProbe(C, tol=tol).fit(X, y)
-        reached = objective(model, X, y)
-        assert reached <= bound * (1 + 1e-6) + 1e-13
+        reached, near = objective(model, X, y), max(tol, 1e-6)
+        assert reached <= bound * (1 + near) + 1e-13
         if bound <= reached * (1 + 1e-6):
-            assert (model.predict(new) == theirs.predict(new)).mean() >= 0.999
+            assert (model.predict(new) == theirs.predict(new)).mean() >= 1 - 1e3 * near
         else:
             # Scikit-learn gives up above the minimum; of its predictions then up to 7 % are others.
             assert kind == "unscaled" or (kind == "separable" and C == 1e6)
