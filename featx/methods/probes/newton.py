@@ -22,10 +22,11 @@ product. In the step before, both were known: the estimate times their ratio, an
 within the tolerance. It is trusted only if that step lowered the objective as the model had foretold.
 
 *Rounding errors*. The gradient of float32 rows is rounded. With a weak penalty the Hessian hardly curves in
-some directions, and the rounding hides how far the minimum still is along them. Where a descent has converged,
-or rounding errors end it, value and gradient are computed once more in float64. From the difference d of the
-two gradients, d^T M^-1 d / 2 tells how much was hidden, which grows at most like 1 / lambda: penalties for
-which that is far below the tolerance need no second look, and those for which it is above begin in float64.
+some directions, and the rounding hides how far the minimum still is along them. Where a descent has
+converged, or rounding errors end it, value and gradient are computed once more in float64. From the
+difference d of the two gradients, d^T M^-1 d / 2 tells how much was hidden, which grows at most like
+1 / lambda: penalties for which that is far below the tolerance need no second look, and those for which it is
+above begin in float64.
 
 *From penalty to penalty* the solution is a smooth function of log lambda: each starts from the line through
 the two before it. *Penalties together*: a product with the columns of several penalties takes much less time
