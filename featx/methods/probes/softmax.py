@@ -81,8 +81,7 @@ class NumpyRows:
     def begin(self, n_problems: int) -> None:
         """Make room for the probabilities of a number of problems; those of earlier ones are dropped."""
         if len(self._p) != n_problems:
-            # Zeros, because they may be cast to another precision before they are computed.
-            self._p = np.zeros((n_problems, self.n_classes, len(self.X)), self._p.dtype)
+            self._p = np.empty((n_problems, self.n_classes, len(self.X)), self._p.dtype)
 
     def loss_and_gradient(self, theta: np.ndarray, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the sums of losses (m,) and their gradients (m, p + 1, k).
@@ -91,7 +90,8 @@ class NumpyRows:
         """
         dtype = np.float64 if self.double else self.X.dtype
         if self._p.dtype != dtype:
-            self._p = self._p.astype(dtype)
+            replaced = len(which) == len(self._p)
+            self._p = np.empty(self._p.shape, dtype) if replaced else self._p.astype(dtype)
         W, b = _columns(theta, dtype)
 
         def block(rows: slice):
