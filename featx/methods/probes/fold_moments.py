@@ -148,7 +148,7 @@ class FoldMoments:
         return np.partition(some, _FOR_CENTRE // 2, axis=0)[_FOR_CENTRE // 2].astype(np.float64)
 
     def _from_sums(self, out: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return means and variances (d,) by the sums, and the features for which these are not exact enough."""
+        """Return means and variances (d,) by the sums, and the features for which they are not exact."""
         if out not in self._outside:
             counts, sums, squares = self._totals(out[0] if out else 0)
             kept = [f for f in range(len(counts)) if f not in out]
