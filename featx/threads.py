@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -59,17 +60,17 @@ def run_in_threads(work: Callable[..., R], calls: Sequence[tuple[Any, ...]], n_j
     Each call has its share of the `n_jobs` threads for BLAS and OpenMP, one at least: more would compete for
     the same cores. Results are in the order of `calls`.
     """
-    from joblib import Parallel, delayed
-
+    count = min(n_jobs, len(calls))
     share = max(1, n_jobs // max(1, len(calls)))
-    with limit_threads(share):
-        found: list[R] = Parallel(n_jobs=n_jobs, prefer="threads")(
-            delayed(_limited)(work, share, *args) for args in calls
-        )
-    return found
 
+    def limited(args: tuple[Any, ...]) -> R:
+        # The limit of OpenMP in the thread that waits does not apply in this one.
+        with limit_threads(share):
+            return work(*args)
 
-def _limited(work: Callable[..., R], share: int, *args: Any) -> R:
-    # The limit of OpenMP in the thread that waits does not apply in this one.
     with limit_threads(share):
-        return work(*args)
+        if count < 2:
+            return [work(*args) for args in calls]
+        # joblib looks every 10 ms whether a call has ended: longer than a fit to few rows takes.
+        with ThreadPoolExecutor(count) as pool:
+            return list(pool.map(limited, calls))

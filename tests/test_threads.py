@@ -9,7 +9,7 @@ from sklearn import ensemble
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from featx import threads
-from featx.threads import count_threads, limit_threads
+from featx.threads import count_threads, limit_threads, run_in_threads
 
 
 def allowed() -> set[int]:
@@ -49,3 +49,12 @@ def test_libraries_are_looked_for_again_after_an_import(monkeypatch):
     assert threads._controller() is known[1]
     monkeypatch.setitem(__import__("sys").modules, "a_new_module", pytest)
     assert threads._controller() is not known[1]
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2, 6])
+def test_calls_share_the_threads_and_keep_their_order(n_jobs):
+    found = run_in_threads(lambda i: (i, max(allowed())), [(i,) for i in range(3)], n_jobs)
+    assert found == [(i, max(1, n_jobs // 3)) for i in range(3)]
+    assert run_in_threads(divmod, [], n_jobs) == []
+    with pytest.raises(ZeroDivisionError):
+        run_in_threads(divmod, [(1, 1), (1, 0), (1, 1)], n_jobs)

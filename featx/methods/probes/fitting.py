@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -205,7 +205,18 @@ def _fit_in_memory(plan: FitPlan) -> tuple[Any, dict[str, Any], float | None]:
     judged = len(candidates) > 1 or (not plan.own and probe.kind == "probe")
     folds = rows.folds if probe.calibrated or judged else []
     out_of_bag = probe.out_of_bag and rows.groups is None and estimator.steps[-1][1].oob_score
-    best, score, start_at, held_out = dict(candidates[0]), None, None, None
+    best, score, start_at, held_out, model = dict(candidates[0]), None, None, None, None
+
+    def fit_last(threads: int = jobs) -> Any:
+        with threads_for(rows.X, threads):
+            if start_at is not None:
+                return _fit_from(clone(unfitted), rows, *start_at)
+            return probe.fitter.fit(rows.whole, estimator, best)
+
+    def fit_beside(other: Callable[[int], Any]) -> list[Any]:
+        # Two fits that do not depend on each other, and so do not wait for each other.
+        return run_in_threads(lambda fit: fit(max(1, jobs // 2)), [(fit_last,), (other,)], jobs)
+
     if probe.choose is not None:
         with threads_for(rows.X, jobs):
             # Rules of other packages need not know of devices.
@@ -216,17 +227,14 @@ def _fit_in_memory(plan: FitPlan) -> tuple[Any, dict[str, Any], float | None]:
     elif folds and judged and not out_of_bag:
         if len(candidates) == 1 and rows.task == "classes":
             folds = held_fold(folds, rows.y, rows.groups, most)
-        best, score, held_out = _select(plan, folds)
+        if len(candidates) == len(folds) == 1:
+            model, (best, score, held_out) = fit_beside(lambda threads: _select(plan, folds, threads))
+        else:
+            best, score, held_out = _select(plan, folds, jobs)
     elif len(candidates) > 1:
         best = {key: estimator.get_params()[key] for key in best}
         notes.append(plan.target.no_choice)
     unfitted = clone(estimator).set_params(**best)
-
-    def fit_last(threads: int = jobs) -> Any:
-        with threads_for(rows.X, threads):
-            if start_at is not None:
-                return _fit_from(clone(unfitted), rows, *start_at)
-            return probe.fitter.fit(rows.whole, estimator, best)
 
     def hold_out(threads: int = jobs) -> tuple[np.ndarray, np.ndarray] | None:
         found = predict_out_of_fold(probe.fitter, rows, unfitted, [best], few, tempered=True, n_jobs=threads)
@@ -234,10 +242,8 @@ def _fit_in_memory(plan: FitPlan) -> tuple[Any, dict[str, Any], float | None]:
 
     few = held_fold(folds, rows.y, rows.groups, most) if probe.calibrated and held_out is None else []
     if len(few) == 1 and not out_of_bag:
-        # Two fits that do not depend on each other, and so do not wait for each other.
-        share = max(1, jobs // 2)
-        model, held_out = run_in_threads(lambda fit: fit(share), [(fit_last,), (hold_out,)], jobs)
-    else:
+        model, held_out = fit_beside(hold_out)
+    elif model is None:
         model = fit_last()
         if folds and out_of_bag:
             score, held_out = _score_out_of_bag(plan.target, model, rows.y)
@@ -280,7 +286,7 @@ def definition_of(
     }
 
 
-def _select(plan: FitPlan, folds: Folds):
+def _select(plan: FitPlan, folds: Folds, threads: int):
     """Return the best candidate, its out-of-fold score, and its log scores of held-out rows.
 
     The latter, (positions, scores), are None where all rows have not been held out.
@@ -295,7 +301,7 @@ def _select(plan: FitPlan, folds: Folds):
     if not plan.own:
         candidates = limit_neighbours(candidates, fewest_rows(folds))
     found = predict_out_of_fold(
-        probe.fitter, sample, plan.estimator, candidates, folds, tempered=probe.calibrated, n_jobs=plan.jobs
+        probe.fitter, sample, plan.estimator, candidates, folds, tempered=probe.calibrated, n_jobs=threads
     )
     held = found.rows
     groups = None if sample.groups is None else sample.groups[held]

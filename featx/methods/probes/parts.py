@@ -140,27 +140,25 @@ class Part:
         sums, out = self.sums
         return sums.scatter(out, self.scaler.mean_, self.scaler.scale_, lambda: self.rows)
 
-    def class_sums(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return sums over the standardised training rows of each class.
-
-        Returns
-        -------
-        counts : ndarray of shape (n_classes,)
-        sums, squares : ndarray of shape (n_classes, d)
-            Of the rows, and of their squares, float64.
-        """
+    def class_sums(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return numbers (k,) and sums (k, d), float64, of the standardised training rows of each class."""
         sums, out = self.sums
-        found, scale = sums.outside(out), self.scaler.scale_
-        offset = (self.scaler.mean_ - sums.centre) / scale
-        n, first = found.counts[:, None], found.sums / scale
-        squares = found.squares / scale**2 - 2 * offset * first + n * offset**2
-        return found.counts, first - n * offset, np.maximum(squares, 0)
+        counts, offset = sums.outside(out, "counts"), (self.scaler.mean_ - sums.centre) / self.scaler.scale_
+        return counts, sums.outside(out, "sums") / self.scaler.scale_ - counts[:, None] * offset
+
+    def class_squares(self) -> np.ndarray:
+        """Return sums of squares (k, d), float64, of the standardised training rows of each class."""
+        (sums, out), (counts, own) = self.sums, self.class_sums()
+        offset = (self.scaler.mean_ - sums.centre) / self.scaler.scale_
+        squares = sums.outside(out, "squares") / self.scaler.scale_**2
+        # sum z^2 = sum (z + o)^2 - 2 o sum z - n o^2, where z + o is what was summed, scaled.
+        return np.maximum(squares - offset * (2 * own + counts[:, None] * offset), 0)
 
     def cross(self) -> np.ndarray:
         """Return the sum of (y - mean) x over the standardised training rows (d,), for numbers y."""
         sums, out = self.sums
-        found, mean = sums.outside(out), self.y.mean() - self.source.y.mean()
-        return (found.cross - mean * found.sums.sum(axis=0)) / self.scaler.scale_
+        mean, total = self.y.mean() - self.source.y.mean(), sums.outside(out, "sums").sum(axis=0)
+        return (sums.outside(out, "cross") - mean * total) / self.scaler.scale_
 
     @property
     def kernel(self) -> np.ndarray:

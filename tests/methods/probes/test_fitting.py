@@ -17,6 +17,7 @@ from sklearn.svm import SVC
 from featx.errors import DatasetError, InputError, UnknownName
 from featx.methods.probes import fit_plan, fit_probe, fitting, folds, probe_names, training_rows
 from featx.methods.probes.temperature import fit_sharpness, log_probabilities
+from featx.threads import run_in_threads
 
 
 def skewed(counts=(60, 12), dim=8, seed=0):
@@ -156,6 +157,24 @@ def test_a_large_set_is_selected_on_a_sample_and_fitted_on_all(monkeypatch):
     assert any("selected on a stratified sample of" in note for note in fitted.notes)
     assert held == [(64, 5), (356, 1)]  # for the temperature one fold of all rows
     assert fitted.estimator.estimator_.steps[-1][1].n_samples_fit_ == 356
+
+
+def test_without_a_choice_the_last_fit_runs_beside_the_one_for_held_rows(monkeypatch):
+    monkeypatch.setattr(folds, "ENOUGH", 20)
+    X, y = skewed((60, 60))
+    held, counts, real = [], [], fitting.predict_out_of_fold
+    monkeypatch.setattr(
+        fitting, "predict_out_of_fold", lambda *a, **k: held.append(len(a[4])) or real(*a, **k)
+    )
+    monkeypatch.setattr(
+        fitting,
+        "run_in_threads",
+        lambda work, calls, n: counts.append(len(calls)) or run_in_threads(work, calls, n),
+    )
+    one, two = (fit_probe("boosting", X, y, n_jobs=n) for n in (1, 2))
+    assert (held, counts) == ([1, 1], [2, 2])
+    assert one.cv_score == two.cv_score
+    np.testing.assert_allclose(one.predict_proba(X), two.predict_proba(X), atol=1e-6)
 
 
 def test_a_large_grouped_set_keeps_its_groups_in_the_sample(monkeypatch):

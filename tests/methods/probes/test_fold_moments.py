@@ -50,7 +50,7 @@ def test_parts_of_folds_are_standardised_as_by_scikit_learn(dtype, monkeypatch):
         exact = part.rows.astype(np.float64)
         np.testing.assert_allclose(part.scatter, exact.T @ exact, **tolerance)
         np.testing.assert_allclose(part.scatter[1], 0, atol=1e-12)
-        counts, sums, squares = part.class_sums()
+        (counts, sums), squares = part.class_sums(), part.class_squares()
         for c, n in enumerate(counts):
             mine = scaler.transform(X[train].astype(np.float64))[y[train] == c]
             assert n == len(mine)

@@ -100,7 +100,7 @@ class ClassMoments:
     @classmethod
     def of_part(cls, part: Part) -> ClassMoments:
         """Return the moments of the standardised training rows of a part."""
-        counts, sums, squares = part.class_sums()
+        (counts, sums), squares = part.class_sums(), part.class_squares()
         means = sums / counts[:, None]
         return cls(counts, means, np.maximum(squares / counts[:, None] - means**2, 0))
 

@@ -85,7 +85,7 @@ class _NormalEquations:
     def __init__(self, part: Part, targets: np.ndarray, class_weight: str | None):
         self._part, self._weighted = part, class_weight is not None
         self._dual = len(part.train) < part.dim
-        counts, self._sums, _ = part.class_sums()
+        counts, self._sums = part.class_sums()
         # The only weights of the catalogue are "balanced" ones.
         of_class = np.ones(len(counts)) if class_weight is None else counts.sum() / (len(counts) * counts)
         self._of_class, self._weights, total = of_class, of_class[part.codes], of_class @ counts
