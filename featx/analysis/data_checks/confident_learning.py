@@ -46,7 +46,7 @@ _BLOCK_VALUES = 4_000_000
 #: Fewer probabilities are kept as float64, others as float32.
 _FLOAT64_VALUES = 20_000_000
 #: What decides which labels look wrong, besides the data; the number is raised with the method.
-DEFINITION = [1, MOST_ROWS, _COMPONENTS, _TOLERANCE]
+DEFINITION = [2, MOST_ROWS, _COMPONENTS, _TOLERANCE]
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,9 @@ class CurvatureAxes:
 
     def __init__(self, rows: NumpyRows | TorchRows, n_sampled: int, *, fit_intercept: bool = True):
         self._rows, self._n_sampled, self._intercept = rows, n_sampled, fit_intercept
+        # Share of the mean curvature that every direction has at least: a sample, or single precision, does
+        # not see that of some. Means far from zero, without an intercept, have all but 1e-10 of the total.
+        self._least = 1e-12 if rows.double and n_sampled >= len(rows.X) else 1e-6
         self._axes_at = 0.0
         self.begin(0)
 
@@ -77,8 +80,7 @@ class CurvatureAxes:
         """Apply the approximate inverses of the problems `which` to G (m, p + 1, k), penalties (m,)."""
         U, means = self._directions[which], self._means[which]
         spreads = self._spreads[which] + penalty[:, None, None]
-        # A sample does not see the curvature of some directions, which must not count as 0.
-        spreads += 1e-6 * spreads.mean(axis=2, keepdims=True)
+        spreads += self._least * spreads.mean(axis=2, keepdims=True)
         along = (G @ U).swapaxes(1, 2)
         by_b = along[..., -1:]
         # Derivatives by the coefficients of x - m_u, along the axes.

@@ -179,6 +179,14 @@ def test_means_far_from_zero_cost_float32_nothing(large):
     assert objective(model, X, y) <= objective(theirs, X, y) * (1 + 1e-5)
 
 
+def test_means_far_from_zero_need_no_intercept():
+    X, y, _ = problem(200, 8, 3)
+    X += 1e5
+    for C in (1e-2, 1e4):
+        # Where directions beside the mean are not preconditioned, hundreds of steps do not get there.
+        assert LogisticProbe(C, fit_intercept=False).fit(X, y).n_iter_ < 100
+
+
 @pytest.mark.parametrize("k", [2, 4])
 def test_weights_and_a_fixed_intercept_are_as_in_scikit_learn(k):
     X, y, _ = problem(120, 6, k, "imbalanced")

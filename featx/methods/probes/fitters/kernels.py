@@ -40,8 +40,9 @@ if TYPE_CHECKING:
 # Relative accuracy of the objective: to choose settings, and for the last fit. The first changes log losses
 # out of fold by about 0.2 %; the standard error of the difference of two settings is 0.5 % for 4,000 rows.
 _SELECT, _LAST = 3e-4, 1e-6
-# `tol` of libsvm to choose settings, in units of the margin: a tenth of its default accuracy.
-_SELECT_EXACT = 1e-2
+# `tol` of libsvm to choose settings, in units of the margin. Its default is 1e-3; with 1e-2 choices among
+# settings that are nearly equal are often others.
+_SELECT_EXACT = 3e-3
 # Fewest landmarks: with fewer rows they are all rows, or nearly.
 _FEWEST = 500
 # Eigenvalues of the kernel of the landmarks below this share of the largest one are rounding errors.
