@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -49,3 +50,38 @@ def test_libraries_are_looked_for_again_after_an_import(monkeypatch):
     assert threads._controller() is known[1]
     monkeypatch.setitem(__import__("sys").modules, "a_new_module", pytest)
     assert threads._controller() is not known[1]
+
+
+def test_a_thread_that_outlives_the_block_leaves_no_limit():
+    """As one of two side-by-side fits does if the other fails, or after Ctrl-C."""
+    entered, go_on = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with limit_threads(1):
+            entered.set()
+            go_on.wait(10)
+
+    waiting = threading.Thread(target=work)
+    with threadpool_limits(3):
+        before = allowed()
+        with limit_threads(2):
+            waiting.start()
+            assert entered.wait(10)
+        go_on.set()
+        waiting.join()
+        assert allowed() == before
+    # Here no other thread has set a limit before.
+    after, again, go_on = allowed(), threading.Event(), threading.Event()
+
+    def outlive() -> None:
+        with limit_threads(5):
+            again.set()
+            go_on.wait(10)
+
+    waiting = threading.Thread(target=outlive)
+    with limit_threads(5):
+        waiting.start()
+        assert again.wait(10)
+    go_on.set()
+    waiting.join()
+    assert allowed() == after
