@@ -28,8 +28,51 @@ def limit_threads(limit: int | None) -> Iterator[None]:
     if limit is None:
         yield
         return
-    with _controller().limit(limits=limit):
+    controller = _controller()
+    # All that a controller knows of is restored, so that of OpenMP must not know of BLAS.
+    with controller.select(user_api="openmp").limit(limits=limit), _blas.limited(controller, limit):
         yield
+
+
+class _BlasLimits:
+    """The limits of BLAS, which counts for the whole process, by blocks of several threads.
+
+    The block that was entered last counts, and what was before is restored when the last one is left. Blocks
+    need not be left in reverse order: after an error in one thread, another may still compute.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._active: list[list[int]] = []
+        self._before: dict[str, tuple[Any, int]] = {}
+
+    @contextmanager
+    def limited(self, controller: ThreadpoolController, limit: int) -> Iterator[None]:
+        mine = [limit]
+        with self._lock:
+            for library in controller.lib_controllers:
+                if library.user_api == "blas":
+                    self._before.setdefault(library.filepath, (library, library.num_threads))
+            self._active.append(mine)
+            self._apply()
+        try:
+            yield
+        finally:
+            with self._lock:
+                # By identity: equal limits are different blocks.
+                self._active = [one for one in self._active if one is not mine]
+                self._apply()
+
+    def _apply(self) -> None:
+        for library, before in self._before.values():
+            # threadpoolctl 3.6 and later lets one thread alone set OpenBLAS, and does nothing in others.
+            set_limit = getattr(library, "_real_set_num_threads", library.set_num_threads)
+            set_limit(self._active[-1][0] if self._active else before)
+        if not self._active:
+            self._before.clear()
+
+
+_blas = _BlasLimits()
 
 
 def count_threads() -> int:

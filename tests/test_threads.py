@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -58,3 +59,38 @@ def test_calls_share_the_threads_and_keep_their_order(n_jobs):
     assert run_in_threads(divmod, [], n_jobs) == []
     with pytest.raises(ZeroDivisionError):
         run_in_threads(divmod, [(1, 1), (1, 0), (1, 1)], n_jobs)
+
+
+def test_a_thread_that_outlives_the_block_leaves_no_limit():
+    """As one of two side-by-side fits does if the other fails, or after Ctrl-C."""
+    entered, go_on = threading.Event(), threading.Event()
+
+    def work() -> None:
+        with limit_threads(1):
+            entered.set()
+            go_on.wait(10)
+
+    waiting = threading.Thread(target=work)
+    with threadpool_limits(3):
+        before = allowed()
+        with limit_threads(2):
+            waiting.start()
+            assert entered.wait(10)
+        go_on.set()
+        waiting.join()
+        assert allowed() == before
+    # Here no other thread has set a limit before.
+    after, again, go_on = allowed(), threading.Event(), threading.Event()
+
+    def outlive() -> None:
+        with limit_threads(5):
+            again.set()
+            go_on.wait(10)
+
+    waiting = threading.Thread(target=outlive)
+    with limit_threads(5):
+        waiting.start()
+        assert again.wait(10)
+    go_on.set()
+    waiting.join()
+    assert allowed() == after

@@ -329,11 +329,11 @@ def stays_in_file(dataset: Dataset, embedder: Embedder, run: Run) -> bool:
 def extract_for_study(dataset: Dataset, embedder: Embedder, run: Run) -> Features:
     """Extract as `extract_features`; more than 1 GiB of rows stay in a file, which is removed after use.
 
-    On a cluster they are in memory, because its machines could not open the file.
+    On a cluster they are in memory, because its machines could not open the file, and with a cache that
+    cannot be written, because there is no place for it.
     """
-    if not stays_in_file(dataset, embedder, run):
-        return extract_features(dataset, embedder, run)
-    features = extract_features(dataset, embedder, run, output=temporary_path(run.cache, embedder))
+    path = temporary_path(run.cache, embedder) if stays_in_file(dataset, embedder, run) else None
+    features = extract_features(dataset, embedder, run, output=path)
     if isinstance(features.embeddings, StoredRows):  # an array if there are none
         features.embeddings.remove_when_unused()
     return features

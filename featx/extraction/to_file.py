@@ -14,7 +14,6 @@ from featx.cache import Cache
 from featx.data import Dataset
 from featx.data.features import FeaturesWriter
 from featx.durable import make_folder, part_name
-from featx.errors import CacheError
 from featx.extraction.embedder import Embedder
 from featx.extraction.embedder_run import Rows
 from featx.extraction.run import Take
@@ -53,15 +52,16 @@ def write_rows(
     return rows
 
 
-def temporary_path(cache: Any, embedder: Embedder) -> Path:
+def temporary_path(cache: Any, embedder: Embedder) -> Path | None:
     """Return a new path for rows beside the cache's; a later run removes it if this process is killed.
 
-    A cache has room for such rows; a folder of the system for temporary files may be in memory.
+    A cache has room for such rows; a folder of the system for temporary files may be in memory. None if the
+    cache cannot be written: it may still have all rows.
     """
     root = cache if isinstance(cache, Cache) else Cache(cache)
     folder = root.space(embedder.space).path / "tmp"
     try:
         make_folder(folder)
-    except OSError as error:
-        raise CacheError(f"cannot write to the cache {root.root}: {error.strerror or error}") from error
-    return folder / part_name()
+    except OSError:
+        return None
+    return folder / part_name() if os.access(folder, os.W_OK) else None

@@ -199,3 +199,15 @@ def test_many_rows_of_a_study_stay_in_a_file_as_long_as_they_are_in_use(photos, 
     assert all(cache in path.parents for path in seen)
     gc.collect()
     assert not any(path.exists() for path in seen)
+
+
+def test_many_rows_of_a_study_are_in_memory_where_the_cache_cannot_be_written(photos, tmp_path, monkeypatch):
+    network = {name: value for name, value in QUICK.items() if name != "backbone"}
+    options = {**network, "backbones": QUICK["backbone"], "classifiers": "ridge", "baseline": "none"}
+    cache = tmp_path / "cache"
+    expected = compare(photos, cache=cache, **options)
+    monkeypatch.setattr("featx.extraction.IN_MEMORY", 1000)
+    monkeypatch.setattr("featx.extraction.to_file.os.access", lambda *_: False)
+    found = compare(photos, cache=cache, **options)
+    assert found.to_frame()["top1"].tolist() == expected.to_frame()["top1"].tolist()
+    assert not list(cache.rglob("*.part"))

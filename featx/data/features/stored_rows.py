@@ -56,8 +56,6 @@ class StoredRows(NDArrayOperatorsMixin):
         Which rows of the file; default: all.
     stamp : tuple, optional
         The `featx.durable.file_stamp` that the file must have; default: that which it has.
-    temporary : object, optional
-        Kept as long as the rows are in use; see `remove_when_unused`.
 
     Attributes
     ----------
@@ -68,10 +66,9 @@ class StoredRows(NDArrayOperatorsMixin):
         Those of the array that all rows are.
     """
 
-    def __init__(
-        self, path: Path, at: np.ndarray | None = None, stamp: Any = None, temporary: Any = None
-    ) -> None:
-        self._path, self._at, self._temporary = Path(os.path.abspath(path)), at, temporary
+    def __init__(self, path: Path, at: np.ndarray | None = None, stamp: Any = None) -> None:
+        self._path, self._at = Path(os.path.abspath(path)), at
+        self._temporary: _Temporary | None = None
         self._stamp = stamp or file_stamp(self._path)
         self._open()
         dataset = self._dataset
@@ -121,9 +118,17 @@ class StoredRows(NDArrayOperatorsMixin):
         return np.concatenate([block[:, columns] for _, block in self.blocks()] or [self[:0][:, columns]])
 
     def take(self, rows: np.ndarray) -> StoredRows:
-        """Return the rows at `rows` (whole numbers), in that order, without reading them."""
+        """Return the rows at `rows` (whole numbers), in that order, without reading them.
+
+        They share the open file, which may have been replaced or removed.
+        """
         at = np.asarray(rows, np.int64)
-        return StoredRows(self._path, at if self._at is None else self._at[at], self._stamp, self._temporary)
+        found = StoredRows.__new__(StoredRows)
+        vars(found).update(vars(self), _at=at if self._at is None else self._at[at])
+        found.shape = (len(at), self.shape[1])
+        found.size = found.shape[0] * found.shape[1]
+        found.nbytes = found.size * found.itemsize
+        return found
 
     def remove_when_unused(self) -> None:
         """Remove the file when neither these rows, nor any taken from them, are in use in this process."""

@@ -174,6 +174,11 @@ def test_a_file_that_was_replaced_is_read_on_here_and_refused_elsewhere(lazy, sa
         pickle.loads(sent)
 
 
+def test_rows_are_taken_from_a_file_that_was_removed_meanwhile(lazy, saved):
+    os.unlink(saved)
+    np.testing.assert_array_equal(lazy.embeddings.take(np.array([5, 2]))[:], ROWS[[5, 2]])
+
+
 def test_damage_is_named_when_rows_are_read(saved, monkeypatch, tmp_path):
     monkeypatch.setattr(hdf5_rows, "_CHUNK_BYTES", 64)
     load_features(saved).save(saved)
