@@ -34,7 +34,9 @@ def pytest_pyfunc_call(pyfuncitem):
     if not alone or "PYTEST_XDIST_WORKER" not in os.environ:
         return None
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", pyfuncitem.nodeid]
+    command += ["--thorough"] if pyfuncitem.config.getoption("--thorough") else []
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    env["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # other packages' plugins take a second to import
     root = pyfuncitem.config.rootpath
     done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout

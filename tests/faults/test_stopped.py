@@ -152,7 +152,14 @@ def test_a_run_that_gives_up_does_not_end_the_wait_for_another(tmp_path):
     assert rows.computed == len(NUMBERS) - 10
 
 
-@pytest.mark.parametrize("held", ["claims", "gate", "stat.sqlite"])
+@pytest.fixture(params=["claims", "gate", "stat.sqlite"])
+def held(request, thorough):
+    """What a stopped process holds."""
+    if request.param != "claims" and not thorough:
+        pytest.skip("each takes some seconds: --thorough")
+    return request.param
+
+
 def test_ctrl_c_ends_the_wait(tmp_path, monkeypatch, ctrl_c, held):
     """With the deadlines as they are."""
     with stopped(tmp_path / "cache", held, monkeypatch):
