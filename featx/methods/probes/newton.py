@@ -123,9 +123,9 @@ class NewtonPath:
         s = np.ones(n) if sample_weight is None else np.asarray(sample_weight, np.float64)
         self._shift = np.zeros(p)
         self._basis: np.ndarray | None = None
-        means = X.mean(axis=0, dtype=np.float64)
+        means, deviations = _mean_and_deviation(X)
         # float32 loses digits to a mean far from zero.
-        far = np.abs(means) > 20 * X.std(axis=0, dtype=np.float64) + 1e-30
+        far = np.abs(means) > 20 * deviations + 1e-30
         if device == "auto":
             device = "cuda" if X.size > _SMALL and sees_gpu() else "cpu"
         small = X.size <= _SMALL or n <= p
@@ -408,6 +408,15 @@ def _rows(X, codes, weights, n_classes: int, device: str) -> NumpyRows | TorchRo
     from featx.methods.probes.torch_rows import TorchRows
 
     return TorchRows(X, codes, weights, n_classes, device)
+
+
+def _mean_and_deviation(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return means and standard deviations (p,) of rows (n, p), float64, without a copy of all rows."""
+    step = max(1, _SMALL // X.shape[1])
+    blocks = [slice(at, at + step) for at in range(0, len(X), step)]
+    mean = np.sum([X[rows].sum(axis=0, dtype=np.float64) for rows in blocks], axis=0) / len(X)
+    squares = np.sum([np.square(X[rows] - mean).sum(axis=0) for rows in blocks], axis=0)
+    return mean, np.sqrt(squares / len(X))
 
 
 def _dots(A: np.ndarray, B: np.ndarray) -> np.ndarray:

@@ -27,42 +27,42 @@ _SAMPLE = 4000
 # Most rows that models of the labels are fitted to, and rows whose nearest ones say how near copies are.
 _CHECKED_ROWS, _NEAREST_OF = 10_000, 2000
 #: Seconds of `_multiply` on the machine on which the coefficients were measured.
-REFERENCE_SECONDS = 0.0076
+REFERENCE_SECONDS = 0.0044
 #: Seconds for each term of `terms`; beside them, the estimates of the measured times, relative to these.
 # fmt: off
 COEFFICIENTS: dict[str, dict[str, tuple[float, ...]]] = {
     "classes": {
-        "logreg": (0.0162, 95.3, 9.39, 0.0796, 0, 0.00659),  # 0.31 to 3.13
-        "svm": (0.013, 228, 2.81, 0, 0, 0.0184),  # 0.38 to 2.89
-        "rbf-svm": (0.334, 0, 95.7, 0, 0, 1.94),  # 0.24 to 3.37
-        "knn": (0.00555, 295, 0, 0, 0.0124, 0),  # 0.50 to 3.13
-        "lda": (0.011, 160, 0, 0.081, 0, 0.00473),  # 0.40 to 2.28
-        "ridge": (0.00919, 26.8, 0.784, 0.048, 0, 0),  # 0.44 to 2.31
-        "forest": (1.1, 2280, 134, 0, 0, 1),  # 0.52 to 2.02
-        "boosting": (1.01, 0, 45.4, 0, 0, 0),  # 0.45 to 2.24
-        "naive-bayes": (0.00579, 19.1, 0.686, 0, 0, 0.00161),  # 0.67 to 1.49
-        "majority": (0.00102, 0.55, 0, 0, 0, 0),  # 0.74 to 1.25
-        "pixels": (0.0154, 124, 2.96, 0, 0, 0.0411),  # 0.30 to 3.96
-        "filterbanks": (0.0162, 95.3, 9.39, 0.0796, 0, 0.00659),  # as logreg, of few numbers
-        "tfidf": (0.0319, 3960, 133, 0, 0, 3.2),  # 0.45 to 2.42
+        "logreg": (0.0116, 76.2, 4.91, 0, 0, 0.0158),  # 0.39 to 2.17
+        "svm": (0.018, 96.7, 2.82, 0.00422, 0, 0.0381),  # 0.27 to 2.95
+        "rbf-svm": (0.117, 0, 229, 0, 0, 0.759),  # 0.21 to 7.22
+        "knn": (0.0098, 180, 0, 0.0208, 0, 0),  # 0.36 to 2.28
+        "lda": (0.0128, 65.7, 0.469, 0.0756, 0, 0.0122),  # 0.33 to 2.66
+        "ridge": (0.0124, 6.79, 0.463, 0.0424, 0, 0),  # 0.37 to 3.26
+        "forest": (1, 650, 0, 0, 0, 0),  # 0.5 to 1.5 on embeddings
+        "boosting": (0.913, 0, 48.5, 0, 0, 0),  # 0.13 to 2.92
+        "naive-bayes": (0.00599, 4.54, 0.503, 0, 0, 0.00183),  # 0.70 to 1.53
+        "majority": (0.000591, 0.318, 0, 0, 0, 0),  # 0.74 to 1.25
+        "pixels": (0.00892, 71.8, 1.71, 0, 0, 0.0238),  # 0.30 to 3.96
+        "filterbanks": (0.0116, 76.2, 4.91, 0, 0, 0.0158),  # as logreg, of few numbers
+        "tfidf": (0.0185, 2.29e+03, 77, 0, 0, 1.85),  # 0.45 to 2.42
     },
     "numbers": {
-        "ridge": (0.0083, 4.87, 0, 0.0582, 0, 0),  # 0.42 to 2.29
-        "svr": (0.14, 86.3, 0, 0, 0, 0.592),  # 0.46 to 2.29
-        "knn": (0.0124, 196, 0, 0.00185, 0, 0.0133),  # 0.37 to 2.09
-        "forest": (0.338, 3740, 0, 0, 0, 1.31),  # 0.52 to 2.28
-        "mean": (0.00096, 0.492, 0, 0, 0, 0),  # 0.84 to 1.11
-        "pixels": (0.00811, 0, 0, 0.0627, 0, 0),  # 0.43 to 2.19
-        "filterbanks": (0.0083, 4.87, 0, 0.0582, 0, 0),  # as ridge
-        "tfidf": (0.05, 3400, 0, 0, 0, 0),  # 0.64 to 1.43
+        "ridge": (0.00694, 1.6, 0, 0.0419, 0, 0),  # 0.34 to 2.40
+        "svr": (0.0811, 50, 0, 0, 0, 0.343),  # 0.46 to 2.29
+        "knn": (0.00981, 115, 0, 0.0408, 0, 0.00461),  # 0.34 to 2.41
+        "forest": (0.337, 3.52e+03, 0, 0, 0, 1.44),  # 0.48 to 2.44
+        "mean": (0.000556, 0.285, 0, 0, 0, 0),  # 0.84 to 1.11
+        "pixels": (0.0047, 0, 0, 0.0363, 0, 0),  # 0.43 to 2.19
+        "filterbanks": (0.00694, 1.6, 0, 0.0419, 0, 0),  # as ridge
+        "tfidf": (0.0289, 1.97e+03, 0, 0, 0, 0),  # 0.64 to 1.43
     },
 }
 # fmt: on
 #: The searches of the data checks, as methods of a `Size`, and their coefficients for `check_terms`.
 COPIES, WRONG_LABELS = "search for copies", "search for wrong labels"
 CHECK_COEFFICIENTS: dict[str, tuple[float, ...]] = {
-    COPIES: (0.0022, 31, 0.63, 1.1),  # 0.36 to 2.28
-    WRONG_LABELS: (0.0023, 24, 0.0057, 0.63),  # 0.44 to 4.72
+    COPIES: (0.0013, 18, 0.36, 0.64),  # 0.36 to 2.28
+    WRONG_LABELS: (0.0013, 14, 0.0033, 0.36),  # 0.44 to 4.72
 }
 #: The probe whose times stand for those of a method that was not measured, such as an estimator of a user.
 _TYPICAL = {"classes": "logreg", "numbers": "ridge"}
