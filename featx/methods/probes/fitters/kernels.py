@@ -37,8 +37,8 @@ from featx.methods.probes.temperature import margins_of
 if TYPE_CHECKING:
     from featx.methods.probes.parts import Part
 
-# Relative accuracy of the objective: to choose settings, and for the last fit. The first changes log losses
-# out of fold by about 0.2 %; the standard error of the difference of two settings is 0.5 % for 4,000 rows.
+# Relative accuracy of the objective: to choose settings, and for the last fit. On a fold of CIFAR-10 the
+# first changes log losses of held-out rows by 0.25 % at most, and 1e-3 by up to 1.5 %.
 _SELECT, _LAST = 3e-4, 1e-6
 # `tol` of libsvm to choose settings, in units of the margin. Its default is 1e-3; with 1e-2 choices among
 # settings that are nearly equal are often others.
